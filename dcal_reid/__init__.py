@@ -1,0 +1,14 @@
+"""Dual Cross-Attention Learning for fast-reid. Importing this package registers every component."""
+
+from . import compat
+
+compat.apply()
+
+from fastreid.config.defaults import _C as _fastreid_defaults  # noqa: E402
+
+from .config import add_dcal_config, get_cfg  # noqa: E402
+
+add_dcal_config(_fastreid_defaults)
+
+__version__ = "0.1.0"
+__all__ = ["add_dcal_config", "get_cfg"]

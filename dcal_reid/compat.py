@@ -1,0 +1,102 @@
+"""The only place that touches fast-reid's internals.
+
+The wheel ``fastreid==1.4.0`` was written for Python 3.8 and PyTorch 1.13. Each function below repairs one thing
+that a current Python or PyTorch breaks, says why, does nothing where fast-reid is already repaired, and can be
+called twice.
+"""
+
+import collections
+import collections.abc
+import functools
+import importlib
+import importlib.util
+import inspect
+import sys
+import types
+import warnings
+from contextlib import contextmanager
+
+__all__ = ["apply", "replace_registered", "set_local_process_group"]
+
+_INSTALL = {
+    "torch": "pip install torch torchvision",
+    "timm": "pip install timm",
+    "faiss": "pip install faiss-cpu  (or faiss-gpu, never both)",
+    "fastreid": "pip install --no-deps fastreid==1.4.0",
+}
+
+
+def require_dependencies() -> None:
+    """Fail with one line that names the command, not with a traceback from deep inside fast-reid.
+
+    Raises:
+        ImportError: one of torch, timm, faiss and fastreid is not installed.
+    """
+    for module, command in _INSTALL.items():
+        if importlib.util.find_spec(module) is None:
+            raise ImportError(f"dcal_reid needs {module}, which is not installed. Run: {command}", name=module)
+
+
+@contextmanager
+def _names_that_python_and_torch_removed():
+    """``collections.Mapping`` (gone in Python 3.10) and ``torch._six`` (gone in PyTorch 2.0), for one import only.
+
+    They are taken away again: other packages test for ``torch._six`` to find out how old PyTorch is.
+    """
+    added_mapping = not hasattr(collections, "Mapping")
+    added_six = importlib.util.find_spec("torch._six") is None
+    if added_mapping:
+        collections.Mapping = collections.abc.Mapping
+    if added_six:
+        six = types.ModuleType("torch._six")
+        six.string_classes = (str, bytes)
+        sys.modules["torch._six"] = six
+    try:
+        yield
+    finally:
+        if added_mapping:
+            del collections.Mapping
+        if added_six:
+            del sys.modules["torch._six"]
+
+
+def import_fastreid() -> None:
+    """Import the parts of fast-reid that do not import by themselves: ``data``, ``evaluation`` and ``engine``."""
+    with _names_that_python_and_torch_removed(), warnings.catch_warnings():
+        # fast-reid warns that its compiled ranking is missing. Ours needs no compiler.
+        warnings.filterwarnings("ignore", message="Cython rank evaluation")
+        for module in ("fastreid.data", "fastreid.evaluation", "fastreid.engine"):
+            importlib.import_module(module)
+
+
+def repair_default_trainer_optimizer() -> None:
+    """Make fast-reid's own ``DefaultTrainer`` train.
+
+    Its ``build_optimizer`` hands the optimiser one flat copy of all weights, whose gradient is a view of the
+    parameters' gradients. Since PyTorch 2.0 ``zero_grad`` drops gradients instead of zeroing them, the views part,
+    and training runs without an error and changes no weight. With ``contiguous=False`` the copy is not made.
+    """
+    from fastreid.engine import defaults
+
+    build = defaults.build_optimizer
+    if inspect.signature(build).parameters["contiguous"].default is True:
+        defaults.build_optimizer = functools.partial(build, contiguous=False)
+
+
+def replace_registered(registry, name: str, obj: object) -> None:
+    """Put ``obj`` in the place of what fast-reid registered as ``name``; a fast-reid registry can only add."""
+    registry._obj_map[name] = obj
+
+
+def set_local_process_group(group) -> None:
+    """Tell fast-reid's ``comm`` which processes share this machine; only its CUDA-only ``launch`` does so."""
+    from fastreid.utils import comm
+
+    comm._LOCAL_PROCESS_GROUP = group
+
+
+def apply() -> None:
+    """Everything that must happen before the rest of ``dcal_reid`` can be imported."""
+    require_dependencies()
+    import_fastreid()
+    repair_default_trainer_optimizer()

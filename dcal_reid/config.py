@@ -1,0 +1,104 @@
+"""Every configuration key that dcal_reid adds to fast-reid's, and the defaults it starts from."""
+
+from fastreid.config import CfgNode
+from fastreid.config import CfgNode as CN
+from fastreid.config import get_cfg as fastreid_get_cfg
+
+__all__ = ["add_dcal_config", "get_cfg"]
+
+
+def add_dcal_config(cfg: CfgNode) -> None:
+    """Add our keys to ``cfg`` in place. fast-reid's own keys and their defaults stay as they are.
+
+    ``import dcal_reid`` does this to fast-reid's defaults, so that ``fastreid.config.get_cfg()`` knows the keys.
+    Calling it twice changes nothing.
+    """
+    if "DCAL" in cfg.MODEL:
+        return
+
+    # Seed of every random number generator. -1: a new one each run, written to the log and to config.yaml.
+    cfg.SEED = 0
+
+    # --- Backbone ---------------------------------------------------------------------------------------------
+    # Which timm model `build_timm_backbone` builds, with the tag that names its weights.
+    # MODEL.BACKBONE.PRETRAIN True loads them: from PRETRAIN_PATH (.safetensors, .pth), or from timm's hub if empty.
+    cfg.MODEL.BACKBONE.TIMM_MODEL = "vit_base_patch16_224.orig_in21k"
+    # Passed on to timm.create_model, for instance {depth: 6, embed_dim: 96, num_heads: 3, patch_size: 8}.
+    cfg.MODEL.BACKBONE.TIMM_KWARGS = CN(new_allowed=True)
+    # Where the mean and the standard deviation of the pixels come from. weights: timm's record of how the
+    # weights were trained; config: MODEL.PIXEL_MEAN and MODEL.PIXEL_STD.
+    cfg.MODEL.PIXEL_STATS = "weights"
+
+    # --- Dual cross-attention learning ------------------------------------------------------------------------
+    cfg.MODEL.DCAL = CN()
+    # What the features are at inference: sa+glca (concatenated) | sa | glca.
+    cfg.MODEL.DCAL.INFERENCE = "sa+glca"
+    # learned: 1/2 sum_b (exp(-w_b) L_b + w_b) with learned w. fixed: sum_b exp(-w_b) L_b with w as it starts.
+    cfg.MODEL.DCAL.LOSS_WEIGHTS = "learned"
+    # w_b at the start, for the branches sa, glca, pwca.
+    cfg.MODEL.DCAL.LOSS_WEIGHTS_INIT = [0.0, 0.0, 0.0]
+    # The learning rate of w_b is SOLVER.BASE_LR times this.
+    cfg.MODEL.DCAL.LOSS_WEIGHTS_LR_FACTOR = 1.0
+
+    # Global-local cross-attention (GLCA).
+    cfg.MODEL.DCAL.GLCA = CN()
+    # M, the number of GLCA blocks; they stand beside the last M self-attention blocks. 0: no GLCA.
+    cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = 1
+    # R, the share of patches that become local queries: 0.3 for re-ID, 0.1 for fine-grained classification.
+    cfg.MODEL.DCAL.GLCA.RATIO = 0.3
+    # parallel: the first GLCA block reads what the self-attention block beside it reads. stacked: it reads X_L.
+    cfg.MODEL.DCAL.GLCA.INPUT = "parallel"
+    # cls: the CLS token (with M = 1 the local queries then change nothing). mean: CLS and local tokens averaged.
+    # cls+local: the average of the CLS token and of the mean of the local tokens.
+    cfg.MODEL.DCAL.GLCA.READOUT = "mean"
+
+    # Pair-wise cross-attention (PWCA), in training only.
+    cfg.MODEL.DCAL.PWCA = CN()
+    # T, the number of PWCA blocks: the last T blocks are pair-wise. 0: no PWCA.
+    cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 12
+    # Where the distractor's keys and values come from: its self-attention stream (sa) or its PWCA stream (pwca).
+    cfg.MODEL.DCAL.PWCA.DISTRACTOR_STREAM = "sa"
+    # How the distractor is chosen in the batch; a name in PAIR_SAMPLER_REGISTRY: random | inter | intra | balanced.
+    cfg.MODEL.DCAL.PWCA.PAIR_SAMPLER = "random"
+
+    # --- Data -------------------------------------------------------------------------------------------------
+    # CSVReID: a file with a header line and the columns path, identity, split and, if known, camera.
+    cfg.DATASETS.CSV = CN()
+    # The file. Relative: below FASTREID_DATASETS.
+    cfg.DATASETS.CSV.PATH = ""
+    # What the paths in the file are relative to. Empty: the folder of the file.
+    cfg.DATASETS.CSV.IMAGE_ROOT = ""
+    # Which values of the split column are trained on, are queries, are gallery.
+    cfg.DATASETS.CSV.TRAIN_SPLITS = ("train",)
+    cfg.DATASETS.CSV.QUERY_SPLITS = ("query",)
+    cfg.DATASETS.CSV.GALLERY_SPLITS = ("gallery",)
+    # Only these cameras are queries or gallery. Empty: all.
+    cfg.DATASETS.CSV.QUERY_CAMERAS = ()
+    cfg.DATASETS.CSV.GALLERY_CAMERAS = ()
+    # FolderReID: a folder with train/, query/ and gallery/, in each a folder per identity. Relative: below
+    # FASTREID_DATASETS.
+    cfg.DATASETS.FOLDER = CN()
+    cfg.DATASETS.FOLDER.PATH = ""
+    # A regular expression on the file name whose first group is the camera. Empty: cameras are not known.
+    cfg.DATASETS.FOLDER.CAMERA_PATTERN = ""
+
+    # An image that cannot be decoded: stop, or skip it and count it.
+    cfg.DATALOADER.BROKEN_IMAGES = "stop"
+
+    # --- Training ---------------------------------------------------------------------------------------------
+    # The type of SOLVER.AMP: bf16 | fp16.
+    cfg.SOLVER.AMP.DTYPE = "bf16"
+    # Every how many iterations a progress line is written.
+    cfg.SOLVER.LOG_PERIOD = 50
+
+    # --- Evaluation -------------------------------------------------------------------------------------------
+    # step: as in fast-reid and TransReID. trapezoid: as in the benchmarks' own scripts, never larger.
+    cfg.TEST.AP = "step"
+
+
+def get_cfg() -> CfgNode:
+    """fast-reid's defaults and ours, with the device left open: cuda where there is one, else cpu."""
+    cfg = fastreid_get_cfg()
+    add_dcal_config(cfg)
+    cfg.MODEL.DEVICE = "auto"
+    return cfg

@@ -1,0 +1,46 @@
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+
+# fastreid is not in this list: its wheel pins torch 1.13.1, so it is installed with --no-deps (see README.md).
+# What fast-reid imports is listed here instead.
+FASTREID_NEEDS = [
+    "pyyaml>=6",
+    "scikit-learn>=1.3",
+    "tabulate>=0.9",
+    "tensorboard>=2.12",
+    "termcolor>=2.2",
+    "yacs>=0.1.8",
+]
+
+setup(
+    name="dcal_reid",
+    version=re.search(r'__version__ = "(.+)"', (HERE / "dcal_reid/__init__.py").read_text()).group(1),
+    description="Dual Cross-Attention Learning for fast-reid: vision transformers for object re-identification",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["dcal_reid", "dcal_reid.*"]),
+    install_requires=[
+        "torch>=2.6",
+        "torchvision>=0.21",
+        "timm>=1.0.15",
+        "numpy>=1.26",
+        "scipy>=1.11",
+        "pillow>=10",
+        "safetensors>=0.4",
+        "tqdm>=4.60",
+        "matplotlib>=3.8",
+        "opencv-python-headless>=4.8",
+        *FASTREID_NEEDS,
+    ],
+    extras_require={
+        "cpu": ["faiss-cpu>=1.8"],
+        "gpu": ["faiss-gpu>=1.15"],
+        "dev": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.9"],
+    },
+)
