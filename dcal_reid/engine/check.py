@@ -1,0 +1,137 @@
+"""Wrong configurations are refused before anything is built: what is wrong, with which value, and what to do."""
+
+from fastreid.config import CfgNode
+from fastreid.utils.registry import Registry
+
+from ..errors import InputError
+from ..modeling.pair_samplers import PAIR_SAMPLER_REGISTRY
+from .solver import OPTIMIZERS
+
+__all__ = ["check_config"]
+
+_CHOICES = {
+    "MODEL.PIXEL_STATS": ("weights", "config"),
+    "MODEL.DCAL.INFERENCE": ("sa+glca", "sa", "glca"),
+    "MODEL.DCAL.LOSS_WEIGHTS": ("learned", "fixed"),
+    "MODEL.DCAL.GLCA.INPUT": ("parallel", "stacked"),
+    "MODEL.DCAL.GLCA.READOUT": ("cls", "mean", "cls+local"),
+    "MODEL.DCAL.PWCA.DISTRACTOR_STREAM": ("sa", "pwca"),
+    "MODEL.HEADS.NECK_FEAT": ("before", "after"),
+    "DATALOADER.BROKEN_IMAGES": ("stop", "skip"),
+    "SOLVER.OPT": OPTIMIZERS,
+    "SOLVER.SCHED": ("CosineAnnealingLR", "MultiStepLR"),
+    "SOLVER.WARMUP_METHOD": ("linear", "constant"),
+    "SOLVER.AMP.DTYPE": ("bf16", "fp16"),
+    "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("norm", "value"),
+    "TEST.METRIC": ("cosine", "euclidean"),
+    "TEST.AP": ("step", "trapezoid"),
+}
+
+# Positive, or at least the number given.
+_AT_LEAST = {
+    "SOLVER.MAX_EPOCH": 1,
+    "SOLVER.IMS_PER_BATCH": 1,
+    "SOLVER.CHECKPOINT_PERIOD": 1,
+    "SOLVER.LOG_PERIOD": 1,
+    "SOLVER.WARMUP_ITERS": 0,
+    "TEST.IMS_PER_BATCH": 1,
+    "TEST.EVAL_PERIOD": 0,
+    "DATALOADER.NUM_WORKERS": 0,
+    "MODEL.DCAL.GLCA.NUM_BLOCKS": 0,
+    "MODEL.DCAL.PWCA.NUM_BLOCKS": 0,
+}
+
+
+def check_config(cfg: CfgNode) -> None:
+    """Refuse what cannot work and what fast-reid gets silently wrong.
+
+    Raises:
+        InputError: the first thing found.
+    """
+    for key, choices in _CHOICES.items():
+        if _value(cfg, key) not in choices:
+            raise InputError(f"{key} is {_value(cfg, key)!r}; choose one of {', '.join(choices)}")
+    for key, least in _AT_LEAST.items():
+        if _value(cfg, key) < least:
+            raise InputError(f"{key} is {_value(cfg, key)}; it must be at least {least}")
+    _check_registered(cfg)
+    _check_dcal(cfg.MODEL.DCAL)
+    _check_losses(cfg)
+    _check_unsupported(cfg)
+
+
+def _value(cfg: CfgNode, key: str):
+    for part in key.split("."):
+        cfg = cfg[part]
+    return cfg
+
+
+def _check_registered(cfg: CfgNode) -> None:
+    from fastreid.modeling.backbones import BACKBONE_REGISTRY
+    from fastreid.modeling.heads import REID_HEADS_REGISTRY
+    from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+
+    registries: dict[str, Registry] = {
+        "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
+        "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
+        "MODEL.HEADS.NAME": REID_HEADS_REGISTRY,
+        "MODEL.DCAL.PWCA.PAIR_SAMPLER": PAIR_SAMPLER_REGISTRY,
+    }
+    for key, registry in registries.items():
+        try:
+            registry.get(_value(cfg, key))
+        except KeyError:
+            raise InputError(f"{key} is {_value(cfg, key)!r}, which is not registered") from None
+
+
+def _check_dcal(dcal: CfgNode) -> None:
+    if not 0 < dcal.GLCA.RATIO <= 1:
+        raise InputError(
+            f"MODEL.DCAL.GLCA.RATIO is {dcal.GLCA.RATIO}; it is a share of the patches, above 0 and up to 1"
+        )
+    if len(dcal.LOSS_WEIGHTS_INIT) != 3:
+        raise InputError(
+            f"MODEL.DCAL.LOSS_WEIGHTS_INIT is {dcal.LOSS_WEIGHTS_INIT}; give three numbers, for sa, glca and pwca"
+        )
+    if dcal.INFERENCE == "glca" and not dcal.GLCA.NUM_BLOCKS:
+        raise InputError("MODEL.DCAL.INFERENCE is 'glca' but MODEL.DCAL.GLCA.NUM_BLOCKS is 0; use INFERENCE sa")
+
+
+def _check_losses(cfg: CfgNode) -> None:
+    names, tri = cfg.MODEL.LOSSES.NAME, cfg.MODEL.LOSSES.TRI
+    unknown = set(names) - {"CrossEntropyLoss", "TripletLoss"}
+    if unknown or not names:
+        raise InputError(f"MODEL.LOSSES.NAME is {tuple(names)}; DCAL trains with CrossEntropyLoss, TripletLoss or both")
+    if "TripletLoss" in names and not tri.HARD_MINING and not tri.NORM_FEAT:
+        raise InputError(
+            "MODEL.LOSSES.TRI.HARD_MINING is False: fast-reid's soft mining gives wrong gradients for features of a "
+            "vision transformer's length; set it True"
+        )
+    if "TripletLoss" in names and cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
+        raise InputError(
+            "MODEL.LOSSES.NAME has TripletLoss but DATALOADER.SAMPLER_TRAIN TrainingSampler does not put several images "
+            "of an identity in a batch; use NaiveIdentitySampler"
+        )
+    if cfg.MODEL.LOSSES.CE.EPSILON < 0:
+        raise InputError(f"MODEL.LOSSES.CE.EPSILON is {cfg.MODEL.LOSSES.CE.EPSILON}; give a share of at least 0")
+    if cfg.MODEL.HEADS.CLS_LAYER == "ArcSoftmax":
+        raise InputError(
+            "MODEL.HEADS.CLS_LAYER is ArcSoftmax, which in fast-reid gives NaN once a cosine is rounded above 1; use "
+            "Linear, CosSoftmax or CircleSoftmax"
+        )
+
+
+def _check_unsupported(cfg: CfgNode) -> None:
+    if cfg.MODEL.FREEZE_LAYERS:
+        raise InputError(
+            f"MODEL.FREEZE_LAYERS is {cfg.MODEL.FREEZE_LAYERS}; freezing is not supported, because fast-reid's lasts "
+            "only until the first evaluation"
+        )
+    if cfg.TEST.PRECISE_BN.ENABLED:
+        raise InputError("TEST.PRECISE_BN.ENABLED is True; it is not supported, a BNNeck's running statistics are used")
+    patch = tuple(cfg.MODEL.BACKBONE.STRIDE_SIZE)
+    if patch != (16, 16):
+        raise InputError(
+            f"MODEL.BACKBONE.STRIDE_SIZE is {patch}; the patches of timm's models do not overlap. For another patch "
+            "size set MODEL.BACKBONE.TIMM_MODEL or TIMM_KWARGS.patch_size"
+        )

@@ -1,0 +1,133 @@
+"""Checkpoints: written whole or not at all, read without running code, and checked against the model."""
+
+import logging
+import re
+from pathlib import Path
+
+import torch
+from fastreid.utils import comm
+from fastreid.utils.checkpoint import Checkpointer as FastreidCheckpointer
+from torch import Tensor
+
+from ..errors import InputError
+from ..files import read_tensors, written_atomically
+
+__all__ = ["Checkpointer", "RandomState", "num_classes_in"]
+
+logger = logging.getLogger(__name__)
+
+# Not needed for features: the identity classifiers and the loss weights.
+_TRAINING_ONLY = re.compile(r"heads\.\w+\.weight|loss_weights\..*")
+
+
+class RandomState:
+    """PyTorch's random number generators of every process, as something a checkpoint can hold."""
+
+    def state_dict(self) -> dict[str, list[Tensor]]:
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else torch.empty(0, dtype=torch.uint8)
+        states = comm.all_gather((torch.get_rng_state(), cuda))
+        return {"cpu": [cpu for cpu, _ in states], "cuda": [cuda for _, cuda in states]}
+
+    def load_state_dict(self, state: dict[str, list[Tensor]]) -> None:
+        rank = comm.get_rank()
+        if len(state["cpu"]) != comm.get_world_size():
+            logger.warning(
+                "The checkpoint is of %d processes, this run has %d: random numbers will differ from the run's.",
+                len(state["cpu"]),
+                comm.get_world_size(),
+            )
+            return
+        torch.set_rng_state(state["cpu"][rank])
+        if torch.cuda.is_available() and len(state["cuda"][rank]):
+            torch.cuda.set_rng_state(state["cuda"][rank])
+
+
+class Checkpointer(FastreidCheckpointer):
+    """fast-reid's checkpointer with the three changes that this module's first line names.
+
+    ``model_<name>.pth`` files and the ``last_checkpoint`` file beside them are fast-reid's.
+    """
+
+    def save(self, name: str, **extra) -> None:
+        """Write ``<name>.pth`` and make it the one to resume from.
+
+        All processes must call it; the first one writes.
+        """
+        data = {"model": self.model.state_dict()}
+        data |= {key: obj.state_dict() for key, obj in self.checkpointables.items()}
+        if not (self.save_dir and self.save_to_disk):
+            return
+        path = Path(self.save_dir) / f"{name}.pth"
+        with written_atomically(path) as temporary:
+            torch.save(data | extra, temporary)
+        self.tag_last_checkpoint(path.name)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        with written_atomically(Path(self.save_dir) / "last_checkpoint") as temporary:
+            temporary.write_text(last_filename_basename)
+
+    def resume(self) -> dict:
+        """Load the last checkpoint of this run: weights, optimiser, everything. Returns what is left of it.
+
+        Raises:
+            InputError: the checkpoint is damaged, or of another model.
+        """
+        path = self.get_checkpoint_file()
+        content = read_tensors(path)
+        self._load(path, content.pop("model"), may_miss=None)
+        for key, obj in self.checkpointables.items():
+            obj.load_state_dict(content.pop(key))
+        logger.info("Resuming from %s", path)
+        return content
+
+    def load_weights(self, path: str) -> None:
+        """Start training from these weights. Identity classifiers of another size are left out.
+
+        Raises:
+            InputError: the file cannot be read or has none of the model's backbone.
+        """
+        self._load(path, _weights(path), may_miss=re.compile(r"(?!backbone\.).*"))
+
+    def load_for_evaluation(self, path: str) -> None:
+        """Load what features need; nothing of that may be missing.
+
+        Raises:
+            InputError: the file cannot be read, or is of another backbone, size or branch.
+        """
+        self._load(path, _weights(path), may_miss=_TRAINING_ONLY)
+
+    def _load(self, path: str, state: dict[str, Tensor], may_miss: re.Pattern | None) -> None:
+        model = self.model.state_dict()
+        other_shape = {k for k, v in state.items() if k in model and v.shape != model[k].shape}
+        absent = [k for k in model if k not in state]
+        wrong = [k for k in absent + sorted(other_shape) if may_miss is None or not may_miss.fullmatch(k)]
+        if wrong:
+            key = wrong[0]
+            found = f"has {list(state[key].shape)}" if key in state else "has no such tensor"
+            raise InputError(
+                f"checkpoint {str(path)!r} does not fit the model: {len(wrong)} of {len(model)} tensors differ, the "
+                f"first is {key} {list(model[key].shape)}, of which the file {found}; use the config.yaml beside the "
+                "checkpoint"
+            )
+        self.model.load_state_dict({k: v for k, v in state.items() if k not in other_shape}, strict=False)
+        unused = [k for k in state if k not in model]
+        logger.info(
+            "Loaded %s. Not in the file: %s. Of another shape: %s. Not used: %s.",
+            path,
+            *(_names(keys) for keys in (absent, other_shape, unused)),
+        )
+
+
+def num_classes_in(path: str) -> int:
+    """How many identities the classifier in a checkpoint has; 0 if it has none."""
+    weight = _weights(path).get("heads.sa.weight")
+    return 0 if weight is None else len(weight)
+
+
+def _weights(path: str) -> dict[str, Tensor]:
+    content = read_tensors(path)
+    return content["model"] if isinstance(content.get("model"), dict) else content
+
+
+def _names(keys) -> str:
+    return ", ".join(sorted(keys)) or "none"

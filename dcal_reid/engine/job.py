@@ -1,0 +1,87 @@
+"""What ``tools/train_net.py`` does: train or evaluate, and end with a table."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Mapping
+
+from fastreid.config import CfgNode
+from fastreid.modeling.meta_arch import build_model
+from fastreid.utils import comm
+from tabulate import tabulate
+
+from ..errors import InputError
+from .check import check_config
+from .checkpoint import Checkpointer, num_classes_in
+from .launch import launch
+from .setup import load_config, resolve_device, setup
+from .trainer import Trainer
+
+__all__ = ["evaluate", "exit_on_input_error", "main", "results_table", "train"]
+
+logger = logging.getLogger(__name__)
+
+
+def main(args: argparse.Namespace) -> None:
+    """Train, or with ``--eval-only`` evaluate, in as many processes as the command line asks for."""
+    cfg = load_config(args.config_file, args.opts)
+    resolve_device(cfg)
+    check_config(cfg)
+    launch(_run, args, device=cfg.MODEL.DEVICE.partition(":")[0])
+
+
+def _run(args: argparse.Namespace) -> None:
+    cfg = setup(args)
+    results = evaluate(cfg) if args.eval_only else train(cfg, resume=args.resume)
+    if comm.is_main_process():
+        rows = results if len(cfg.DATASETS.TESTS) > 1 else {cfg.DATASETS.TESTS[0]: results}
+        logger.info("Results\n%s", results_table(rows))
+
+
+def train(cfg: CfgNode, resume: bool = False) -> dict:
+    """Train as ``cfg`` says and return the metrics of the last evaluation (empty but on the first process)."""
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume)
+    results = trainer.train()
+    if comm.is_main_process():
+        best = (
+            f", best {trainer.best_metric:.1f} after epoch {trainer.best_epoch + 1}" if trainer.best_epoch >= 0 else ""
+        )
+        logger.info("Trained %d epochs%s. Everything is in %s", trainer.max_epoch, best, cfg.OUTPUT_DIR)
+    return results
+
+
+def evaluate(cfg: CfgNode) -> dict:
+    """Evaluate MODEL.WEIGHTS, or if that is empty the backbone as it starts, and return the metrics.
+
+    Raises:
+        InputError: the weights do not fit the model.
+    """
+    cfg = cfg.clone()
+    cfg.defrost()
+    weights = cfg.MODEL.WEIGHTS
+    if weights:
+        cfg.MODEL.BACKBONE.PRETRAIN, cfg.MODEL.BACKBONE.PRETRAIN_PATH = False, ""
+        cfg.MODEL.HEADS.NUM_CLASSES = num_classes_in(weights)
+    else:
+        logger.warning("MODEL.WEIGHTS is empty: evaluating the backbone before any re-identification training.")
+        cfg.MODEL.HEADS.NUM_CLASSES = 1
+    model = build_model(cfg)
+    if weights:
+        Checkpointer(model).load_for_evaluation(weights)
+    return Trainer.test(cfg, model)
+
+
+def results_table(rows: Mapping[str, Mapping[str, float]]) -> str:
+    """One row of metrics in percent for each name."""
+    columns = [name for name in next(iter(rows.values())) if name != "metric"]
+    body = [[name, *(metrics[column] for column in columns)] for name, metrics in rows.items()]
+    return tabulate(body, headers=["", *columns], floatfmt=".1f", tablefmt="github")
+
+
+def exit_on_input_error(function: Callable, *args) -> None:
+    """Call a tool's function; a wrong input ends the program with one line instead of a traceback."""
+    try:
+        function(*args)
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,80 @@
+"""Start one process per GPU (nccl), or per --num-gpus on a machine without (gloo)."""
+
+import os
+import socket
+from collections.abc import Callable
+
+import torch
+import torch.distributed as dist
+from fastreid.utils import comm
+from torch import multiprocessing
+
+from .. import compat
+from ..errors import InputError
+
+__all__ = ["launch"]
+
+
+def launch(main: Callable, args, *, device: str) -> None:
+    """Call ``main(args)`` in every process of the job.
+
+    Under ``torchrun`` the processes are there already. Else fast-reid's flags count: ``num_gpus`` processes on each
+    of ``num_machines`` machines, of which this is ``machine_rank``, meeting at ``dist_url``.
+
+    Args:
+        main: picklable.
+        args: the parsed command line.
+        device: MODEL.DEVICE, resolved: "cuda" or "cpu".
+
+    Raises:
+        InputError: more GPUs are asked for than there are.
+    """
+    if "WORLD_SIZE" in os.environ and "RANK" in os.environ:
+        _join(int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1)), "env://", device)
+        _run(main, args)
+        return
+    world_size = args.num_gpus * args.num_machines
+    if world_size == 1:
+        main(args)
+        return
+    if device == "cuda" and args.num_gpus > torch.cuda.device_count():
+        raise InputError(f"--num-gpus {args.num_gpus}, but this machine has {torch.cuda.device_count()}")
+    url = args.dist_url
+    if args.num_machines == 1 and url == "auto":
+        url = f"tcp://127.0.0.1:{_free_port()}"
+    multiprocessing.start_processes(
+        _worker, (main, args, world_size, url, device), nprocs=args.num_gpus, start_method="spawn"
+    )
+
+
+def _worker(local_rank: int, main: Callable, args, world_size: int, url: str, device: str) -> None:
+    rank = args.machine_rank * args.num_gpus + local_rank
+    _join(local_rank, args.num_gpus, url, device, rank=rank, world_size=world_size)
+    _run(main, args)
+
+
+def _join(local_rank: int, local_size: int, url: str, device: str, **rank_and_size: int) -> None:
+    """Enter the process group; fast-reid's ``comm`` learns which processes share this machine."""
+    if device == "cuda":
+        torch.cuda.set_device(local_rank)
+    else:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_size))
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", init_method=url, **rank_and_size)
+    for first in range(0, dist.get_world_size(), local_size):
+        group = dist.new_group(range(first, first + local_size))
+        if first <= dist.get_rank() < first + local_size:
+            compat.set_local_process_group(group)
+    comm.synchronize()
+
+
+def _run(main: Callable, args) -> None:
+    try:
+        main(args)
+    finally:
+        dist.destroy_process_group()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

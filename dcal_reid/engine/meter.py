@@ -1,0 +1,49 @@
+"""Means of training scalars that stay on their device between two log lines."""
+
+import torch
+from fastreid.utils import comm
+from torch import Tensor
+
+__all__ = ["MeanMeter"]
+
+
+class MeanMeter:
+    """Adds scalars up on the device, so that the steps between two log lines need not wait for it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._count = 0
+
+    def add(self, scalars: dict[str, Tensor]) -> None:
+        """Add the scalars of one step; every step brings the same names."""
+        for name, value in scalars.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._count += 1
+
+    def check_finite(self) -> None:
+        """
+        Raises:
+            FloatingPointError: a scalar of a step since the last ``flush`` is infinite or not a number.
+        """
+        if self._count:
+            values = torch.stack([value.float() for value in self._sums.values()])
+            if not torch.isfinite(values).all():
+                bad = [name for name, value in zip(self._sums, values.tolist(), strict=True) if not abs(value) < 1e38]
+                raise FloatingPointError(
+                    f"{', '.join(bad)} became infinite or not a number within the last {self._count} iterations; "
+                    "lower SOLVER.BASE_LR, lengthen SOLVER.WARMUP_ITERS, enable SOLVER.CLIP_GRADIENTS or set "
+                    "SOLVER.AMP.DTYPE bf16. The checkpoints in OUTPUT_DIR are from before."
+                )
+
+    def flush(self) -> dict[str, float]:
+        """The means since the last call, over all processes; empty if there was no step."""
+        if not self._count:
+            return {}
+        self.check_finite()
+        means = torch.stack([value.float() for value in self._sums.values()]) / self._count
+        if comm.get_world_size() > 1:
+            torch.distributed.all_reduce(means)
+            means /= comm.get_world_size()
+        result = dict(zip(self._sums, means.tolist(), strict=True))
+        self._sums, self._count = {}, 0
+        return result

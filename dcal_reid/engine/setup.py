@@ -1,0 +1,146 @@
+"""From the command line to a checked configuration, a run folder, a log and seeded generators."""
+
+import argparse
+import difflib
+import logging
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import timm
+import torch
+import yaml
+from fastreid.config import CfgNode
+from fastreid.engine.defaults import default_argument_parser
+from fastreid.utils import comm
+from fastreid.utils.env import seed_all_rng
+from fastreid.utils.logger import setup_logger
+
+from .. import __version__
+from ..config import get_cfg
+from ..errors import InputError
+from ..files import written_atomically
+from .check import check_config
+
+__all__ = ["argument_parser", "load_config", "resolve_device", "save_config", "setup"]
+
+logger = logging.getLogger(__name__)
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """fast-reid's command line: --config-file, --eval-only, --resume, --num-gpus, ... and KEY VALUE overrides."""
+    parser = default_argument_parser()
+    parser.description = "Train or evaluate DCAL."
+    return parser
+
+
+def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
+    """Defaults, then the file and its bases, then ``KEY VALUE ...``; not yet checked or frozen.
+
+    Raises:
+        InputError: no such file, not YAML, an unknown key (the nearest known one is named), or a value of the wrong
+            type.
+    """
+    cfg = get_cfg()
+    if config_file and not Path(config_file).is_file():
+        raise InputError(f"--config-file {config_file!r} not found; see the folder configs/")
+    try:
+        if config_file:
+            cfg.merge_from_file(config_file)
+        cfg.merge_from_list(list(overrides))
+    except KeyError as error:
+        raise InputError(_unknown_key(cfg, str(error.args[0]))) from error
+    except FileNotFoundError as error:
+        raise InputError(f"{config_file}: its _BASE_ {error.filename!r} not found") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{config_file} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (AssertionError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"configuration: {' '.join(str(error).split())}") from error
+    return cfg
+
+
+def _unknown_key(cfg: CfgNode, message: str) -> str:
+    key = message.rpartition(": ")[2]
+    near = difflib.get_close_matches(key, _keys(cfg), n=1, cutoff=0.5)
+    return f"configuration: there is no key {key}" + (f"; did you mean {near[0]}?" if near else "")
+
+
+def _keys(node: CfgNode, prefix: str = "") -> list[str]:
+    keys = []
+    for name, value in node.items():
+        keys.append(prefix + name)
+        if isinstance(value, CfgNode):
+            keys += _keys(value, f"{prefix}{name}.")
+    return keys
+
+
+def resolve_device(cfg: CfgNode) -> None:
+    """Replace MODEL.DEVICE ``auto`` by cuda where there is one, else cpu.
+
+    Raises:
+        InputError: cuda is asked for and there is none.
+    """
+    if cfg.MODEL.DEVICE == "auto":
+        cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+        raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r} but PyTorch finds no GPU; use MODEL.DEVICE cpu")
+
+
+def setup(args: argparse.Namespace) -> CfgNode:
+    """Everything before the job: the checked and frozen configuration, the log, the seeds.
+
+    Under several processes each call gives the process its own device and its own seed.
+
+    Raises:
+        InputError: see ``load_config`` and ``check_config``.
+    """
+    cfg = load_config(args.config_file, args.opts)
+    if cfg.SEED < 0:
+        cfg.SEED = comm.all_gather(int.from_bytes(os.urandom(3), "big"))[0]
+    check_config(cfg)
+
+    rank = comm.get_rank()
+    _make_output_folder(cfg)
+    for package in ("dcal_reid", "fastreid"):
+        setup_logger(cfg.OUTPUT_DIR, rank, name=package)
+    logger.info("Command line: %s", " ".join(sys.argv))
+    if comm.is_main_process() and not args.eval_only:
+        # Before the device is resolved: a run on a GPU can be evaluated on a machine without.
+        save_config(cfg)
+    resolve_device(cfg)
+    if cfg.MODEL.DEVICE == "cuda":
+        cfg.MODEL.DEVICE = f"cuda:{torch.cuda.current_device()}"
+    logger.info(_environment(cfg))
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+    seed_all_rng(cfg.SEED + rank)
+    cfg.freeze()
+    return cfg
+
+
+def _make_output_folder(cfg: CfgNode) -> None:
+    try:
+        Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
+        with written_atomically(Path(cfg.OUTPUT_DIR, f".probe{comm.get_rank()}")) as temporary:
+            temporary.touch()
+        Path(cfg.OUTPUT_DIR, f".probe{comm.get_rank()}").unlink()
+    except OSError as error:
+        raise InputError(f"OUTPUT_DIR {cfg.OUTPUT_DIR!r} cannot be written to: {error.strerror}") from error
+
+
+def save_config(cfg: CfgNode) -> None:
+    """Write OUTPUT_DIR/config.yaml, from which the run can be repeated and its checkpoints evaluated."""
+    with written_atomically(Path(cfg.OUTPUT_DIR, "config.yaml")) as temporary:
+        temporary.write_text(cfg.dump())
+
+
+def _environment(cfg: CfgNode) -> str:
+    device = (
+        torch.cuda.get_device_name() if cfg.MODEL.DEVICE.startswith("cuda") else f"{torch.get_num_threads()} threads"
+    )
+    return (
+        f"dcal_reid {__version__}, PyTorch {torch.__version__}, timm {timm.__version__}, "
+        f"Python {platform.python_version()}, {comm.get_world_size()} process(es) on {cfg.MODEL.DEVICE} ({device}), "
+        f"seed {cfg.SEED}"
+    )

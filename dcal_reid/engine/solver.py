@@ -1,0 +1,76 @@
+"""Optimiser and learning-rate schedule from fast-reid's SOLVER keys."""
+
+import math
+from bisect import bisect_right
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.solver.build import get_default_optimizer_params
+from torch import nn
+
+from ..errors import InputError
+
+__all__ = ["build_optimizer", "learning_rate_factor"]
+
+OPTIMIZERS = ("SGD", "Adam", "AdamW")
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """SOLVER.OPT over every parameter that requires a gradient, each exactly once.
+
+    fast-reid's parameter groups (bias, norm and head factors), merged where they are alike, with two differences:
+    position embeddings and the CLS token get no weight decay, as timm declares, and neither do the loss weights,
+    which have a learning-rate factor of their own.
+    """
+    solver = cfg.SOLVER
+    per_parameter = get_default_optimizer_params(
+        model,
+        base_lr=solver.BASE_LR,
+        weight_decay=solver.WEIGHT_DECAY,
+        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
+        bias_lr_factor=solver.BIAS_LR_FACTOR,
+        heads_lr_factor=solver.HEADS_LR_FACTOR,
+        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+    )
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for entry in per_parameter:
+        (parameter,) = entry["params"]
+        lr, weight_decay = entry["lr"], entry["weight_decay"]
+        name = names[parameter]
+        if name.rpartition(".")[2] in ("pos_embed", "cls_token"):
+            weight_decay = 0.0
+        if name == "loss_weights.w":
+            lr, weight_decay = solver.BASE_LR * cfg.MODEL.DCAL.LOSS_WEIGHTS_LR_FACTOR, 0.0
+        groups.setdefault((lr, weight_decay), []).append(parameter)
+    # `initial_lr` is what learning_rate_factor multiplies.
+    options = [
+        {"params": parameters, "lr": lr, "initial_lr": lr, "weight_decay": weight_decay}
+        for (lr, weight_decay), parameters in groups.items()
+    ]
+    if solver.OPT not in OPTIMIZERS:
+        raise InputError(f"SOLVER.OPT {solver.OPT!r} is not supported; choose one of {', '.join(OPTIMIZERS)}")
+    if solver.OPT == "SGD":
+        return torch.optim.SGD(options, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
+    return getattr(torch.optim, solver.OPT)(options)
+
+
+def learning_rate_factor(cfg: CfgNode, iteration: int, iters_per_epoch: int) -> float:
+    """What the base learning rate is multiplied with in iteration 0, 1, ... MAX_EPOCH * iters_per_epoch - 1.
+
+    Linear from WARMUP_FACTOR, reaching 1 in iteration WARMUP_ITERS; held at 1 until DELAY_EPOCHS; then a cosine that
+    reaches ETA_MIN_LR in the last iteration (CosineAnnealingLR), or steps (MultiStepLR). A function of the iteration
+    alone: a resumed run, or one resumed with another MAX_EPOCH, has no schedule state to restore.
+    """
+    solver = cfg.SOLVER
+    if iteration < solver.WARMUP_ITERS:
+        if solver.WARMUP_METHOD == "constant":
+            return solver.WARMUP_FACTOR
+        return solver.WARMUP_FACTOR + (1 - solver.WARMUP_FACTOR) * iteration / solver.WARMUP_ITERS
+    if solver.SCHED == "MultiStepLR":
+        return solver.GAMMA ** bisect_right(solver.STEPS, iteration // iters_per_epoch)
+    start = max(solver.WARMUP_ITERS, solver.DELAY_EPOCHS * iters_per_epoch)
+    last = solver.MAX_EPOCH * iters_per_epoch - 1
+    progress = min(max((iteration - start) / max(last - start, 1), 0.0), 1.0)
+    end = solver.ETA_MIN_LR / solver.BASE_LR
+    return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * progress))

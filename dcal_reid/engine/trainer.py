@@ -1,0 +1,203 @@
+"""The training loop: fast-reid's ``TrainerBase`` and hooks around a step that runs on CPU and GPU."""
+
+import logging
+import time
+from collections import OrderedDict
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.engine.hooks import IterationTimer
+from fastreid.engine.train_loop import TrainerBase
+from fastreid.evaluation import inference_on_dataset
+from fastreid.modeling.meta_arch import build_model
+from fastreid.utils import comm
+from fastreid.utils.events import JSONWriter, TensorboardXWriter
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..data import build_test_loader, build_train_loader
+from ..evaluation import DCALReidEvaluator
+from .checkpoint import Checkpointer, RandomState
+from .hooks import CheckpointHook, EvalHook, LearningRateHook, WriterHook
+from .meter import MeanMeter
+from .solver import build_optimizer
+from .writers import ProgressPrinter, prepare_metrics_file
+
+__all__ = ["Trainer"]
+
+logger = logging.getLogger(__name__)
+
+
+class Trainer(TrainerBase):
+    """Trains a model of the fast-reid contract (a batch in, a dict of losses out) as ``cfg`` says.
+
+    Example::
+
+        trainer = Trainer(cfg)
+        trainer.resume_or_load(resume=False)
+        results = trainer.train()
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """
+        Args:
+            cfg: checked and with the device resolved, as ``engine.setup`` returns it. MODEL.HEADS.NUM_CLASSES 0 is
+                replaced by the number of training identities.
+        """
+        super().__init__()
+        self.data_loader = build_train_loader(cfg)
+        self.cfg = cfg = with_num_classes(cfg, self.data_loader.dataset.num_classes)
+        self.iters_per_epoch = self.data_loader.iters_per_epoch
+        self.max_epoch = cfg.SOLVER.MAX_EPOCH
+        self.max_iter = self.max_epoch * self.iters_per_epoch
+        self.start_epoch = 0
+
+        self.model = self._distributed(build_model(cfg))
+        self.optimizer = build_optimizer(cfg, self._bare_model)
+        amp = cfg.SOLVER.AMP
+        self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp.ENABLED and amp.DTYPE == "fp16")
+        self.checkpointer = Checkpointer(
+            self._bare_model,
+            cfg.OUTPUT_DIR,
+            save_to_disk=comm.is_main_process(),
+            optimizer=self.optimizer,
+            grad_scaler=self.grad_scaler,
+            random_state=RandomState(),
+        )
+        self.meter = MeanMeter()
+        self.best_metric, self.best_epoch = -1.0, -1
+        self.last_results: dict = {}
+        self.last_results_iter = -1
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.cfg.MODEL.DEVICE)
+
+    @property
+    def _bare_model(self) -> nn.Module:
+        return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+
+    def _distributed(self, model: nn.Module) -> nn.Module:
+        if comm.get_world_size() == 1:
+            return model
+        device_ids = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+
+    def resume_or_load(self, resume: bool) -> None:
+        """Go on from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set."""
+        if resume and self.checkpointer.has_checkpoint():
+            state = self.checkpointer.resume()
+            self.start_epoch = state["epoch"] + 1
+            self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
+            return
+        if resume:
+            logger.warning("--resume: no checkpoint in %s, so training starts anew.", self.cfg.OUTPUT_DIR)
+        elif self.checkpointer.has_checkpoint():
+            logger.warning("Starting anew: the checkpoints in %s will be replaced.", self.cfg.OUTPUT_DIR)
+        if self.cfg.MODEL.WEIGHTS:
+            self.checkpointer.load_weights(self.cfg.MODEL.WEIGHTS)
+
+    def train(self) -> dict:
+        """Train the epochs that are left and return the results of the last evaluation."""
+        start_iter = self.start_epoch * self.iters_per_epoch
+        if self.start_epoch >= self.max_epoch:
+            logger.info("The run is complete: %d of %d epochs done. Evaluating it.", self.start_epoch, self.max_epoch)
+            return self.test(self.cfg, self.model)
+        self.register_hooks(self._build_hooks(start_iter))
+        self._batches = iter(build_train_loader(self.cfg, start_iter) if start_iter else self.data_loader)
+        self.model.train()
+        super().train(self.start_epoch, self.max_epoch, self.iters_per_epoch)
+        return self.last_results
+
+    def _build_hooks(self, start_iter: int) -> list:
+        cfg, writers = self.cfg, []
+        if comm.is_main_process():
+            metrics = Path(cfg.OUTPUT_DIR, "metrics.json")
+            prepare_metrics_file(metrics, start_iter)
+            writers = [
+                ProgressPrinter(self.max_iter, self.iters_per_epoch, cfg.SOLVER.IMS_PER_BATCH),
+                JSONWriter(str(metrics)),
+                TensorboardXWriter(cfg.OUTPUT_DIR, purge_step=start_iter or None),
+            ]
+        return [
+            IterationTimer(),
+            LearningRateHook(),
+            EvalHook(),
+            CheckpointHook(),
+            WriterHook(cfg.SOLVER.LOG_PERIOD, writers),
+        ]
+
+    def run_step(self) -> None:
+        """One optimiser step on the next batch."""
+        start = time.perf_counter()
+        batch = next(self._batches)
+        self.storage.put_scalar("data_time", time.perf_counter() - start)
+        for path in batch["broken_paths"]:
+            logger.warning("Image %s cannot be decoded; another image of the same identity took its place.", path)
+
+        with autocast(self.cfg):
+            losses = self.model(batch)
+            total = sum(losses.values())
+        self.optimizer.zero_grad()
+        self.grad_scaler.scale(total).backward()
+        self._clip_gradients()
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+        losses = {name: value.detach() for name, value in losses.items()}
+        self.meter.add({"total_loss": total.detach(), **losses, **getattr(self._bare_model, "metrics", {})})
+
+    def _clip_gradients(self) -> None:
+        clip = self.cfg.SOLVER.CLIP_GRADIENTS
+        if not clip.ENABLED:
+            return
+        self.grad_scaler.unscale_(self.optimizer)
+        if clip.CLIP_TYPE == "norm":
+            nn.utils.clip_grad_norm_(self.model.parameters(), clip.CLIP_VALUE, clip.NORM_TYPE)
+        else:
+            nn.utils.clip_grad_value_(self.model.parameters(), clip.CLIP_VALUE)
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
+        """Evaluate on every data set of DATASETS.TESTS.
+
+        Returns:
+            On the first process the metrics, by data set if there are several; on others an empty dict.
+        """
+        _share_buffers(model)
+        model = model.module if isinstance(model, DistributedDataParallel) else model
+        results = OrderedDict()
+        for name in cfg.DATASETS.TESTS:
+            loader, num_query = build_test_loader(cfg, name)
+            evaluator = DCALReidEvaluator(cfg, num_query)
+            with autocast(cfg):
+                results[name] = inference_on_dataset(model, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
+        if not comm.is_main_process():
+            return {}
+        return next(iter(results.values())) if len(results) == 1 else results
+
+
+def autocast(cfg: CfgNode) -> AbstractContextManager:
+    """bf16 or fp16 where SOLVER.AMP says so; losses and rollout switch it off for themselves."""
+    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[cfg.SOLVER.AMP.DTYPE]
+    return torch.autocast(torch.device(cfg.MODEL.DEVICE).type, dtype=dtype, enabled=cfg.SOLVER.AMP.ENABLED)
+
+
+def with_num_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
+    """``cfg`` with MODEL.HEADS.NUM_CLASSES filled in where it is 0."""
+    if cfg.MODEL.HEADS.NUM_CLASSES:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.HEADS.NUM_CLASSES = num_classes
+    cfg.freeze()
+    return cfg
+
+
+def _share_buffers(model: nn.Module) -> None:
+    """Every process evaluates with the first one's batch-norm statistics; each has averaged its own batches."""
+    if comm.get_world_size() > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, 0)

@@ -1,0 +1,92 @@
+"""The progress line, and metrics.json of runs that are resumed or started anew in the same folder."""
+
+import datetime
+import json
+import logging
+import resource
+import sys
+from pathlib import Path
+
+import torch
+from fastreid.utils.events import EventWriter, get_event_storage
+
+from ..files import written_atomically
+
+__all__ = ["ProgressPrinter", "prepare_metrics_file"]
+
+logger = logging.getLogger(__name__)
+
+
+class ProgressPrinter(EventWriter):
+    """One line: epoch, losses and accuracy per branch, loss weights, lr, images/s, memory, time left."""
+
+    def __init__(self, max_iter: int, iters_per_epoch: int, images_per_iter: int) -> None:
+        self.max_iter = max_iter
+        self.iters_per_epoch = iters_per_epoch
+        self.images_per_iter = images_per_iter
+
+    def write(self) -> None:
+        storage = get_event_storage()
+        latest = {name: value for name, (value, _) in storage.latest().items()}
+        if "total_loss" not in latest:
+            return
+        done = storage.iter + 1
+        parts = [
+            f"epoch {storage.epoch + 1}/{-(-self.max_iter // self.iters_per_epoch)}",
+            f"iter {done}/{self.max_iter}",
+            f"loss {latest['total_loss']:.3f}",
+        ]
+        for branch in ("sa", "glca", "pwca"):
+            terms = [
+                f"{term} {latest[f'{branch}/{term}']:.3f}" for term in ("ce", "triplet") if f"{branch}/{term}" in latest
+            ]
+            if terms:
+                terms.append(f"acc {100 * latest[f'{branch}/accuracy']:.1f}%")
+            if f"{branch}/loss_weight" in latest:
+                terms.append(f"w {latest[f'{branch}/loss_weight']:.2f}")
+            if terms:
+                parts.append(f"{branch} [{', '.join(terms)}]")
+        parts.append(f"lr {latest['lr']:.2e}")
+        if "time" in latest:
+            seconds = storage.history("time").median(1000)
+            parts.append(f"{self.images_per_iter / seconds:.1f} images/s")
+            parts.append(f"data {100 * storage.history('data_time').avg(1000) / seconds:.0f}%")
+            parts.append(f"eta {datetime.timedelta(seconds=int(seconds * (self.max_iter - done)))}")
+        parts.append(f"mem {peak_memory() / 2**30:.1f} GiB")
+        logger.info("  ".join(parts))
+
+
+def peak_memory() -> int:
+    """Bytes: the most that tensors took on the GPU, or without one the most that this process took."""
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def prepare_metrics_file(path: Path, start_iter: int) -> None:
+    """Leave in metrics.json only what belongs to the run that now goes on at ``start_iter``.
+
+    A run that starts anew (0) keeps the file of the run before as metrics.1.json, metrics.2.json, ...
+    A resumed run drops the lines written after its checkpoint.
+    """
+    if not path.is_file():
+        return
+    if start_iter == 0:
+        number = 1
+        while (old := path.with_suffix(f".{number}.json")).exists():
+            number += 1
+        path.rename(old)
+        logger.info("The metrics of the run before are kept as %s", old)
+        return
+    kept = [line for line in path.read_text().splitlines() if _iteration(line) < start_iter]
+    with written_atomically(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in kept))
+
+
+def _iteration(line: str) -> float:
+    """The iteration of a line; infinite for one that was cut off by a kill."""
+    try:
+        return json.loads(line)["iteration"]
+    except (ValueError, KeyError):
+        return float("inf")

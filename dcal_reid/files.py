@@ -1,0 +1,64 @@
+"""Files of tensors, read without running code that is in them and written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from .errors import InputError
+
+__all__ = ["read_tensors", "written_atomically"]
+
+
+def read_tensors(path: str | Path) -> dict:
+    """What ``torch.save`` or safetensors wrote: tensors, numbers, strings and containers of them.
+
+    Raises:
+        InputError: no such file, a damaged one, or one that holds anything else (a pickle can run code).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"checkpoint {str(path)!r} not found; check the path")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+            raise InputError(
+                f"checkpoint {str(path)!r} holds more than tensors and is not loaded, because unpickling it could run "
+                "code; save its state_dict again with torch.save or as .safetensors"
+            ) from error
+        raise _damaged(path, error) from error
+    except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise _damaged(path, error) from error
+    if not isinstance(content, dict):
+        raise InputError(f"checkpoint {str(path)!r} holds a {type(content).__name__}, not a dict of tensors")
+    return content
+
+
+@contextmanager
+def written_atomically(path: str | Path) -> Iterator[Path]:
+    """A path to write to, which takes the place of ``path`` once the block is left without an error.
+
+    The file is on the disk before it gets its name, so that whoever reads ``path`` finds the old or the new content.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    return InputError(f"checkpoint {str(path)!r} is damaged or not a checkpoint: {reason}")

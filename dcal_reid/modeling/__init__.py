@@ -1,0 +1,8 @@
+"""The DCAL meta-architecture and its parts. Importing registers them with fast-reid."""
+
+from .backbones import TimmBackbone, build_timm_backbone
+from .dcal import DCAL, AttentionMaps
+from .heads import DCALHead
+from .pair_samplers import PAIR_SAMPLER_REGISTRY
+
+__all__ = ["DCAL", "PAIR_SAMPLER_REGISTRY", "AttentionMaps", "DCALHead", "TimmBackbone", "build_timm_backbone"]

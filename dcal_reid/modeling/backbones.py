@@ -1,0 +1,153 @@
+"""timm's vision transformers as a fast-reid backbone."""
+
+import timm
+from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .attention import check_block
+from .pretrained import load_pretrained
+
+__all__ = ["TimmBackbone", "build_timm_backbone", "input_size", "pixel_statistics"]
+
+
+class TimmBackbone(nn.Module):
+    """A timm ``VisionTransformer`` whose tokens and blocks the DCAL branches share.
+
+    Attributes:
+        vit: timm's model, without its classifier.
+        blocks: its L transformer blocks.
+        norm: its final norm.
+        embed_dim: D.
+        grid_size: (rows, columns) of patches.
+    """
+
+    def __init__(self, vit: VisionTransformer) -> None:
+        super().__init__()
+        self.vit = vit
+        self.embed_dim: int = vit.embed_dim
+        self.grid_size: tuple[int, int] = tuple(vit.patch_embed.grid_size)
+
+    @property
+    def blocks(self) -> nn.Sequential:
+        return self.vit.blocks
+
+    @property
+    def norm(self) -> nn.Module:
+        return self.vit.norm
+
+    def embed(self, images: Tensor) -> Tensor:
+        """X_0: normalised images (B, 3, H, W) -> tokens (B, 1 + N, D), the CLS token first."""
+        vit = self.vit
+        return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The CLS token as a feature map (B, D, 1, 1), so that fast-reid's own meta-architectures can use it."""
+        return self.vit.forward_features(images)[:, 0, :, None, None]
+
+
+@BACKBONE_REGISTRY.register()
+def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
+    """Build MODEL.BACKBONE.TIMM_MODEL for the configured input size and load its weights.
+
+    Raises:
+        InputError: no such model, an architecture without a CLS token or with an attention that is not supported, a
+            size that the patches do not divide, or weights that cannot be had.
+    """
+    options = cfg.MODEL.BACKBONE
+    path = options.PRETRAIN_PATH
+    if path and not options.PRETRAIN:
+        raise InputError(f"MODEL.BACKBONE.PRETRAIN_PATH is {path!r} but MODEL.BACKBONE.PRETRAIN is False; set it True")
+    vit = _create(cfg, from_hub=options.PRETRAIN and not path)
+    if path:
+        load_pretrained(vit, path)
+    return TimmBackbone(vit)
+
+
+def _create(cfg: CfgNode, from_hub: bool) -> VisionTransformer:
+    options = cfg.MODEL.BACKBONE
+    name, kwargs = options.TIMM_MODEL, dict(options.TIMM_KWARGS)
+    _check_name(name)
+    height, width = input_size(cfg)
+    try:
+        vit = timm.create_model(
+            name,
+            pretrained=from_hub,
+            img_size=(height, width),
+            num_classes=0,
+            drop_path_rate=options.DROP_PATH_RATIO,
+            proj_drop_rate=options.DROP_RATIO,
+            attn_drop_rate=options.ATT_DROP_RATE,
+            **kwargs,
+        )
+    except (TypeError, AssertionError) as error:
+        raise InputError(
+            f"timm cannot build MODEL.BACKBONE.TIMM_MODEL {name!r} for {height}x{width} with "
+            f"TIMM_KWARGS {kwargs}: {error}"
+        ) from error
+    except Exception as error:
+        if not from_hub:
+            raise
+        raise InputError(
+            f"the weights of {name!r} could not be fetched from timm's hub ({type(error).__name__}: {error}); "
+            "download them and give the file as MODEL.BACKBONE.PRETRAIN_PATH"
+        ) from error
+    _check_architecture(name, vit, height, width)
+    return vit
+
+
+def _check_name(name: str) -> None:
+    if timm.is_model(name):
+        return
+    near = timm.list_models(f"*{name.split('.')[0]}*")[:3] or timm.list_models("deit_*_patch16_224")
+    raise InputError(f"MODEL.BACKBONE.TIMM_MODEL {name!r} is not a timm model; near it: {', '.join(near)}")
+
+
+def _check_architecture(name: str, vit: nn.Module, height: int, width: int) -> None:
+    if not isinstance(vit, VisionTransformer):
+        raise InputError(
+            f"MODEL.BACKBONE.TIMM_MODEL {name!r} is a {type(vit).__name__}; only timm's VisionTransformer is supported"
+        )
+    if not vit.has_class_token or vit.num_prefix_tokens != 1:
+        raise InputError(
+            f"MODEL.BACKBONE.TIMM_MODEL {name!r} has {vit.num_prefix_tokens} prefix tokens; DCAL needs exactly one, CLS"
+        )
+    patch_height, patch_width = vit.patch_embed.patch_size
+    if height % patch_height or width % patch_width:
+        raise InputError(
+            f"the input size {height}x{width} is not a multiple of the patch size {patch_height}x{patch_width} of "
+            f"{name!r}; change INPUT.SIZE_TRAIN and INPUT.SIZE_TEST"
+        )
+    for block in vit.blocks:
+        check_block(block)
+
+
+def input_size(cfg: CfgNode) -> tuple[int, int]:
+    """(height, width) of the images that reach the model, the same in training and test.
+
+    Raises:
+        InputError: the two sizes differ; the position embeddings fit one.
+    """
+    if cfg.INPUT.CROP.ENABLED:
+        return _pair(cfg.INPUT.CROP.SIZE)
+    train, test = _pair(cfg.INPUT.SIZE_TRAIN), _pair(cfg.INPUT.SIZE_TEST)
+    if train != test:
+        raise InputError(
+            f"INPUT.SIZE_TRAIN {train} and INPUT.SIZE_TEST {test} differ; the position embeddings fit one size only"
+        )
+    return train
+
+
+def _pair(size) -> tuple[int, int]:
+    return (size[0], size[0]) if len(size) == 1 else (size[0], size[1])
+
+
+def pixel_statistics(cfg: CfgNode) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of the three channels, in 0..255, as MODEL.PIXEL_STATS says."""
+    if cfg.MODEL.PIXEL_STATS == "config":
+        return list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
+    _check_name(cfg.MODEL.BACKBONE.TIMM_MODEL)
+    weights = timm.get_pretrained_cfg(cfg.MODEL.BACKBONE.TIMM_MODEL)
+    return [255 * value for value in weights.mean], [255 * value for value in weights.std]

@@ -1,0 +1,250 @@
+"""Dual cross-attention learning: the meta-architecture (Zhu et al., CVPR 2022).
+
+Three branches read one image. SA, the backbone's self-attention. GLCA, M blocks of its own that look again with the
+patches that SA attends to most. PWCA, in training only, the backbone once more with a second image as distractor.
+"""
+
+from typing import NamedTuple
+
+import torch
+from fastreid.config import CfgNode, configurable
+from fastreid.modeling.backbones import build_backbone
+from fastreid.modeling.heads import build_heads
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from torch import Tensor, nn
+
+from .attention import project, self_attention_block
+from .backbones import TimmBackbone, pixel_statistics
+from .glca import GLCA
+from .heads import running_statistics_kept
+from .losses import BranchLoss, LossWeights
+from .pair_samplers import PAIR_SAMPLER_REGISTRY
+from .pwca import pairwise_block
+from .rollout import attention_weights, cls_rollout, top_patches
+
+__all__ = ["DCAL", "AttentionMaps"]
+
+
+class AttentionMaps(NamedTuple):
+    """Where the branches look, for pictures. gh x gw is the grid of patches."""
+
+    sa: Tensor  # (B, gh, gw), rollout of the CLS token over the self-attention blocks
+    glca: Tensor | None  # (B, gh, gw), the CLS token's attention in the first GLCA block, averaged over heads
+    selected: Tensor | None  # (B, n), the patches that are GLCA's local queries
+
+
+@META_ARCH_REGISTRY.register()
+class DCAL(nn.Module):
+    """SA, GLCA and PWCA branches on one timm vision transformer. Without GLCA and PWCA it is the plain baseline.
+
+    The contract is that of fast-reid's ``Baseline``: called with a batch (dict), it returns in training a dict of
+    losses whose sum is the training loss, else the features (B, D) or (B, 2D). The batch is not changed.
+    ``metrics`` holds, after a training step, the detached scalars worth logging.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: TimmBackbone,
+        heads: dict[str, nn.Module],
+        glca: GLCA | None,
+        glca_input: str,
+        pwca_blocks: int,
+        distractor_stream: str,
+        pair_sampler,
+        branch_loss: BranchLoss,
+        loss_weights: LossWeights | None,
+        inference: str,
+        pixel_mean: list[float],
+        pixel_std: list[float],
+    ) -> None:
+        """
+        Args:
+            backbone: shared by all branches.
+            heads: by branch, ``sa`` (which PWCA shares) and, with GLCA, ``glca``.
+            glca: the GLCA branch, or None.
+            glca_input: parallel | stacked, what the first GLCA block reads.
+            pwca_blocks: T; the last T blocks are pair-wise. 0: no PWCA.
+            distractor_stream: sa | pwca.
+            pair_sampler: identities (B,) -> index (B,) of each image's distractor.
+            branch_loss: the loss of one branch.
+            loss_weights: how the branches' losses add up; None with a single branch.
+            inference: sa+glca | sa | glca, the features outside training.
+            pixel_mean, pixel_std: of the three channels, in 0..255.
+        """
+        super().__init__()
+        self.backbone = backbone
+        self.heads = nn.ModuleDict(heads)
+        self.glca = glca
+        self.glca_input = glca_input
+        self.pwca_blocks = pwca_blocks
+        self.distractor_stream = distractor_stream
+        self.pair_sampler = pair_sampler
+        self.branch_loss = branch_loss
+        self.loss_weights = loss_weights
+        self.inference = inference
+        self.metrics: dict[str, Tensor] = {}
+        self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, -1, 1, 1), persistent=False)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict:
+        dcal = cfg.MODEL.DCAL
+        backbone = build_backbone(cfg)
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.MODEL.BACKBONE.FEAT_DIM = backbone.embed_dim
+
+        num_glca = dcal.GLCA.NUM_BLOCKS
+        glca = None
+        if num_glca:
+            blocks = backbone.blocks[-num_glca:]
+            glca = GLCA(blocks, backbone.norm, ratio=dcal.GLCA.RATIO, readout=dcal.GLCA.READOUT)
+        branches = ["sa"] + ["glca"] * bool(num_glca) + ["pwca"] * bool(dcal.PWCA.NUM_BLOCKS)
+        initial = dict(zip(("sa", "glca", "pwca"), dcal.LOSS_WEIGHTS_INIT, strict=True))
+        mean, std = pixel_statistics(cfg)
+        return {
+            "backbone": backbone,
+            "heads": {branch: build_heads(cfg) for branch in branches if branch != "pwca"},
+            "glca": glca,
+            "glca_input": dcal.GLCA.INPUT,
+            "pwca_blocks": dcal.PWCA.NUM_BLOCKS,
+            "distractor_stream": dcal.PWCA.DISTRACTOR_STREAM,
+            "pair_sampler": PAIR_SAMPLER_REGISTRY.get(dcal.PWCA.PAIR_SAMPLER),
+            "branch_loss": BranchLoss(cfg),
+            "loss_weights": LossWeights(dcal.LOSS_WEIGHTS, {branch: initial[branch] for branch in branches})
+            if len(branches) > 1
+            else None,
+            "inference": dcal.INFERENCE if num_glca else "sa",
+            "pixel_mean": mean,
+            "pixel_std": std,
+        }
+
+    @property
+    def device(self) -> torch.device:
+        return self.pixel_mean.device
+
+    def forward(self, batched_inputs: dict | Tensor):
+        """
+        Args:
+            batched_inputs: a dict with ``images`` (B, 3, H, W), uint8 or float in 0..255, on any device, and in
+                training ``targets`` (B,); outside training the images alone will do.
+
+        Returns:
+            In training ``{"loss_sa": ..., ...}``; else the features (B, D), or (B, 2D) for sa+glca.
+        """
+        images = self.preprocess_image(batched_inputs)
+        if not self.training:
+            features = self.branch_features(images)
+            return torch.cat([self.heads[b](features[b]) for b in self.inference.split("+")], dim=1)
+        targets = batched_inputs["targets"]
+        partner = self.pair_sampler(targets).to(self.device) if self.pwca_blocks else None
+        return self.losses(self.branch_features(images, partner), targets.to(self.device))
+
+    def preprocess_image(self, batched_inputs: dict | Tensor) -> Tensor:
+        """Images on the model's device, normalised; the input is left as it is (fast-reid changes it in place)."""
+        images = batched_inputs["images"] if isinstance(batched_inputs, dict) else batched_inputs
+        images = images.to(self.device, non_blocking=True).to(self.pixel_mean.dtype)
+        return (images - self.pixel_mean) / self.pixel_std
+
+    def branch_features(self, images: Tensor, partner: Tensor | None = None) -> dict[str, Tensor]:
+        """The features before the heads, (B, D) each, of the branches that are needed.
+
+        Args:
+            images: (B, 3, H, W), normalised.
+            partner: (B,), for each image the index of its distractor; None leaves PWCA out.
+        """
+        wanted = {"sa", "glca"} if self.training else set(self.inference.split("+"))
+        glca = self.glca if "glca" in wanted else None
+        blocks = self.backbone.blocks
+        first_pairwise = len(blocks) - (self.pwca_blocks if partner is not None else 0)
+
+        rollout_wanted = glca is not None and glca.needs_rollout
+        x, z = self.backbone.embed(images), None  # (B, 1 + N, D)
+        inputs, queries_and_keys = [], []
+        for number, block in enumerate(blocks):
+            inputs.append(x)
+            # Nothing reads the last block's patches unless GLCA is stacked on them.
+            cls_only = block is blocks[-1] and not (glca is not None and self.glca_input == "stacked")
+            if number < first_pairwise:
+                x, q, k = self_attention_block(block, x, cls_only)
+            else:
+                x, z, q, k = pairwise_block(
+                    block, x, z, partner, distractor_stream=self.distractor_stream, cls_only=cls_only
+                )
+            if rollout_wanted:
+                queries_and_keys.append((q, k))
+
+        features = {"sa": self.backbone.norm(x[:, :1])[:, 0]}
+        if z is not None:
+            features["pwca"] = self.backbone.norm(z[:, :1])[:, 0]
+        if glca is not None:
+            contexts, depth = self._glca_contexts(inputs, x)
+            rollout = cls_rollout(queries_and_keys[:depth], self._scale) if rollout_wanted else None
+            features["glca"] = glca(contexts, rollout)
+        return features
+
+    def _glca_contexts(self, inputs: list[Tensor], output: Tensor) -> tuple[list[Tensor], int]:
+        """The tokens each GLCA block attends to, and over how many blocks the rollout for its selection runs."""
+        num_glca, num_blocks = len(self.glca.blocks), len(inputs)
+        if self.glca_input == "stacked":
+            return [output] * num_glca, num_blocks
+        return inputs[-num_glca:], num_blocks - num_glca + 1
+
+    @property
+    def _scale(self) -> float:
+        return self.backbone.blocks[0].attn.scale
+
+    def losses(self, features: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
+        """The weighted loss of each branch, and in ``metrics`` what they are made of.
+
+        Args:
+            features: (B, D) by branch.
+            targets: (B,) identity labels.
+        """
+        self.metrics, totals = {}, {}
+        for branch, feature in features.items():
+            if branch == "pwca":
+                with running_statistics_kept(self.heads["sa"]):
+                    outputs = self.heads["sa"](feature, targets)
+            else:
+                outputs = self.heads[branch](feature, targets)
+            terms = self.branch_loss(outputs["cls_outputs"], outputs["features"], targets)
+            totals[branch] = sum(terms.values())
+            self.metrics |= {f"{branch}/{name}": value.detach() for name, value in terms.items()}
+            hits = outputs["pred_class_logits"].detach().argmax(dim=1) == targets
+            self.metrics[f"{branch}/accuracy"] = hits.float().mean()
+        if self.loss_weights is not None:
+            self.metrics |= {
+                f"{branch}/loss_weight": w
+                for branch, w in zip(self.loss_weights.branches, self.loss_weights.w.detach().clone(), strict=True)
+            }
+            totals = self.loss_weights(totals)
+        return {f"loss_{branch}": value for branch, value in totals.items()}
+
+    @torch.no_grad()
+    def attention_maps(self, images: dict | Tensor) -> AttentionMaps:
+        """Rollout of SA, GLCA's selection and GLCA's attention. Works under fused attention: the softmax is made
+        from queries and keys again, for the CLS token alone.
+
+        Args:
+            images: (B, 3, H, W) as for ``forward``, or a batch.
+        """
+        grid = self.backbone.grid_size
+        x = self.backbone.embed(self.preprocess_image(images))
+        inputs, queries_and_keys = [], []
+        for block in self.backbone.blocks:
+            inputs.append(x)
+            x, q, k = self_attention_block(block, x)
+            queries_and_keys.append((q, k))
+        sa = cls_rollout(queries_and_keys, self._scale)[:, 1:].unflatten(1, grid)
+        if self.glca is None:
+            return AttentionMaps(sa, None, None)
+
+        contexts, depth = self._glca_contexts(inputs, x)
+        rollout = cls_rollout(queries_and_keys[:depth], self._scale)
+        block = self.glca.blocks[0]
+        q, k, _ = project(block.attn, block.norm1(contexts[0]))
+        attention = attention_weights(q[:, :, :1], k, block.attn.scale).mean(dim=1)[:, 0, 1:]
+        return AttentionMaps(sa, attention.unflatten(1, grid), top_patches(rollout, self.glca.ratio))

@@ -1,0 +1,72 @@
+"""Global-local cross-attention (DCAL eq. 3): the CLS token and the patches it attends to most, against all tokens."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from .attention import cross_attention_block
+from .rollout import top_patches
+
+__all__ = ["GLCA"]
+
+
+class GLCA(nn.Module):
+    """M transformer blocks with their own weights, and their own final norm.
+
+    The queries are the CLS token and the R N patches with the highest rollout; the keys and values are all N + 1
+    tokens of the self-attention stream. Residual connections and the FFN act on the queries alone.
+
+    With the read-out ``cls`` the patches cannot change the result, forward or backward: the CLS token's output needs
+    its own query and the self-attention stream's keys and values, never another query's. The code uses that: rollout
+    and local queries are not computed then.
+    """
+
+    def __init__(self, blocks: Sequence[Block], norm: nn.Module, *, ratio: float, readout: str) -> None:
+        """
+        Args:
+            blocks: the self-attention blocks beside which the GLCA blocks stand; copied, weights included.
+            norm: the final norm; copied likewise.
+            ratio: R, the share of patches that become local queries, in (0, 1].
+            readout: cls | mean (of the CLS and the local tokens) | cls+local (the average of the CLS token and of the
+                mean of the local tokens).
+        """
+        super().__init__()
+        self.blocks = copy.deepcopy(nn.ModuleList(blocks))
+        self.norm = copy.deepcopy(norm)
+        self.ratio = ratio
+        self.readout = readout
+
+    @property
+    def needs_rollout(self) -> bool:
+        return self.readout != "cls"
+
+    def local_queries(self, x: Tensor, rollout: Tensor | None) -> Tensor:
+        """The CLS token and, where they matter, the selected patches of x (B, N + 1, D): -> (B, n, D)."""
+        cls = x[:, :1]
+        if not self.needs_rollout:
+            return cls
+        patches = 1 + top_patches(rollout, self.ratio)  # (B, n - 1), the CLS token is number 0
+        return torch.cat([cls, x.gather(1, patches[:, :, None].expand(-1, -1, x.shape[2]))], dim=1)
+
+    def forward(self, contexts: Sequence[Tensor], rollout: Tensor | None) -> Tensor:
+        """
+        Args:
+            contexts: for each GLCA block the tokens (B, N + 1, D) that its keys and values come from.
+            rollout: (B, N + 1), the CLS row of the accumulated attention at the first GLCA block; None with the
+                read-out ``cls``.
+
+        Returns:
+            (B, D), the feature before the head.
+        """
+        tokens = self.local_queries(contexts[0], rollout)
+        for block, context in zip(self.blocks, contexts, strict=True):
+            tokens = cross_attention_block(block, tokens, context)
+        tokens = self.norm(tokens)
+        if self.readout == "mean":
+            return tokens.mean(dim=1)
+        if self.readout == "cls+local":
+            return 0.5 * (tokens[:, 0] + tokens[:, 1:].mean(dim=1))
+        return tokens[:, 0]

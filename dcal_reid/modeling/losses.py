@@ -1,0 +1,79 @@
+"""The loss of one branch (cross-entropy and triplet), and the uncertainty weights that add the branches up."""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from fastreid.config import CfgNode
+from fastreid.modeling.losses import triplet_loss
+from torch import Tensor, nn
+
+__all__ = ["BranchLoss", "LossWeights"]
+
+
+class BranchLoss:
+    """Cross-entropy on the logits and triplet loss on the features, as MODEL.LOSSES says. Both in fp32.
+
+    In fp16 a squared distance of two features of norm 28 is off by more than the triplet margin.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        self.names = cfg.MODEL.LOSSES.NAME
+        self.ce = cfg.MODEL.LOSSES.CE
+        self.tri = cfg.MODEL.LOSSES.TRI
+
+    def __call__(self, cls_outputs: Tensor, features: Tensor, targets: Tensor) -> dict[str, Tensor]:
+        """
+        Args:
+            cls_outputs: (B, classes) logits.
+            features: (B, D), before or after the BNNeck as MODEL.HEADS.NECK_FEAT says.
+            targets: (B,) identity labels.
+
+        Returns:
+            The terms by name, scaled: ``ce``, ``triplet``.
+        """
+        terms = {}
+        with torch.autocast(features.device.type, enabled=False):
+            if "CrossEntropyLoss" in self.names:
+                # fast-reid shares epsilon among the K - 1 other classes, PyTorch among all K.
+                classes = cls_outputs.shape[1]
+                smoothing = self.ce.EPSILON * classes / max(classes - 1, 1)
+                ce = F.cross_entropy(cls_outputs.float(), targets, label_smoothing=smoothing)
+                terms["ce"] = ce * self.ce.SCALE
+            if "TripletLoss" in self.names:
+                tri = self.tri
+                triplet = triplet_loss(features.float(), targets, tri.MARGIN, tri.NORM_FEAT, tri.HARD_MINING)
+                terms["triplet"] = triplet * tri.SCALE
+        return terms
+
+
+class LossWeights(nn.Module):
+    """How the losses of the branches add up.
+
+    learned: 1/2 sum_b (exp(-w_b) L_b + w_b) with learned w (Kendall et al., 2018; DCAL sec. 4.1, "dynamic loss
+    weights"). fixed: sum_b exp(-w_b) L_b.
+    """
+
+    def __init__(self, kind: str, initial: Mapping[str, float]) -> None:
+        """
+        Args:
+            kind: learned | fixed.
+            initial: w_b at the start, by branch.
+        """
+        super().__init__()
+        self.learned = kind == "learned"
+        self.branches = tuple(initial)
+        w = torch.tensor(list(initial.values()))
+        if self.learned:
+            self.w = nn.Parameter(w)
+        else:
+            self.register_buffer("w", w, persistent=False)
+
+    def forward(self, losses: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The weighted terms by branch; their sum is the training loss."""
+        terms = {}
+        for w, branch in zip(self.w, self.branches, strict=True):
+            terms[branch] = torch.exp(-w) * losses[branch]
+            if self.learned:
+                terms[branch] = 0.5 * (terms[branch] + w)
+        return terms

@@ -1,0 +1,68 @@
+"""Attention rollout (Abnar and Zuidema, 2020; DCAL eq. 2), of the CLS token only.
+
+GLCA needs one row of the accumulated attention S_L ... S_1. Read from the left, that row is L products of a vector
+with a matrix, and each of them is streamed over blocks of rows of softmax(q k^T): no (N+1) x (N+1) product is made,
+and memory is linear in the number of tokens.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["attention_weights", "cls_rollout", "top_patches"]
+
+# Rows of softmax(q k^T) are made so many values at a time (32 MB in fp32).
+_VALUES_AT_A_TIME = 2**23
+
+
+def attention_weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    """softmax(scale q k^T) in fp32: q (B, h, n, d), k (B, h, N, d) -> (B, h, n, N)."""
+    return (q @ k.transpose(-2, -1) * scale).softmax(dim=-1, dtype=torch.float32)
+
+
+@torch.no_grad()
+def cls_rollout(queries_and_keys: Sequence[tuple[Tensor, Tensor]], scale: float) -> Tensor:
+    """Row 0 of the product over blocks of 0.5 S + 0.5 E, S the attention averaged over heads (DCAL eq. 2).
+
+    Args:
+        queries_and_keys: for each block from the first to the last, q (B, h, N, d) and k (B, h, N, d) with the CLS
+            token first. The last block's q may hold the CLS token alone.
+        scale: what q k^T is multiplied with, 1 / sqrt(d).
+
+    Returns:
+        (B, N) in fp32, each row summing to 1. No gradient: it selects patches.
+    """
+    (q, k), *earlier = reversed(queries_and_keys)
+    with torch.autocast(q.device.type, enabled=False):
+        r = 0.5 * attention_weights(q[:, :, :1], k, scale).mean(dim=1)[:, 0]  # (B, N), e_cls S_L
+        r[:, 0] += 0.5
+        for q, k in earlier:
+            r = 0.5 * r + 0.5 * _weighted_rows(r, q, k, scale)
+    return r
+
+
+def top_patches(rollout: Tensor, ratio: float) -> Tensor:
+    """The patches with the highest response; the CLS token does not compete.
+
+    Args:
+        rollout: (B, 1 + N), the CLS token first.
+        ratio: R, in (0, 1].
+
+    Returns:
+        (B, max(1, round(R N))) patch indices in 0 .. N - 1, the highest response first.
+    """
+    patches = rollout[:, 1:]
+    return patches.topk(max(1, round(ratio * patches.shape[1])), dim=1).indices
+
+
+def _weighted_rows(r: Tensor, q: Tensor, k: Tensor, scale: float) -> Tensor:
+    """The mean over heads of sum_i r_i softmax(scale q_i k^T): -> (B, N)."""
+    batch, heads, num_tokens, _ = q.shape
+    rows = max(1, _VALUES_AT_A_TIME // (batch * heads * num_tokens))
+    total = torch.zeros_like(r)
+    for start in range(0, num_tokens, rows):
+        block = slice(start, start + rows)
+        attention = attention_weights(q[:, :, block], k, scale)  # (B, h, rows, N)
+        total += (r[:, None, None, block] @ attention).mean(dim=1)[:, 0]
+    return total

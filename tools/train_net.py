@@ -1,0 +1,11 @@
+#!/usr/bin/env python
+"""Train or evaluate.
+
+python tools/train_net.py --config-file configs/veri/dcal_vitb.yml [--resume] [--num-gpus N] [KEY VALUE ...]
+python tools/train_net.py --config-file configs/veri/dcal_vitb.yml --eval-only MODEL.WEIGHTS model.pth
+"""
+
+from dcal_reid.engine import argument_parser, exit_on_input_error, main
+
+if __name__ == "__main__":
+    exit_on_input_error(main, argument_parser().parse_args())
