@@ -1,0 +1,139 @@
+"""A small generated re-ID dataset in Market-1501's layout, for trying the whole pipeline without a download.
+
+Everybody wears the same uniform. Identities differ in small marks only: the kind and colour of the hat, the emblem
+(shape, colour and place), an armband, a bag, a knee patch and the shoes; and they come in families that share most of
+them. The four cameras differ in background, light, colour cast, blur and noise, so two images of one camera are more
+alike than two images of one identity until a model has learned where to look.
+"""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..errors import InputError
+from .demo_figures import CAMERAS, CHOICES, Marks, render
+
+__all__ = ["write_demo_dataset"]
+
+# Raise it with every change that alters an image, so that a dataset written earlier is written anew.
+VERSION = 1
+STAMP = "demo.json"
+# Images of one identity in one camera.
+TRAIN_SHOTS, QUERY_SHOTS, GALLERY_SHOTS = 2, 1, 2
+# Identities that share most of their marks.
+FAMILY = 5
+
+
+def write_demo_dataset(
+    root: str | Path,
+    *,
+    seed: int = 0,
+    train_identities: int = 100,
+    test_identities: int = 45,
+    distractors: int = 100,
+    junk: int = 50,
+) -> Path:
+    """Write the dataset to ``root/demo-reid``, unless the same one is there already. It takes a few seconds.
+
+    ``bounding_box_train``, ``query`` and ``bounding_box_test`` hold files named as in Market-1501, for instance
+    ``0002_c1s1_000050_00.jpg``: identity, camera, frame. Identities 1 ... ``train_identities`` are for training, the
+    next ``test_identities`` for test. The gallery also holds ``distractors`` (identity 0000: other people, one image
+    each) and ``junk`` (identity -1: bad detections of the test identities). The folder appears complete or not at
+    all, also when several processes call this at once.
+
+    Returns:
+        The folder of the dataset.
+
+    Raises:
+        InputError: a count or the seed is too small, or ``root/demo-reid`` holds something else.
+    """
+    least = {"seed": 0, "train_identities": 1, "test_identities": 1, "distractors": 0, "junk": 0}
+    contents = {
+        "seed": seed,
+        "train_identities": train_identities,
+        "test_identities": test_identities,
+        "distractors": distractors,
+        "junk": junk,
+    }
+    for name, value in contents.items():
+        if value < least[name]:
+            raise InputError(f"{name} of the demo dataset is {value}; it must be at least {least[name]}")
+
+    folder = Path(root) / "demo-reid"
+    stamp = {"version": VERSION, **contents}
+    exists, found = folder.exists(), _read_stamp(folder)
+    if found == stamp:
+        return folder
+    if exists and found is None:
+        raise InputError(f"{str(folder)!r} exists and is not a generated dataset; move it away or choose another root")
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".demo-reid-") as temporary:
+        new = Path(temporary) / "new"
+        for name, image in _images(**contents):
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            image.save(new / name, quality=90)
+        (new / STAMP).write_text(json.dumps(stamp, indent=2) + "\n")
+        try:
+            if exists and _read_stamp(folder) == found:
+                os.replace(folder, Path(temporary) / "old")
+            os.replace(new, folder)
+        except OSError:  # another process was first
+            if _read_stamp(folder) != stamp:
+                raise
+    return folder
+
+
+def _read_stamp(folder: Path) -> dict | None:
+    try:
+        return json.loads((folder / STAMP).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _images(
+    *, seed: int, train_identities: int, test_identities: int, distractors: int, junk: int
+) -> Iterator[tuple[str, Image.Image]]:
+    """Every image with its path inside the dataset."""
+    people = _people(train_identities + test_identities + distractors, np.random.default_rng([seed, 0]))
+    testees = people[train_identities : train_identities + test_identities]
+
+    def crop(folder: str, pid: int, marks: Marks, camera: int, frame: int) -> tuple[str, Image.Image]:
+        # A generator per image: one image does not depend on how many came before it.
+        rng = np.random.default_rng([seed, 1, pid + 1, camera, frame])
+        name = f"{pid:04d}" if pid >= 0 else str(pid)
+        image = render(marks, CAMERAS[camera], rng, cut_off=pid < 0)
+        return f"{folder}/{name}_c{camera + 1}s1_{frame:06d}_00.jpg", image
+
+    for camera in range(len(CAMERAS)):
+        for pid, marks in enumerate(people[:train_identities], start=1):
+            for shot in range(TRAIN_SHOTS):
+                yield crop("bounding_box_train", pid, marks, camera, 25 * pid + shot)
+        for pid, marks in enumerate(testees, start=train_identities + 1):
+            for shot in range(QUERY_SHOTS + GALLERY_SHOTS):
+                folder = "query" if shot < QUERY_SHOTS else "bounding_box_test"
+                yield crop(folder, pid, marks, camera, 25 * pid + shot)
+    for i, marks in enumerate(people[train_identities + test_identities :]):
+        yield crop("bounding_box_test", 0, marks, i % len(CAMERAS), 25 * i)
+    for i in range(junk):
+        yield crop("bounding_box_test", -1, testees[i % test_identities], i % len(CAMERAS), 25 * i)
+
+
+def _people(count: int, rng: np.random.Generator) -> list[Marks]:
+    """``count`` identities in families of look-alikes; any two identities differ in at least two marks."""
+    people: list[Marks] = []
+    while len(people) < count:
+        marks = Marks(*(str(rng.choice(choices)) for choices in CHOICES))
+        if len(people) % FAMILY:
+            # A look-alike: all but three marks are those of the family's first.
+            first = people[len(people) // FAMILY * FAMILY]
+            kept = rng.permutation(len(CHOICES))[3:]
+            marks = marks._replace(**{Marks._fields[i]: first[i] for i in kept})
+        if all(sum(a != b for a, b in zip(marks, other, strict=True)) >= 2 for other in people):
+            people.append(marks)
+    return people
