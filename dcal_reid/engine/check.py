@@ -109,8 +109,8 @@ def _check_losses(cfg: CfgNode) -> None:
         )
     if "TripletLoss" in names and cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
         raise InputError(
-            "MODEL.LOSSES.NAME has TripletLoss but DATALOADER.SAMPLER_TRAIN TrainingSampler does not put several images "
-            "of an identity in a batch; use NaiveIdentitySampler"
+            "MODEL.LOSSES.NAME has TripletLoss, but DATALOADER.SAMPLER_TRAIN TrainingSampler does not put several "
+            "images of an identity in a batch; use NaiveIdentitySampler"
         )
     if cfg.MODEL.LOSSES.CE.EPSILON < 0:
         raise InputError(f"MODEL.LOSSES.CE.EPSILON is {cfg.MODEL.LOSSES.CE.EPSILON}; give a share of at least 0")

@@ -44,10 +44,8 @@ def train(cfg: CfgNode, resume: bool = False) -> dict:
     trainer.resume_or_load(resume)
     results = trainer.train()
     if comm.is_main_process():
-        best = (
-            f", best {trainer.best_metric:.1f} after epoch {trainer.best_epoch + 1}" if trainer.best_epoch >= 0 else ""
-        )
-        logger.info("Trained %d epochs%s. Everything is in %s", trainer.max_epoch, best, cfg.OUTPUT_DIR)
+        best = trainer.best_epoch + 1 or "none evaluated"
+        logger.info("Trained %d epochs, best epoch %s. Everything is in %s", trainer.max_epoch, best, cfg.OUTPUT_DIR)
     return results
 
 

@@ -136,9 +136,8 @@ def save_config(cfg: CfgNode) -> None:
 
 
 def _environment(cfg: CfgNode) -> str:
-    device = (
-        torch.cuda.get_device_name() if cfg.MODEL.DEVICE.startswith("cuda") else f"{torch.get_num_threads()} threads"
-    )
+    on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
+    device = torch.cuda.get_device_name() if on_gpu else f"{torch.get_num_threads()} threads"
     return (
         f"dcal_reid {__version__}, PyTorch {torch.__version__}, timm {timm.__version__}, "
         f"Python {platform.python_version()}, {comm.get_world_size()} process(es) on {cfg.MODEL.DEVICE} ({device}), "

@@ -1,9 +1,9 @@
 """The progress line, and metrics.json of runs that are resumed or started anew in the same folder."""
 
 import datetime
+import importlib.util
 import json
 import logging
-import resource
 import sys
 from pathlib import Path
 
@@ -38,12 +38,10 @@ class ProgressPrinter(EventWriter):
         ]
         for branch in ("sa", "glca", "pwca"):
             terms = [
-                f"{term} {latest[f'{branch}/{term}']:.3f}" for term in ("ce", "triplet") if f"{branch}/{term}" in latest
+                f"{label} {latest[f'{branch}/{name}']:.2f}"
+                for label, name in (("ce", "ce"), ("tri", "triplet"), ("acc", "accuracy"), ("w", "loss_weight"))
+                if f"{branch}/{name}" in latest
             ]
-            if terms:
-                terms.append(f"acc {100 * latest[f'{branch}/accuracy']:.1f}%")
-            if f"{branch}/loss_weight" in latest:
-                terms.append(f"w {latest[f'{branch}/loss_weight']:.2f}")
             if terms:
                 parts.append(f"{branch} [{', '.join(terms)}]")
         parts.append(f"lr {latest['lr']:.2e}")
@@ -52,14 +50,19 @@ class ProgressPrinter(EventWriter):
             parts.append(f"{self.images_per_iter / seconds:.1f} images/s")
             parts.append(f"data {100 * storage.history('data_time').avg(1000) / seconds:.0f}%")
             parts.append(f"eta {datetime.timedelta(seconds=int(seconds * (self.max_iter - done)))}")
-        parts.append(f"mem {peak_memory() / 2**30:.1f} GiB")
+        if memory := peak_memory():
+            parts.append(f"mem {memory / 2**30:.1f} GiB")
         logger.info("  ".join(parts))
 
 
 def peak_memory() -> int:
-    """Bytes: the most that tensors took on the GPU, or without one the most that this process took."""
+    """Bytes: the most that tensors took on the GPU, or without one the most that this process took (0: not known)."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
+    if importlib.util.find_spec("resource") is None:  # Windows
+        return 0
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

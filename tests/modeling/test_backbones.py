@@ -1,0 +1,110 @@
+import pytest
+import timm
+import torch
+from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
+from fastreid.modeling.meta_arch import build_model
+
+from dcal_reid.errors import InputError
+from dcal_reid.modeling.backbones import TimmBackbone, build_timm_backbone, input_size, pixel_statistics
+
+
+def test_is_registered(tiny_cfg):
+    assert BACKBONE_REGISTRY.get("build_timm_backbone") is build_timm_backbone
+    backbone = build_backbone(tiny_cfg)
+    assert isinstance(backbone, TimmBackbone)
+    assert (backbone.embed_dim, backbone.grid_size, len(backbone.blocks)) == (48, (4, 2), 3)
+
+
+@pytest.mark.parametrize("size", [[64, 32], [96, 96], [32, 160]])
+def test_features_equal_timms(tiny_cfg, size):
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = size
+    backbone = build_backbone(tiny_cfg).eval()
+    images = torch.randn(2, 3, *size)
+    tokens = backbone.norm(backbone.blocks(backbone.embed(images)))
+    assert torch.equal(tokens, backbone.vit.forward_features(images))
+    assert torch.equal(backbone(images)[:, :, 0, 0], tokens[:, 0])
+
+
+def test_serves_fastreids_own_baseline(tiny_cfg):
+    tiny_cfg.MODEL.META_ARCHITECTURE = "Baseline"
+    tiny_cfg.MODEL.HEADS.NAME = "EmbeddingHead"
+    tiny_cfg.MODEL.BACKBONE.FEAT_DIM = 48
+    model = build_model(tiny_cfg).eval()
+    assert model(torch.rand(2, 3, 64, 32) * 255).shape == (2, 48)
+
+
+def test_rates_of_dropout_and_stochastic_depth_reach_timm(tiny_cfg):
+    tiny_cfg.MODEL.BACKBONE.DROP_PATH_RATIO = 0.3
+    tiny_cfg.MODEL.BACKBONE.DROP_RATIO = 0.2
+    tiny_cfg.MODEL.BACKBONE.ATT_DROP_RATE = 0.1
+    last = build_backbone(tiny_cfg).blocks[-1]
+    assert (last.attn.proj_drop.p, last.attn.attn_drop.p) == (0.2, 0.1)
+    assert last.drop_path1.drop_prob == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("vit_tiny_pach16_224", "not a timm model; near it"),
+        ("resnet18", "ResNet"),
+        ("vit_small_patch14_reg4_dinov2", "5 prefix tokens"),
+        ("vit_base_patch16_siglip_224", "prefix tokens"),
+    ],
+)
+def test_refuses_models_by_name(tiny_cfg, name, reason):
+    tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = name
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.clear()
+    if "vit" in name and "pach" not in name:
+        tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.depth = 1
+        tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [112, 112]
+    with pytest.raises(InputError, match=reason):
+        build_backbone(tiny_cfg)
+
+
+def test_refuses_a_size_that_the_patches_do_not_divide(tiny_cfg):
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [60, 32]
+    with pytest.raises(InputError, match="60x32"):
+        build_backbone(tiny_cfg)
+
+
+def test_refuses_two_sizes(tiny_cfg):
+    tiny_cfg.INPUT.SIZE_TEST = [64, 64]
+    with pytest.raises(InputError, match="differ"):
+        input_size(tiny_cfg)
+
+
+def test_the_size_is_the_crops_where_there_is_one(tiny_cfg):
+    tiny_cfg.INPUT.CROP.ENABLED = True
+    tiny_cfg.INPUT.CROP.SIZE = [48]
+    assert input_size(tiny_cfg) == (48, 48)
+
+
+def test_refuses_arguments_that_timm_does_not_have(tiny_cfg):
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.dept = 3
+    with pytest.raises(InputError, match="dept"):
+        build_backbone(tiny_cfg)
+
+
+def test_a_path_needs_pretrain(tiny_cfg):
+    tiny_cfg.MODEL.BACKBONE.PRETRAIN_PATH = "weights.pth"
+    with pytest.raises(InputError, match="PRETRAIN is False"):
+        build_backbone(tiny_cfg)
+
+
+def test_says_what_to_do_without_the_hub(tiny_cfg, monkeypatch):
+    def offline(*args, **kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    tiny_cfg.MODEL.BACKBONE.PRETRAIN = True
+    with pytest.raises(InputError, match="PRETRAIN_PATH"):
+        build_backbone(tiny_cfg)
+
+
+def test_pixel_statistics_follow_the_weights(tiny_cfg):
+    for name, mean in (("vit_base_patch16_224.orig_in21k", 127.5), ("deit_tiny_patch16_224.fb_in1k", 0.485 * 255)):
+        tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = name
+        assert pixel_statistics(tiny_cfg)[0][0] == pytest.approx(mean)
+    tiny_cfg.MODEL.PIXEL_STATS = "config"
+    tiny_cfg.MODEL.PIXEL_MEAN = [1.0, 2.0, 3.0]
+    assert pixel_statistics(tiny_cfg)[0] == [1.0, 2.0, 3.0]

@@ -1,0 +1,205 @@
+"""The invariants of the method, on the whole model."""
+
+import copy
+
+import pytest
+import torch
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, build_model
+
+from dcal_reid.modeling import DCAL
+from dcal_reid.modeling import dcal as dcal_module
+
+
+def build(cfg, **options):
+    for key, value in options.items():
+        cfg.merge_from_list([f"MODEL.DCAL.{key.replace('__', '.')}", value])
+    torch.manual_seed(0)
+    return build_model(cfg)
+
+
+def test_is_registered():
+    assert META_ARCH_REGISTRY.get("DCAL") is DCAL
+
+
+def test_sa_equals_timms_features(tiny_cfg, tiny_batch):
+    model = build(tiny_cfg, INFERENCE="sa").eval()
+    images = model.preprocess_image(tiny_batch)
+    expected = model.backbone.vit.forward_features(images)[:, 0]
+    torch.testing.assert_close(model.branch_features(images)["sa"], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(model(tiny_batch), model.heads["sa"](expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [[224, 224], [256, 128]])
+def test_sa_equals_timms_features_with_real_weights(tiny_cfg, vit_tiny_weights, size):
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.clear()
+    tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+    tiny_cfg.MODEL.BACKBONE.PRETRAIN, tiny_cfg.MODEL.BACKBONE.PRETRAIN_PATH = True, str(vit_tiny_weights)
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = size
+    model = build(tiny_cfg).eval()
+    images = model.preprocess_image(torch.randint(0, 256, (4, 3, *size), dtype=torch.uint8))
+    with torch.no_grad():
+        expected = model.backbone.vit.forward_features(images)[:, 0]
+        torch.testing.assert_close(model.branch_features(images)["sa"], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_distractor_oneself_makes_pwca_equal_sa(tiny_cfg, tiny_batch):
+    for stream in ("sa", "pwca"):
+        for blocks in (3, 2, 1):
+            model = build(tiny_cfg, PWCA__DISTRACTOR_STREAM=stream, PWCA__NUM_BLOCKS=blocks)
+            features = model.branch_features(model.preprocess_image(tiny_batch), torch.arange(8))
+            torch.testing.assert_close(features["pwca"], features["sa"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("ratio", [0.1, 0.5, 1.0])
+def test_glca_starts_equal_to_sa(tiny_cfg, tiny_batch, ratio):
+    model = build(tiny_cfg, GLCA__READOUT="cls", GLCA__RATIO=ratio).eval()
+    features = model.branch_features(model.preprocess_image(tiny_batch))
+    torch.testing.assert_close(features["glca"], features["sa"], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_blocks", [1, 2])
+@pytest.mark.parametrize("glca_input", ["parallel", "stacked"])
+def test_with_the_cls_readout_rollout_is_not_computed(tiny_cfg, tiny_batch, monkeypatch, glca_input, num_blocks):
+    def forbidden(*args):
+        raise AssertionError("rollout was computed")
+
+    monkeypatch.setattr(dcal_module, "cls_rollout", forbidden)
+    model = build(tiny_cfg, GLCA__READOUT="cls", GLCA__INPUT=glca_input, GLCA__NUM_BLOCKS=num_blocks)
+    model(tiny_batch)
+    assert model.eval()(tiny_batch).shape == (8, 96)
+    model.glca.readout = "mean"
+    with pytest.raises(AssertionError, match="rollout"):
+        model(tiny_batch)
+
+
+@pytest.mark.parametrize("glca_input", ["parallel", "stacked"])
+@pytest.mark.parametrize("num_blocks", [1, 2])
+def test_selection_is_the_rollout_of_the_block_beside(tiny_cfg, tiny_batch, glca_input, num_blocks):
+    """Against the full product of eq. 2 with the attention of timm's unfused path."""
+    tiny_cfg.MODEL.DCAL.GLCA.RATIO = 0.5
+    model = build(tiny_cfg, GLCA__INPUT=glca_input, GLCA__NUM_BLOCKS=num_blocks).eval()
+    x = model.backbone.embed(model.preprocess_image(tiny_batch))
+    product = torch.eye(9).expand(8, 9, 9)
+    depth = 3 if glca_input == "stacked" else 3 - num_blocks + 1
+    for number, block in enumerate(model.backbone.blocks):
+        q, k, _ = block.attn.qkv(block.norm1(x)).unflatten(2, (3, 3, 16)).permute(2, 0, 3, 1, 4)
+        attention = torch.softmax(q @ k.transpose(2, 3) / 4, dim=-1).mean(dim=1)
+        if number < depth:
+            product = (0.5 * attention + 0.5 * torch.eye(9)) @ product
+        x = block(x)
+    expected = product[:, 0, 1:].topk(4).indices
+    assert torch.equal(model.attention_maps(tiny_batch).selected, expected)
+
+    seen = {}
+    model.glca.register_forward_pre_hook(lambda module, args: seen.update(rollout=args[1]))
+    model(tiny_batch)
+    torch.testing.assert_close(seen["rollout"], product[:, 0], rtol=0, atol=1e-6)
+
+
+def test_every_parameter_gets_a_gradient(tiny_cfg, tiny_batch):
+    for readout in ("cls", "mean", "cls+local"):
+        for options in (
+            {},
+            {"GLCA__NUM_BLOCKS": 0},
+            {"PWCA__NUM_BLOCKS": 0},
+            {"GLCA__NUM_BLOCKS": 2, "PWCA__NUM_BLOCKS": 1},
+            {"GLCA__INPUT": "stacked"},
+        ):
+            model = build(copy.deepcopy(tiny_cfg), GLCA__READOUT=readout, **options)
+            sum(model(tiny_batch).values()).backward()
+            without = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+            assert without == []
+
+
+def test_inference_has_no_pwca_and_each_choice_of_branches(tiny_cfg, tiny_batch, monkeypatch):
+    def forbidden(*args, **kwargs):
+        raise AssertionError("PWCA was computed")
+
+    model = build(tiny_cfg)
+    monkeypatch.setattr(dcal_module, "pairwise_block", forbidden)
+    with pytest.raises(AssertionError, match="PWCA"):
+        model(tiny_batch)
+    model.eval()
+    both = model(tiny_batch)
+    model.inference = "sa"
+    sa = model(tiny_batch)
+    model.inference = "glca"
+    torch.testing.assert_close(both, torch.cat([sa, model(tiny_batch)], dim=1))
+    assert sa.shape == (8, 48)
+
+
+def test_parameters_are_backbone_one_block_one_norm_and_heads(tiny_cfg):
+    def count(module):
+        return sum(p.numel() for p in module.parameters())
+
+    model = build(tiny_cfg)
+    block, norm = model.backbone.blocks[-1], model.backbone.norm
+    expected = count(model.backbone) + count(block) + count(norm) + 2 * count(model.heads["sa"])
+    assert count(model) - count(model.loss_weights) == expected
+    assert count(model.loss_weights) == 3
+    baseline = build(tiny_cfg, GLCA__NUM_BLOCKS=0, PWCA__NUM_BLOCKS=0)
+    assert count(baseline) == count(baseline.backbone) + count(baseline.heads["sa"])
+    assert baseline.loss_weights is None
+
+
+def test_vit_base_grows_by_one_block_one_norm_and_one_head(tiny_cfg):
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.clear()
+    tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = "vit_base_patch16_224"
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [256, 256]
+    tiny_cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        dcal, baseline = build(tiny_cfg), build(tiny_cfg, GLCA__NUM_BLOCKS=0, PWCA__NUM_BLOCKS=0)
+    parameters = [sum(p.numel() for n, p in m.named_parameters() if n != "loss_weights.w") for m in (dcal, baseline)]
+    d = 768
+    block = (2 * 2 * d) + (3 * d * d + 3 * d) + (d * d + d) + (8 * d * d + 5 * d)
+    norm, head = 2 * d, 2 * d + 4 * d  # BNNeck; a classifier of 4 identities
+    assert parameters[0] - parameters[1] == block + norm + head
+    assert round((block + norm) / 2**20, 1) == 6.8  # DCAL Table 3
+
+
+def test_batch_norm_statistics_are_those_of_sa(tiny_cfg, tiny_batch):
+    with_pwca, without = build(tiny_cfg), build(copy.deepcopy(tiny_cfg), PWCA__NUM_BLOCKS=0)
+    for model in (with_pwca, without):
+        model(tiny_batch)
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        a, b = (getattr(m.heads["sa"].bottleneck[0], name) for m in (with_pwca, without))
+        torch.testing.assert_close(a, b)
+
+
+def test_the_batch_is_left_as_it_is_and_may_be_uint8_or_float(tiny_model, tiny_batch):
+    """fast-reid normalises the caller's tensor in place, so that its flip test normalises twice."""
+    tiny_model.eval()
+    before = tiny_batch["images"].clone()
+    features = tiny_model(tiny_batch)
+    assert torch.equal(tiny_batch["images"], before)
+    floats = before.float()
+    torch.testing.assert_close(tiny_model(floats), features)
+    assert torch.equal(floats, before.float())
+
+
+def test_losses_are_the_branches_and_metrics_what_they_are_made_of(tiny_model, tiny_batch):
+    losses = tiny_model(tiny_batch)
+    assert set(losses) == {"loss_sa", "loss_glca", "loss_pwca"}
+    metrics = tiny_model.metrics
+    for branch in ("sa", "glca", "pwca"):
+        raw = metrics[f"{branch}/ce"] + metrics[f"{branch}/triplet"]
+        torch.testing.assert_close(losses[f"loss_{branch}"], 0.5 * raw)  # w = 0
+        assert 0 <= metrics[f"{branch}/accuracy"] <= 1
+        assert metrics[f"{branch}/loss_weight"] == 0
+    assert all(not value.requires_grad for value in metrics.values())
+
+
+def test_attention_maps(tiny_model, tiny_batch):
+    tiny_model.eval()
+    maps = tiny_model.attention_maps(tiny_batch)
+    assert maps.sa.shape == maps.glca.shape == (8, 4, 2)
+    assert maps.selected.shape == (8, 2)
+    assert (maps.sa.flatten(1).sum(1) < 1).all() and (maps.glca >= 0).all()
+
+
+def test_bf16_autocast_trains(tiny_model, tiny_batch):
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        losses = tiny_model(tiny_batch)
+    total = sum(losses.values())
+    assert total.dtype == torch.float32
+    total.backward()

@@ -1,0 +1,69 @@
+import logging
+
+import pytest
+import timm
+import torch
+from fastreid.modeling.backbones import build_backbone
+from safetensors.torch import save_file
+
+from dcal_reid.errors import InputError
+from dcal_reid.modeling.pretrained import load_pretrained
+
+
+def vit(img_size=(64, 32), **kwargs):
+    options = {"depth": 2, "embed_dim": 48, "num_heads": 3, "num_classes": 0, **kwargs}
+    return timm.create_model("vit_tiny_patch16_224", img_size=img_size, **options)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_loads_what_was_saved(tmp_path, suffix, wrapped):
+    source, path = vit(), tmp_path / f"weights{suffix}"
+    state = {f"module.{k}" if wrapped else k: v for k, v in source.state_dict().items()}
+    if suffix == ".pth":
+        torch.save({"model": state, "epoch": 3} if wrapped else state, path)
+    else:
+        save_file(state, path)
+    target = vit()
+    load_pretrained(target, path)
+    assert all(torch.equal(v, source.state_dict()[k]) for k, v in target.state_dict().items())
+
+
+def test_resizes_position_embeddings_to_a_rectangle_and_says_so(tmp_path, caplog):
+    source, path = vit((96, 96), num_classes=10), tmp_path / "weights.pth"
+    torch.save(source.state_dict(), path)
+    target = vit((64, 32))
+    with caplog.at_level(logging.INFO, logger="dcal_reid"):
+        load_pretrained(target, path)
+    assert target.pos_embed.shape == (1, 1 + 4 * 2, 48)
+    assert torch.equal(target.pos_embed[:, 0], source.pos_embed[:, 0])
+    assert "Resized: pos_embed." in caplog.text
+    assert "head.weight [10, 48]" in caplog.text and "Not in the file: none" in caplog.text
+
+
+def test_names_what_is_missing(tmp_path, caplog):
+    source, path = vit(), tmp_path / "weights.pth"
+    torch.save({k: v for k, v in source.state_dict().items() if not k.startswith("norm.")}, path)
+    with caplog.at_level(logging.INFO, logger="dcal_reid"):
+        load_pretrained(vit(), path)
+    assert "Not in the file: norm.weight, norm.bias" in caplog.text
+
+
+def test_refuses_another_architecture(tmp_path):
+    path = tmp_path / "weights.pth"
+    torch.save(timm.create_model("resnet18").state_dict(), path)
+    with pytest.raises(InputError, match=r"match 0% .* 'conv1.weight'"):
+        load_pretrained(vit(), path)
+    torch.save(vit(embed_dim=96).state_dict(), path)
+    with pytest.raises(InputError, match="match 0%"):
+        load_pretrained(vit(), path)
+
+
+def test_real_weights_load_whole(tiny_cfg, vit_tiny_weights, caplog):
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.clear()
+    tiny_cfg.MODEL.BACKBONE.PRETRAIN = True
+    tiny_cfg.MODEL.BACKBONE.PRETRAIN_PATH = str(vit_tiny_weights)
+    with caplog.at_level(logging.INFO, logger="dcal_reid"):
+        build_backbone(tiny_cfg)
+    assert "100.0% of the model's values" in caplog.text
+    assert "Resized: pos_embed. Skipped: head.bias [1000], head.weight [1000, 192]" in caplog.text

@@ -1,0 +1,76 @@
+import pytest
+import torch
+from timm.models.vision_transformer import Block
+
+from dcal_reid.modeling.attention import self_attention_block
+from dcal_reid.modeling.pwca import pairwise_block
+
+
+@pytest.fixture
+def block():
+    torch.manual_seed(0)
+    return Block(48, 3, qkv_bias=True).eval()
+
+
+@pytest.fixture
+def streams():
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(3, 7, 48, generator=generator), torch.randn(3, 7, 48, generator=generator)
+
+
+def naive(block, z, other):
+    """DCAL eq. 4 for one image: queries of z, keys and values of z and of the distractor."""
+    out = []
+    tokens = torch.cat([block.norm1(z), block.norm1(other)])
+    _, k, v = (tokens @ block.attn.qkv.weight.T + block.attn.qkv.bias).chunk(3, dim=1)
+    q = (block.norm1(z) @ block.attn.qkv.weight.T + block.attn.qkv.bias)[:, :48]
+    for h in range(3):
+        s = slice(16 * h, 16 * h + 16)
+        out.append(torch.softmax(q[:, s] @ k[:, s].T / 4, dim=1) @ v[:, s])
+    x = z + block.attn.proj(torch.cat(out, dim=1))
+    return x + block.mlp(block.norm2(x))
+
+
+@pytest.mark.parametrize("stream", ["sa", "pwca"])
+@pytest.mark.parametrize("start", [True, False])
+def test_equals_eq_4(block, streams, stream, start):
+    x, z = streams
+    partner = torch.tensor([2, 0, 1])
+    new_x, new_z, q, k = pairwise_block(block, x, None if start else z, partner, distractor_stream=stream)
+    z = x if start else z
+    distractors = x if stream == "sa" else z
+    for i in range(3):
+        expected = naive(block, z[i], distractors[partner[i]])
+        torch.testing.assert_close(new_z[i], expected, rtol=1e-5, atol=1e-5)
+    expected_x, expected_q, expected_k = self_attention_block(block, x)
+    for actual, expected in ((new_x, expected_x), (q, expected_q), (k, expected_k)):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("start", [True, False])
+def test_cls_only_is_the_first_token_of_the_whole(block, streams, start):
+    x, z = streams
+    partner = torch.tensor([2, 0, 1])
+    whole = pairwise_block(block, x, None if start else z, partner)
+    short = pairwise_block(block, x, None if start else z, partner, cls_only=True)
+    torch.testing.assert_close(short[0], whole[0][:, :1], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(short[1], whole[1][:, :1], rtol=1e-5, atol=1e-5)
+    assert short[2].shape[2] == 1 and short[3].shape[2] == 7
+
+
+def test_the_distractor_being_oneself_cancels(block, streams):
+    x, _ = streams
+    new_x, new_z, _, _ = pairwise_block(block, x, None, torch.arange(3))
+    torch.testing.assert_close(new_z, new_x, rtol=1e-5, atol=1e-5)
+
+
+def test_attention_leaks_to_the_distractor(block, streams):
+    """Changing only the distractor changes the pair-wise stream and not the self-attention stream."""
+    x, _ = streams
+    other = x.clone()
+    other[1] += 1
+    partner = torch.tensor([1, 2, 0])
+    x1, z1, _, _ = pairwise_block(block, x, None, partner)
+    x2, z2, _, _ = pairwise_block(block, other, None, partner)
+    assert torch.equal(x1[0], x2[0])
+    assert not torch.allclose(z1[0], z2[0])
