@@ -1,0 +1,120 @@
+"""The features of a test set with what is known of each image, in memory and in a file."""
+
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+
+__all__ = ["FeatureSet"]
+
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """Queries and gallery of a test set, in the order of the data set: queries first.
+
+    ``indices`` are positions in the data set. Images that could not be read are missing from them.
+
+    Raises:
+        InputError: lengths that differ, indices that do not ascend, or NaN or infinite features.
+    """
+
+    features: np.ndarray  # (N, D) float32
+    pids: np.ndarray  # (N,) int64
+    camids: np.ndarray  # (N,) int64
+    indices: np.ndarray  # (N,) int64, ascending
+    paths: np.ndarray  # (N,) str
+    num_query: int  # in the data set: an item is a query if its index is below
+
+    def __post_init__(self):
+        labels = {name: np.shape(getattr(self, name)) for name in ("pids", "camids", "indices", "paths")}
+        if np.ndim(self.features) != 2 or any(shape != (len(self.features),) for shape in labels.values()):
+            raise InputError(f"features of shape {np.shape(self.features)} do not fit their labels: {labels}")
+        if np.any(np.diff(self.indices) <= 0):
+            raise InputError("the indices of a feature set must ascend, each once; use FeatureSet.from_parts")
+        finite = np.array([np.isfinite(feature).all() for feature in self.features], dtype=bool)
+        if not finite.all():
+            first = ", ".join(self.paths[~finite][:3])
+            raise InputError(
+                f"{np.count_nonzero(~finite)} of {len(finite)} features are NaN or infinite, first those of {first}; "
+                "the weights are broken, or the precision is too low"
+            )
+
+    @classmethod
+    def from_parts(cls, features, pids, camids, indices, paths, num_query: int) -> "FeatureSet":
+        """Bring items that came in any order into that of the data set; keep once what came twice.
+
+        Raises:
+            InputError: two different images with one index, and those of the constructor.
+        """
+        order = np.argsort(indices, kind="stable")
+        new = np.diff(indices[order], prepend=-1) > 0
+        first = order[np.maximum.accumulate(np.where(new, np.arange(len(order)), 0))]
+        differ = (pids[order] != pids[first]) | (camids[order] != camids[first]) | (paths[order] != paths[first])
+        if differ.any():
+            one, other = first[differ][0], order[differ][0]
+            raise InputError(f"{paths[one]} and {paths[other]} both have index {indices[one]}; it must be unique")
+        order = order[new]
+        return cls(features[order], pids[order], camids[order], indices[order], paths[order], num_query)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @cached_property
+    def _split(self) -> int:
+        return int(np.searchsorted(self.indices, self.num_query))
+
+    @property
+    def query(self) -> slice:
+        """The rows of the queries: ``features[fs.query]``."""
+        return slice(0, self._split)
+
+    @property
+    def gallery(self) -> slice:
+        """The rows of the gallery."""
+        return slice(self._split, len(self))
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write to one ``.npz`` file, which is either complete or not there."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # In the same folder, so that the last step is a rename.
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
+            try:
+                np.savez(
+                    file, version=_VERSION, features=self.features, pids=self.pids, camids=self.camids,
+                    indices=self.indices, paths=self.paths, num_query=self.num_query,
+                )  # fmt: skip
+            except BaseException:
+                os.unlink(file.name)
+                raise
+        os.chmod(file.name, 0o644)
+        os.replace(file.name, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "FeatureSet":
+        """Read what :meth:`save` wrote. Nothing in the file is executed.
+
+        Raises:
+            InputError: no such file, or not one of ours.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                parts = {name: file[name] for name in file.files}
+        except OSError as error:
+            raise InputError(f"cannot read features from {path}: {error.strerror or error}") from None
+        except (ValueError, zipfile.BadZipFile):
+            raise InputError(f"{path} is not a file of features; DCALReidEvaluator writes them") from None
+        version = parts.pop("version", None)
+        if version != _VERSION:
+            raise InputError(
+                f"{path} has version {version} of the features file, this is for {_VERSION}; extract again"
+            )
+        return cls(**parts | {"num_query": int(parts["num_query"])})

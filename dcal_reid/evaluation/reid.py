@@ -1,0 +1,117 @@
+"""The evaluator that training and ``--eval-only`` use."""
+
+import logging
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+from fastreid.config import CfgNode
+from fastreid.evaluation.evaluator import DatasetEvaluator
+
+from ..errors import InputError
+from .features import FeatureSet
+from .gather import gather_rows
+from .result import RankingResult
+from .scoring import check_test_options, score
+
+__all__ = ["DCALReidEvaluator"]
+
+logger = logging.getLogger(__name__)
+
+
+class DCALReidEvaluator(DatasetEvaluator):
+    """CMC, mAP and mINP of a test set, for fast-reid's ``inference_on_dataset``.
+
+    Batches may come in any order, from any process, twice, or without some items: each item says by its index which
+    one it is.
+
+    Args:
+        cfg: ``cfg.TEST`` says how features are scored, ``cfg.MODEL.DEVICE`` where distances are computed.
+        num_query: items of the data set with an index below are queries, the others gallery.
+        output_dir: folder for ``features.npz``, which ``tools/evaluate_features.py`` scores again; None: not kept.
+
+    Raises:
+        InputError: ``cfg.TEST`` asks for something that does not exist.
+    """
+
+    def __init__(self, cfg: CfgNode, num_query: int, output_dir: str | None = None):
+        check_test_options(cfg.TEST)
+        self._test = cfg.TEST
+        cuda = torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu"
+        self._device = "cuda" if cuda else "cpu"
+        self._num_query = num_query
+        self._output_dir = None if output_dir is None else Path(output_dir)
+        self.reset()
+
+    def reset(self) -> None:
+        self._batches: list[dict[str, np.ndarray]] = []
+        self._result: RankingResult | None = None
+        self._features: FeatureSet | None = None
+
+    def process(self, inputs: dict, outputs: torch.Tensor) -> None:
+        """Keep the features of one batch.
+
+        Args:
+            inputs: ``targets`` (B,) identities, ``camids`` (B,), ``indices`` (B,) positions in the data set, and
+                ``img_paths``, a list of B paths.
+            outputs: (B, D) features.
+        """
+        if "indices" not in inputs:
+            raise InputError("a test batch has no 'indices', the positions in the data set; use dcal_reid's loader")
+        batch = {
+            "features": outputs.detach().to("cpu", torch.float32).numpy(),
+            **{name: torch.as_tensor(inputs[key]).to("cpu", torch.int64).numpy() for name, key in _LABELS.items()},
+            "paths": np.array(inputs["img_paths"], dtype=str),
+        }
+        lengths = {name: len(values) for name, values in batch.items()}
+        if batch["features"].ndim != 2 or len(set(lengths.values())) != 1:
+            raise InputError(f"features of shape {tuple(outputs.shape)} for a batch with {lengths}")
+        self._batches.append(batch)
+
+    def evaluate(self) -> "OrderedDict[str, float]":
+        """Gather from all processes and score.
+
+        Returns:
+            on the main process ``Rank-1``, ``Rank-5``, ``Rank-10``, ``mAP``, ``mINP`` and ``metric``, the mean of mAP
+            and Rank-1, and with TEST.ROC the true positive rates ``TPR@FPR=...``, all in percent. Elsewhere nothing.
+
+        Raises:
+            InputError: no features, NaN features, or no query with a match.
+        """
+        parts = gather_rows(self._concatenated())
+        self._batches = []
+        if parts is None:
+            return OrderedDict()
+        received = len(parts["indices"])
+        self._features = FeatureSet.from_parts(**parts, num_query=self._num_query)
+        if received > len(self._features):
+            logger.info("%d items came more than once and are counted once", received - len(self._features))
+        if self._output_dir is not None:
+            self._features.save(self._output_dir / "features.npz")
+        self._result = score(self._features, self._test, self._device)
+        logger.info(self._result.describe())
+        return self._result.metrics()
+
+    @property
+    def result(self) -> RankingResult:
+        """Query by query; the rows are those of the queries in :meth:`features`. After :meth:`evaluate`."""
+        if self._result is None:
+            raise RuntimeError("there is a result only after evaluate(), and on the main process")
+        return self._result
+
+    def features(self) -> FeatureSet:
+        """The features that were scored, with identities, cameras and paths. After :meth:`evaluate`."""
+        if self._features is None:
+            raise RuntimeError("there are features only after evaluate(), and on the main process")
+        return self._features
+
+    def _concatenated(self) -> dict[str, np.ndarray]:
+        if not self._batches:
+            integers = {name: np.empty(0, dtype=np.int64) for name in _LABELS}
+            return {"features": np.empty((0, 0), dtype=np.float32), **integers, "paths": np.empty(0, dtype=str)}
+        return {name: np.concatenate([batch[name] for batch in self._batches]) for name in self._batches[0]}
+
+
+# Our name -> the key of the batch.
+_LABELS = {"pids": "targets", "camids": "camids", "indices": "indices"}

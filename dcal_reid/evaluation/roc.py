@@ -1,0 +1,109 @@
+"""Verification: how many positives are accepted while few negatives are."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .distances import Distances, Tile
+from .matches import Matches
+
+__all__ = ["ClosestNegatives", "RocCurve"]
+
+
+@dataclass(frozen=True)
+class RocCurve:
+    """At each false positive rate the largest true positive rate, and the threshold that gives it.
+
+    A pair of a query and a gallery item is accepted as one identity if its distance is *below* the threshold. Of all
+    negative pairs at most ``fpr`` are then accepted, and ``tpr`` of all positive pairs. Junk pairs do not count.
+    """
+
+    fpr: np.ndarray  # (F,) as asked for
+    tpr: np.ndarray  # (F,)
+    threshold: np.ndarray  # (F,) cosine: 1 - cos; euclidean: the distance, not its square; inf: all are accepted
+    num_positive_pairs: int
+    num_negative_pairs: int
+
+    def as_dict(self) -> dict:
+        return {
+            "fpr": self.fpr.tolist(),
+            "tpr": self.tpr.tolist(),
+            "threshold": [value if np.isfinite(value) else None for value in self.threshold.tolist()],
+            "num_positive_pairs": self.num_positive_pairs,
+            "num_negative_pairs": self.num_negative_pairs,
+        }
+
+
+class ClosestNegatives:
+    """Keeps, tile by tile, the negative pairs that are closer than all others: those that a threshold lets pass.
+
+    For a false positive rate f only the closest share f of the negative pairs matters, so that 1 % of them is kept
+    for f = 1e-2, not all. Each is kept as the interval in which its exact distance lies.
+
+    Raises:
+        InputError: a false positive rate that is not between 0 and 1.
+    """
+
+    def __init__(self, distances: Distances, matches: Matches, max_fpr: float):
+        if not 0 <= max_fpr <= 1:
+            raise InputError(f"a false positive rate must be between 0 and 1, not {max_fpr}")
+        self._distances, self._num_gallery = distances, matches.num_gallery
+        self.num_pairs = matches.num_query * matches.num_gallery - len(matches.gallery)
+        self._wanted = min(int(max_fpr * self.num_pairs) + 1, self.num_pairs)
+        self._kept = (np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))  # lower, upper, query * G + gallery
+        self._new, self._limit = [], np.inf
+
+    def add(self, tile: Tile, masked_rows: np.ndarray, masked_columns: np.ndarray) -> None:
+        """Look at one tile. The masked entries are the gallery items with the identity of the query of that row."""
+        values = tile.values
+        near = values <= _like((self._limit - tile.offset + tile.slack)[:, None], values)
+        near[_like(masked_rows, values), _like(masked_columns, values)] = False
+        if isinstance(values, torch.Tensor):
+            row, column = (index.cpu().numpy() for index in near.nonzero(as_tuple=True))
+            value = values[near].cpu().numpy()
+        else:
+            row, column = np.divmod(np.flatnonzero(near), values.shape[1])
+            value = values[row, column]
+        value = value + tile.offset[row]
+        pair = (row + tile.query.start) * self._num_gallery + column + tile.gallery.start
+        self._new.append((value - tile.slack[row], value + tile.slack[row], pair))
+        if sum(len(pair) for *_, pair in self._new) > max(self._wanted // 4, 2**20):
+            self._shrink()
+
+    def _shrink(self) -> None:
+        """Drop the pairs that are certainly not among the wanted ones."""
+        self._kept = tuple(np.concatenate(parts) for parts in zip(self._kept, *self._new, strict=True))
+        self._new = []
+        if len(self._kept[0]) > self._wanted:
+            lower, upper, _ = self._kept
+            self._limit = np.partition(upper, self._wanted - 1)[self._wanted - 1]
+            kept = lower <= self._limit
+            self._kept = tuple(part[kept] for part in self._kept)
+
+    def curve(self, fprs, positive_distances: np.ndarray) -> RocCurve:
+        """The curve at ``fprs``, none above ``max_fpr``; ``positive_distances`` are exact."""
+        self._shrink()
+        positive = np.sort(positive_distances)
+        thresholds = np.array([self._exact(int(fpr * self.num_pairs)) for fpr in fprs])
+        return RocCurve(
+            fpr=np.array(fprs, dtype=np.float64),
+            tpr=np.searchsorted(positive, thresholds, "left") / len(positive),
+            threshold=self._distances.shown(thresholds),
+            num_positive_pairs=len(positive),
+            num_negative_pairs=self.num_pairs,
+        )
+
+    def _exact(self, k: int) -> float:
+        """The exact distance of the negative pair with k closer ones: accepting what is below it accepts at most k."""
+        if k >= self.num_pairs:
+            return np.inf
+        lower, upper, pair = self._kept
+        low, high = (np.partition(bound, k)[k] for bound in (lower, upper))  # it lies between these
+        near = np.sort(self._distances.between(*np.divmod(pair[(lower <= high) & (upper >= low)], self._num_gallery)))
+        return near[k - np.count_nonzero(upper < low)]
+
+
+def _like(array: np.ndarray, values):
+    return torch.from_numpy(array).to(values.device) if isinstance(values, torch.Tensor) else array

@@ -1,0 +1,239 @@
+"""Ranking against loops written from the definitions, and against fast-reid's own Python evaluation."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
+
+from dcal_reid.errors import InputError
+from dcal_reid.evaluation import counting
+from dcal_reid.evaluation.distances import FeatureDistances
+from dcal_reid.evaluation.matches import find_matches
+from dcal_reid.evaluation.ranking import rank, rank_features, rank_matrix
+
+
+def naive(distances, query_pids, gallery_pids, query_camids, gallery_camids, ap="step"):
+    """AP, INP and first rank of each query, by sorting the gallery for each and walking down the list."""
+    scores = []
+    for row, pid, cam in zip(distances, query_pids, query_camids, strict=True):
+        listed = sorted(range(len(row)), key=lambda j: (row[j], j))
+        listed = [j for j in listed if gallery_pids[j] != pid or gallery_camids[j] != cam]
+        hits = [rank for rank, j in enumerate(listed, start=1) if gallery_pids[j] == pid]
+        if not hits:
+            scores.append((np.nan, np.nan, 0))
+            continue
+        total, found, before = 0.0, 0, 1.0
+        for rank_, j in enumerate(listed, start=1):
+            hit = gallery_pids[j] == pid
+            found += hit
+            precision = found / rank_
+            total += hit * (precision if ap == "step" else (before + precision) / 2)
+            before = precision
+        scores.append((total / len(hits), len(hits) / hits[-1], hits[0]))
+    return [np.array(column) for column in zip(*scores, strict=True)]
+
+
+def same(result, other):
+    for name in ("ap", "inp", "first_rank", "num_positives", "num_junk"):
+        assert np.array_equal(getattr(result, name), getattr(other, name), equal_nan=True), name
+
+
+@st.composite
+def matrices_with_ties(draw):
+    """Small test sets in which distances tie, identities are missing, and junk is common."""
+    num_query, num_gallery = draw(st.integers(1, 8)), draw(st.integers(1, 30))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    levels, pids, cams = draw(st.sampled_from([1, 3, 1000])), draw(st.integers(1, 8)), draw(st.integers(1, 3))
+    distances = rng.integers(0, levels, (num_query, num_gallery)).astype(
+        draw(st.sampled_from([np.float32, np.float64]))
+    )
+    labels = [rng.integers(0, n, size) for n in (pids, cams) for size in (num_query, num_gallery)]
+    return distances / levels, *labels
+
+
+@given(matrices_with_ties(), st.sampled_from(["step", "trapezoid"]))
+@settings(deadline=None, max_examples=300)
+def test_matrix_ranking_equals_the_definition(case, ap):
+    expected = naive(*case, ap=ap)
+    if not expected[2].any():
+        with pytest.raises(InputError, match="none of the"):
+            rank_matrix(*case, ap=ap)
+        return
+    result = rank_matrix(*case, ap=ap)
+    np.testing.assert_allclose(result.ap, expected[0], rtol=1e-12)
+    np.testing.assert_allclose(result.inp, expected[1], rtol=1e-12)
+    assert np.array_equal(result.first_rank, expected[2])
+
+
+@st.composite
+def features_with_copies(draw):
+    """Features of which many are copies of each other, some differ in the last bit, and all may be alike."""
+    num_query, num_gallery = draw(st.integers(1, 12)), draw(st.integers(1, 60))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    kinds, dim = draw(st.integers(1, 20)), draw(st.sampled_from([1, 3, 40]))
+    pool = rng.standard_normal((kinds, dim)) * draw(st.sampled_from([1e-4, 1, 50])) + draw(st.sampled_from([0, 1, 30]))
+    pool = pool.astype(np.float32)
+    pool = np.concatenate([pool, np.nextafter(pool, np.float32(np.inf))])
+    query, gallery = pool[rng.integers(0, len(pool), num_query)], pool[rng.integers(0, len(pool), num_gallery)]
+    labels = [rng.integers(0, n, size) for n in (5, 2) for size in (num_query, num_gallery)]
+    return query, gallery, *labels
+
+
+@given(features_with_copies(), st.sampled_from(["cosine", "euclidean"]), st.integers(1, 9))
+@settings(deadline=None, max_examples=200)
+def test_feature_ranking_is_that_of_the_exact_distances(case, metric, block):
+    query, gallery, *labels = case
+    distances = FeatureDistances(query, gallery, metric)
+    rows, columns = np.divmod(np.arange(len(query) * len(gallery)), len(gallery))
+    matrix = distances.between(rows, columns).reshape(len(query), len(gallery))
+    if not naive(matrix, *labels)[2].any():
+        return
+    same(rank_features(query, gallery, *labels, metric=metric, block=block), rank_matrix(matrix, *labels))
+
+
+def realistic(seed=0, num_query=60, num_gallery=700, dim=128, noise=1.7):
+    rng = np.random.default_rng(seed)
+    pids = rng.integers(0, 50, num_query + num_gallery)
+    features = rng.standard_normal((50, dim))[pids] + noise * rng.standard_normal((len(pids), dim))
+    cams = rng.integers(0, 5, len(pids))
+    features = features.astype(np.float32)
+    q, g = slice(None, num_query), slice(num_query, None)
+    return features[q], features[g], pids[q], pids[g], cams[q], cams[g]
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_equals_fastreid_on_random_features(metric):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Cython rank evaluation")
+        from fastreid.evaluation.rank import evaluate_rank
+    from fastreid.utils.compute_dist import build_dist
+
+    query, gallery, *labels = realistic()
+    # In double precision: in single precision fast-reid's own distances are off in the last digits.
+    distances = build_dist(torch.tensor(query).double(), torch.tensor(gallery).double(), metric)
+    cmc, ap, inp = evaluate_rank(distances, *labels, use_cython=False)
+    result = rank_features(query, gallery, *labels, metric=metric)
+    assert 0.3 < result.mAP < 0.9
+    np.testing.assert_allclose(result.ap, ap, rtol=1e-12)
+    np.testing.assert_allclose(result.inp, inp, rtol=1e-12)
+    np.testing.assert_allclose(result.cmc(50), cmc, rtol=1e-6)
+    same(result, rank_matrix(distances, *labels))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_values_do_not_depend_on_the_block_size(metric):
+    query, gallery, *labels = realistic(dim=1536)
+    results = [
+        rank_features(query, gallery, *labels, metric=metric, block=b, fprs=(1e-4, 1e-2)) for b in (1, 7, 64, 4096)
+    ]
+    for result in results[1:]:
+        same(result, results[0])
+        assert np.array_equal(result.roc.threshold, results[0].roc.threshold)
+        assert result.metrics() == results[0].metrics()
+
+
+def test_values_do_not_depend_on_the_number_of_threads():
+    query, gallery, *labels = realistic(dim=1536)
+    results = []
+    for threads in (1, 2):
+        with threadpool_limits(threads):
+            results.append(rank_features(query, gallery, *labels))
+    same(*results)
+
+
+@given(features_with_copies(), st.sampled_from(["cosine", "euclidean"]))
+@settings(deadline=None, max_examples=100)
+def test_the_way_of_the_gpu_gives_the_same_values(case, metric):
+    """The code for GPUs, run on CPU tensors."""
+    query, gallery, *labels = case
+    matches = find_matches(*labels)
+    if matches.junk.all():
+        return
+
+    class OnTensors(FeatureDistances):
+        def tiles(self):
+            for tile in super().tiles():
+                tile.values = torch.from_numpy(tile.values)
+                yield tile
+
+    results = [
+        rank(kind(query, gallery, metric, block=3), matches, fprs=(0.05, 0.5)) for kind in (FeatureDistances, OnTensors)
+    ]
+    same(*results)
+    assert np.array_equal(results[0].roc.threshold, results[1].roc.threshold)
+
+
+def test_ties_are_broken_by_gallery_position():
+    """All-equal distances scored mAP 8.1 or 1.9 in fast-reid, by the order of the gallery (audit, evaluation 28)."""
+    gallery_pids = np.array([5, 1, 5, 1, 5, 5])
+    result = rank_matrix(np.zeros((1, 6)), [1], gallery_pids)
+    assert result.first_rank.tolist() == [2]
+    assert result.ap.tolist() == [(1 / 2 + 2 / 4) / 2]
+
+
+def test_a_model_that_gives_one_feature_for_everything_is_ranked_in_gallery_order(monkeypatch):
+    """Everything ties, and is still fast: copies are compared once."""
+    compared = []
+    between = FeatureDistances.between
+    monkeypatch.setattr(FeatureDistances, "between", lambda self, q, g: compared.append(len(q)) or between(self, q, g))
+    rng = np.random.default_rng(0)
+    query, gallery = np.ones((5, 32), np.float32), np.ones((3000, 32), np.float32)
+    query_pids, gallery_pids = rng.integers(0, 9, 5), rng.integers(0, 9, 3000)
+    result = rank_features(query, gallery, query_pids, gallery_pids)
+    same(result, rank_matrix(np.zeros((5, 3000)), query_pids, gallery_pids))
+
+
+def test_junk_holds_no_rank():
+    matrix = np.array([[0.1, 0.2, 0.3]])
+    result = rank_matrix(matrix, [1], [1, 2, 1], [0], [0, 0, 1])
+    assert result.first_rank.tolist() == [2]
+    assert result.num_junk.tolist() == [1]
+
+
+def test_queries_without_a_match_keep_their_place():
+    """fast-reid's AP list is shorter than its list of queries (audit, evaluation 29)."""
+    result = rank_matrix(np.random.rand(4, 3), [1, 8, 2, 3], [1, 2, 3], [0, 0, 0, 0], [1, 1, 0])
+    assert result.unanswered.tolist() == [1, 3]
+    assert np.isnan(result.ap).tolist() == [False, True, False, True]
+    assert result.first_rank[[1, 3]].tolist() == [0, 0]
+    assert result.mAP == result.ap[[0, 2]].mean()
+
+
+def test_no_query_with_a_match_is_an_error_with_counts():
+    with pytest.raises(
+        InputError, match=r"none of the 3 queries .* 2 have no item .* 1 only items from their own camera"
+    ):
+        rank_matrix(np.ones((3, 2)), [1, 2, 3], [3, 3], [0, 0, 0], [0, 0])
+
+
+def test_gallery_smaller_than_the_rank():
+    """fast-reid raises a ValueError or reads stale memory (audit, evaluation 30)."""
+    result = rank_matrix(np.array([[0.5, 0.1], [0.2, 0.3]]), [1, 1], [1, 2])
+    assert result.cmc(50).tolist() == [0.5] + [1.0] * 49
+    assert result.metrics()["Rank-10"] == 100
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"ap": "area"}, "unknown kind of average precision 'area'"),
+    ({"query_pids": [1, 2]}, "identities of 2 and 3"),
+])  # fmt: skip
+def test_arguments_that_do_not_fit(change, message):
+    arguments = {"distances": np.ones((1, 3)), "query_pids": [1], "gallery_pids": [1, 2, 3]} | change
+    with pytest.raises(InputError, match=message):
+        rank_matrix(**arguments)
+
+
+def test_few_pairs_are_computed_exactly():
+    """The product decides nearly all comparisons, also where features are all alike."""
+    query, gallery, *labels = realistic(num_gallery=2000, dim=1536)
+    for shift in (0, 100):
+        distances = FeatureDistances(query + np.float32(shift), gallery + np.float32(shift))
+        positives = counting.Positives.of(distances, find_matches(*labels))
+        between, asked = distances.between, []
+        distances.between = lambda q, g, between=between, asked=asked: asked.append(len(q)) or between(q, g)
+        rank(distances, find_matches(*labels))
+        assert sum(asked) < 1.5 * len(positives.query)
