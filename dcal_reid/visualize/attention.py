@@ -1,0 +1,153 @@
+"""Attention maps over images, and the patches that GLCA selects (as in DCAL figs. 3 and 4)."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from ..errors import InputError
+
+__all__ = ["draw_attention"]
+
+CELL_HEIGHT = 3.0  # inches
+SHORTEST_SIDE = 256  # pixels that an image is enlarged to before the heat map is laid over it
+
+
+def draw_attention(
+    path: str | Path,
+    images: torch.Tensor | np.ndarray,
+    maps: Mapping[str, torch.Tensor | np.ndarray],
+    selected: torch.Tensor | np.ndarray | None = None,
+    *,
+    row_titles: Sequence[str] | None = None,
+    title: str = "",
+    dpi: int = 120,
+) -> None:
+    """One row per image: the image, each map as a heat map over it, and the selected patches.
+
+    Every map is divided by its own maximum, which the picture says: colours compare places within one map and say
+    nothing between maps.
+
+    Args:
+        path: the picture to write; its suffix is the format.
+        images: (B, 3, H, W) uint8, RGB.
+        maps: by column title, (B, gh, gw), not negative; gh x gw is the grid of patches. At least one.
+        selected: (B, n), the patches selected in each image, 0 .. gh * gw - 1 row by row; None leaves them out.
+        row_titles: B texts, shown to the left of the rows.
+        title: shown above everything.
+        dpi: pixels per inch of the picture.
+
+    Raises:
+        InputError: shapes, types or values that do not fit together.
+    """
+    images = _as_array(images)
+    maps = {name: _as_array(values).astype(np.float32) for name, values in maps.items()}
+    selected = None if selected is None else _as_array(selected)
+    grid = _check(images, maps, selected, row_titles)
+
+    rows, columns = len(images), 1 + len(maps) + (selected is not None)
+    aspect = images.shape[3] / images.shape[2]
+    cell_width = max(CELL_HEIGHT * aspect, 1.75)
+    figure = Figure(
+        figsize=(cell_width * columns + 1.4, (CELL_HEIGHT + 0.1) * rows + (1.0 if title else 0.6)),
+        dpi=dpi,
+        layout="constrained",
+    )
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for row, image in enumerate(images):
+        image = _enlarge(image.transpose(1, 2, 0))
+        panels = [image, *(_overlay(image, values[row]) for values in maps.values())]
+        if selected is not None:
+            chosen = np.zeros(grid, dtype=bool)
+            chosen.flat[selected[row]] = True
+            panels.append(_dim(image, chosen))
+            _outline(axes[row, -1], chosen, image.shape[:2])
+        for column, panel in enumerate(panels):
+            axes[row, column].imshow(panel)
+            axes[row, column].set(xticks=[], yticks=[])
+        if row_titles is not None:
+            axes[row, 0].set_ylabel(row_titles[row], fontsize=10)
+
+    titles = ["input", *maps]
+    if selected is not None:
+        titles.append(f"selected patches\n({selected.shape[1]} of {grid[0] * grid[1]})")
+    for column, text in enumerate(titles):
+        axes[0, column].set_title(text, fontsize=11)
+    scale = figure.colorbar(ScalarMappable(Normalize(0, 1), "turbo"), ax=axes, fraction=0.03, aspect=40, shrink=0.8)
+    scale.set_label("attention, each map divided by its own maximum", fontsize=10)
+    if title:
+        figure.suptitle(title, fontsize=13, weight="bold")
+    figure.savefig(path)
+
+
+def _as_array(values: torch.Tensor | np.ndarray) -> np.ndarray:
+    return values.detach().cpu().numpy() if isinstance(values, torch.Tensor) else np.asarray(values)
+
+
+def _check(
+    images: np.ndarray, maps: dict[str, np.ndarray], selected: np.ndarray | None, row_titles: Sequence[str] | None
+) -> tuple[int, int]:
+    """The grid (gh, gw), if everything fits together."""
+    if images.ndim != 4 or images.shape[1] != 3 or not len(images) or images.dtype != np.uint8:
+        raise InputError(f"images are {images.dtype} {images.shape}; give uint8 (B, 3, H, W) with B at least 1")
+    if not maps:
+        raise InputError("there is no attention map to draw; give at least one")
+    grid = next(iter(maps.values())).shape[1:]
+    for name, values in maps.items():
+        if values.ndim != 3 or values.shape != (len(images), *grid) or 0 in values.shape:
+            raise InputError(f"map {name!r} is {values.shape}; all maps must be (B, gh, gw) with B = {len(images)}")
+        if not np.isfinite(values).all() or values.min() < 0:
+            raise InputError(f"map {name!r} holds negative values, NaN or infinity; give attention weights")
+    if selected is not None:
+        patches = grid[0] * grid[1]
+        if selected.ndim != 2 or len(selected) != len(images) or selected.dtype.kind not in "iu":
+            raise InputError(f"selected is {selected.dtype} {selected.shape}; give integers (B, n), B = {len(images)}")
+        if selected.size and not 0 <= selected.min() <= selected.max() < patches:
+            raise InputError(
+                f"selected holds patches {selected.min()} to {selected.max()}; a grid of {grid[0]} x {grid[1]} has "
+                f"patches 0 to {patches - 1}"
+            )
+    if row_titles is not None and len(row_titles) != len(images):
+        raise InputError(f"there are {len(row_titles)} row titles for {len(images)} images; give one each")
+    return grid
+
+
+def _enlarge(image: np.ndarray) -> np.ndarray:
+    """(H, W, 3), the shorter side at least SHORTEST_SIDE, so that heat maps are smooth on small crops too."""
+    factor = max(1.0, SHORTEST_SIDE / min(image.shape[:2]))
+    size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+
+
+def _overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A heat map of values (gh, gw), 0 to their maximum, over the image (H, W, 3)."""
+    heat = np.round(255 * values / max(values.max(), np.finfo(np.float32).tiny)).astype(np.uint8)
+    heat = cv2.resize(heat, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
+    heat = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    return cv2.addWeighted(image, 0.5, heat, 0.5, 0)
+
+
+def _dim(image: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """The image (H, W, 3), dark and grey outside the chosen patches (gh, gw)."""
+    inside = cv2.resize(chosen.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    dark = 0.3 * image.mean(axis=2, keepdims=True).repeat(3, axis=2)
+    return np.where(inside[:, :, None] > 0, image, dark.astype(np.uint8))
+
+
+def _outline(axes: Axes, chosen: np.ndarray, shape: tuple[int, int]) -> None:
+    """A line around every group of chosen patches (gh, gw) of an image (H, W)."""
+    height, width = shape[0] / chosen.shape[0], shape[1] / chosen.shape[1]
+    padded = np.pad(chosen, 1)
+    # A patch's side is a line where the patch and its neighbour across that side differ.
+    across = [((x, y), (x + 1, y)) for y, x in np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])]
+    along = [((x, y), (x, y + 1)) for y, x in np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])]
+    # Pixel centres are whole numbers in matplotlib, so an image begins at -0.5.
+    lines = np.array(across + along, dtype=float).reshape(-1, 2, 2) * (width, height) - 0.5
+    axes.add_collection(LineCollection(lines, colors="#ffd21f", linewidths=1.6, capstyle="projecting"))
