@@ -66,21 +66,24 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.DATASETS.CSV = CN()
     # The file. Relative: below FASTREID_DATASETS.
     cfg.DATASETS.CSV.PATH = ""
-    # What the paths in the file are relative to. Empty: the folder of the file.
+    # What the paths in the file are relative to; none may leave it. Relative: below FASTREID_DATASETS. Empty: the
+    # folder of the file.
     cfg.DATASETS.CSV.IMAGE_ROOT = ""
-    # Which values of the split column are trained on, are queries, are gallery.
-    cfg.DATASETS.CSV.TRAIN_SPLITS = ("train",)
-    cfg.DATASETS.CSV.QUERY_SPLITS = ("query",)
-    cfg.DATASETS.CSV.GALLERY_SPLITS = ("gallery",)
-    # Only these cameras are queries or gallery. Empty: all.
-    cfg.DATASETS.CSV.QUERY_CAMERAS = ()
-    cfg.DATASETS.CSV.GALLERY_CAMERAS = ()
-    # FolderReID: a folder with train/, query/ and gallery/, in each a folder per identity. Relative: below
+    # FolderReID: a folder that holds a folder per split, in each a folder per identity. Relative: below
     # FASTREID_DATASETS.
     cfg.DATASETS.FOLDER = CN()
     cfg.DATASETS.FOLDER.PATH = ""
-    # A regular expression on the file name whose first group is the camera. Empty: cameras are not known.
+    # A regular expression on the file name whose first group is the camera, e.g. c(\d+). Empty: cameras are not
+    # known.
     cfg.DATASETS.FOLDER.CAMERA_PATTERN = ""
+    for own in (cfg.DATASETS.CSV, cfg.DATASETS.FOLDER):
+        # Which values of the split column, or which folders, are trained on, are queries, are gallery.
+        own.TRAIN_SPLITS = ("train",)
+        own.QUERY_SPLITS = ("query",)
+        own.GALLERY_SPLITS = ("gallery",)
+        # Only these cameras are queries or gallery. Empty: all.
+        own.QUERY_CAMERAS = ()
+        own.GALLERY_CAMERAS = ()
 
     # An image that cannot be decoded: stop, or skip it and count it.
     cfg.DATALOADER.BROKEN_IMAGES = "stop"

@@ -1,0 +1,52 @@
+"""Listing the image files of a dataset."""
+
+import os
+import re
+from collections.abc import Iterable
+
+from ...errors import InputError
+from ..images import IMAGE_SUFFIXES
+
+__all__ = ["check_files_exist", "first_few", "image_names", "natural_key"]
+
+
+def natural_key(text: str) -> tuple:
+    """Sort key that takes digits as numbers: "c2" before "c10". A total order: equal keys mean equal texts."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)], text
+
+
+def image_names(folder: str) -> list[str]:
+    """The names of the image files directly in ``folder``, sorted.
+
+    Raises:
+        InputError: no such folder.
+    """
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise InputError(f"folder {folder!r} cannot be listed: {error.strerror}; check the path") from error
+    return sorted(name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+
+
+def check_files_exist(paths: Iterable[str], source: str) -> None:
+    """Each folder is listed once, which on a network disk is much faster than asking for each file.
+
+    Raises:
+        InputError: some of ``paths`` do not exist. It gives their number and the first three.
+    """
+    listings: dict[str, set[str]] = {}
+    missing = []
+    for path in paths:
+        folder, name = os.path.split(path)
+        if folder not in listings:
+            listings[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+        if name not in listings[folder]:
+            missing.append(path)
+    if missing:
+        raise InputError(f"{source} lists {len(missing)} images that do not exist: {first_few(missing)}")
+
+
+def first_few(items: Iterable[object], number: int = 3) -> str:
+    """For messages: the first items, and dots if there are more."""
+    items = list(items)
+    return ", ".join(str(item) for item in items[:number]) + (", ..." if len(items) > number else "")

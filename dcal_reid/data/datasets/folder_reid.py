@@ -1,0 +1,77 @@
+"""A dataset with one folder per identity."""
+
+import os
+import re
+from collections.abc import Iterator
+
+from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
+
+from ...errors import InputError
+from .files import first_few, image_names, natural_key
+from .table import Row, TableReID, below_root
+
+__all__ = ["FolderReID"]
+
+
+@DATASET_REGISTRY.register()
+class FolderReID(TableReID):
+    """Images at ``DATASETS.FOLDER.PATH/<split>/<identity>/<image>``.
+
+    The camera is the first group of DATASETS.FOLDER.CAMERA_PATTERN, searched in the file name. A name that is in two
+    splits means the same identity.
+
+    Raises:
+        InputError: see ``TableReID``; also a missing folder, a pattern that is no regular expression with a group, and
+            file names that it does not match.
+    """
+
+    dataset_name = "folder"
+
+    def __init__(self, root: str = "datasets", *, cfg: CfgNode, **kwargs):
+        keys = cfg.DATASETS.FOLDER
+        if not keys.PATH:
+            raise InputError("dataset FolderReID: DATASETS.FOLDER.PATH is empty; give the path of the folder")
+        path = below_root(keys.PATH, root)
+        if not os.path.isdir(path):
+            raise InputError(
+                f"dataset FolderReID: {path!r} not found; DATASETS.FOLDER.PATH is relative to FASTREID_DATASETS "
+                "(datasets/README.md has an example)"
+            )
+        super().__init__(_read_rows(path, keys.CAMERA_PATTERN), repr(path), keys, "DATASETS.FOLDER")
+
+
+def _read_rows(path: str, camera_pattern: str) -> Iterator[Row]:
+    camera_of = _compile(camera_pattern) if camera_pattern else None
+    unmatched = []
+    for split in _folders(path):
+        for identity in _folders(os.path.join(path, split)):
+            for name in image_names(os.path.join(path, split, identity)):
+                image = os.path.join(path, split, identity, name)
+                match = camera_of.search(name) if camera_of else None
+                if camera_of and not (match and match[1]):
+                    unmatched.append(image)
+                else:
+                    yield Row(image, identity, match[1] if match else None, split, image)
+    if unmatched:
+        raise InputError(
+            f"DATASETS.FOLDER.CAMERA_PATTERN {camera_pattern!r} finds no camera in {len(unmatched)} file names: "
+            f"{first_few(unmatched)}"
+        )
+
+
+def _compile(pattern: str) -> re.Pattern:
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise InputError(f"DATASETS.FOLDER.CAMERA_PATTERN {pattern!r} is no regular expression: {error}") from error
+    if not compiled.groups:
+        raise InputError(
+            f"DATASETS.FOLDER.CAMERA_PATTERN {pattern!r} has no group; put the camera in brackets: c(\\d+)"
+        )
+    return compiled
+
+
+def _folders(path: str) -> list[str]:
+    with os.scandir(path) as entries:
+        return sorted((e.name for e in entries if e.is_dir() and not e.name.startswith(".")), key=natural_key)

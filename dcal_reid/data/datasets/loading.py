@@ -1,0 +1,150 @@
+"""From names in the config to lists of images."""
+
+import difflib
+import inspect
+import logging
+import os
+import random
+from collections import defaultdict
+from collections.abc import Iterable
+
+from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+from fastreid.utils import comm
+from tabulate import tabulate
+
+from ...errors import InputError
+
+__all__ = ["load_dataset", "load_test_items", "load_train_items"]
+
+logger = logging.getLogger(__name__)
+
+Item = tuple[str, int | str, int | str]
+
+
+def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
+    """The registered dataset ``name`` below the folder FASTREID_DATASETS (by default "datasets").
+
+    Returns:
+        fast-reid's ``ImageDataset``: ``train``, ``query`` and ``gallery`` are lists of (path, pid, camid).
+
+    Raises:
+        InputError: no dataset of this name, or its files are missing or not as they should be.
+    """
+    try:
+        dataset_class = DATASET_REGISTRY.get(name)
+    except KeyError:
+        registered = sorted(DATASET_REGISTRY._obj_map)
+        nearest = difflib.get_close_matches(name, registered, n=1, cutoff=0)
+        raise InputError(
+            f"dataset {name!r} is not registered; did you mean {nearest[0]}? Registered: {', '.join(registered)} "
+            "(datasets/README.md tells how to use your own images)"
+        ) from None
+    root = os.path.expanduser(os.environ.get("FASTREID_DATASETS", "datasets"))
+    options = {"cfg": cfg} if "cfg" in inspect.signature(dataset_class).parameters else {}
+    # fast-reid's VehicleID draws its gallery with the global generator: differently in every process and every run.
+    state = random.getstate()
+    random.seed(0)
+    try:
+        return dataset_class(root=root, **options)
+    except (OSError, RuntimeError) as error:  # what fast-reid's own datasets raise
+        raise InputError(
+            f"dataset {name}: {' '.join(str(error).split())} (looked in {root!r}); set FASTREID_DATASETS, and see "
+            "datasets/README.md for the layout"
+        ) from error
+    finally:
+        random.setstate(state)
+
+
+def load_train_items(cfg: CfgNode) -> list[Item]:
+    """The images of all DATASETS.NAMES together, sorted by path, with query and gallery under DATASETS.COMBINEALL.
+
+    Identities and cameras are texts that begin with the dataset's name, so two datasets never share one by accident.
+
+    Raises:
+        InputError: no dataset, one that is named twice, one without training images.
+    """
+    names = tuple(cfg.DATASETS.NAMES)
+    if not names or len(set(names)) < len(names):
+        raise InputError(f"DATASETS.NAMES is {names}; name at least one dataset, and each once")
+    items = []
+    for name in names:
+        dataset = load_dataset(name, cfg)
+        _log_table(name, dataset, ("train",))
+        train = _named(dataset, dataset.train)
+        if not train:
+            raise InputError(f"dataset {name} has no training images; remove it from DATASETS.NAMES")
+        items += train
+        if cfg.DATASETS.COMBINEALL:
+            test = [item for item in (*dataset.query, *dataset.gallery) if item[1] not in dataset._junk_pids]
+            logger.warning("DATASETS.COMBINEALL adds %d query and gallery images of %s to training", len(test), name)
+            items += _named(dataset, test, "" if getattr(dataset, "pids_are_global", False) else "test_")
+    # One image is one item, also where query and gallery share it.
+    return sorted({item[0]: item for item in items}.values())
+
+
+def _named(dataset: ImageDataset, items: Iterable[Item], pid_prefix: str = "") -> list[Item]:
+    """Identity 7 and camera 0 become market1501_7 and market1501_0. Training items of most datasets are so already."""
+    prefix = getattr(dataset, "dataset_name", type(dataset).__name__) + "_"
+
+    def name(value: int | str, inner: str = "") -> str:
+        return value if isinstance(value, str) and value.startswith(prefix) else f"{prefix}{inner}{value}"
+
+    return [(path, name(pid, pid_prefix), name(camid)) for path, pid, camid in items]
+
+
+def load_test_items(cfg: CfgNode, name: str) -> tuple[list[Item], int]:
+    """Query images and then gallery images of one dataset, and the number of query images.
+
+    Raises:
+        InputError: no query or no gallery image, or no query whose identity another camera has seen in the gallery.
+    """
+    dataset = load_dataset(name, cfg)
+    _log_table(name, dataset, ("query", "gallery"))
+    query, gallery = ([tuple(item) for item in items] for items in (dataset.query, dataset.gallery))
+    for subset, items in (("query", query), ("gallery", gallery)):
+        if not items:
+            raise InputError(f"dataset {name} has no {subset} images, so it cannot be tested on; see DATASETS.TESTS")
+    _check_protocol(name, query, gallery)
+    return query + gallery, len(query)
+
+
+def _check_protocol(name: str, query: list[Item], gallery: list[Item]) -> None:
+    cameras_of = defaultdict(set)
+    for _, pid, camid in gallery:
+        cameras_of[pid].add(camid)
+    unanswerable = sum(not cameras_of.get(pid, set()) - {camid} for _, pid, camid in query)
+    if unanswerable == len(query):
+        pids = {pid for _, pid, _ in query}
+        raise InputError(
+            f"dataset {name}: none of the {len(query)} query images can be found in the gallery: of {len(pids)} query "
+            f"identities {len(pids & cameras_of.keys())} are among the {len(cameras_of)} gallery identities, and none "
+            "from another camera; check how query, gallery and cameras are chosen"
+        )
+    if unanswerable:
+        logger.warning(
+            "%s: %d of %d query images have no image of their identity from another camera in the gallery; they do not "
+            "count in the metrics.",
+            *(name, unanswerable, len(query)),
+        )
+    shared = len({path for path, _, _ in query} & {path for path, _, _ in gallery})
+    if shared:
+        logger.info("%s: %d images are query and gallery; no query finds itself.", name, shared)
+
+
+def _log_table(name: str, dataset: ImageDataset, subsets: tuple[str, ...]) -> None:
+    """Images, identities and cameras of each subset, and whether the number of images is the official one."""
+    if not comm.is_main_process():
+        return
+    rows = []
+    for subset in subsets:
+        items = getattr(dataset, subset)
+        num_pids, num_cameras = dataset.parse_data(items)
+        has_cameras = getattr(dataset, "has_cameras", True)
+        rows.append([subset, num_pids, len(items), num_cameras if has_cameras else "not known"])
+        official = getattr(dataset, "official", {}).get(subset, len(items))
+        if official != len(items):
+            logger.warning("%s has %d %s images here, officially %d.", name, len(items), subset, official)
+    table = tabulate(rows, headers=["subset", "# ids", "# images", "# cameras"], tablefmt="pipe", numalign="left")
+    logger.info("Loaded %s:\n%s", name, table)

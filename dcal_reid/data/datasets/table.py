@@ -1,0 +1,128 @@
+"""Datasets given as a table of path, identity, camera and split: what ``CSVReID`` and ``FolderReID`` share."""
+
+import logging
+import os
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from fastreid.config import CfgNode
+from fastreid.data.datasets.bases import ImageDataset
+
+from ...errors import InputError
+from .files import check_files_exist, first_few, natural_key
+
+__all__ = ["Row", "TableReID"]
+
+logger = logging.getLogger(__name__)
+
+
+class Row(NamedTuple):
+    """One image of a dataset. ``camera`` is None where cameras are not known."""
+
+    path: str
+    identity: str
+    camera: str | None
+    split: str
+    where: str  # for messages, for instance "line 7"
+
+
+class TableReID(ImageDataset):
+    """A dataset made from rows.
+
+    Identities and cameras may be any texts; they are numbered in natural order over the whole table, and
+    ``identity_names[pid]`` and ``camera_names[camid]`` give the texts back. Training, query and gallery images are
+    chosen when they are first asked for, so a table without queries can be trained on.
+
+    Without cameras every image gets a camera number of its own. The usual protocol, which removes from the gallery of
+    a query what shows the same identity from the same camera, then removes the query image itself and nothing else.
+
+    Args:
+        rows: the table.
+        source: its name in messages.
+        keys: cfg.DATASETS.CSV or cfg.DATASETS.FOLDER: TRAIN_SPLITS, QUERY_SPLITS, GALLERY_SPLITS, QUERY_CAMERAS,
+            GALLERY_CAMERAS.
+        key_name: its name in the config.
+
+    Raises:
+        InputError: an empty table; a path with two identities or two cameras, or twice in one split; cameras known for
+            some images only. When a list is asked for: a split or camera that is not in the table, an empty list,
+            missing files.
+    """
+
+    # An identity has one number in train, query and gallery.
+    pids_are_global = True
+
+    def __init__(self, rows: Iterable[Row], source: str, keys: CfgNode, key_name: str):
+        super().__init__([], [], [])
+        self.rows = list(rows)
+        self.source = source
+        self.key_name = key_name
+        if not self.rows:
+            raise InputError(f"{source} holds no images")
+        self._check_rows()
+        self.has_cameras = self.rows[0].camera is not None
+        self.identity_names = sorted({row.identity for row in self.rows}, key=natural_key)
+        self._pids = {name: number for number, name in enumerate(self.identity_names)}
+        self.camera_names = sorted({self._camera(row) for row in self.rows}, key=natural_key)
+        self._camids = {name: number for number, name in enumerate(self.camera_names)}
+        if not self.has_cameras:
+            logger.info("%s has no cameras: of the gallery of a query, only the query image itself is removed.", source)
+        # fast-reid's Dataset calls what is callable here when the list is first used.
+        self._train = lambda: [
+            (path, f"{self.dataset_name}_{pid}", f"{self.dataset_name}_{camid}")
+            for path, pid, camid in self._select("TRAIN", keys.TRAIN_SPLITS, ())
+        ]
+        self._query = lambda: self._select("QUERY", keys.QUERY_SPLITS, keys.QUERY_CAMERAS)
+        self._gallery = lambda: self._select("GALLERY", keys.GALLERY_SPLITS, keys.GALLERY_CAMERAS)
+
+    def _camera(self, row: Row) -> str:
+        return row.path if row.camera is None else row.camera
+
+    def _check_rows(self) -> None:
+        without = [row for row in self.rows if row.camera is None]
+        if without and len(without) < len(self.rows):
+            raise InputError(
+                f"{self.source} has no camera for {len(without)} of {len(self.rows)} images, the first at "
+                f"{without[0].where}; give a camera for every image or for none"
+            )
+        seen: dict[str, Row] = {}
+        listed: dict[tuple[str, str], Row] = {}
+        for row in self.rows:
+            first = seen.setdefault(row.path, row)
+            for what in ("identity", "camera"):
+                if getattr(row, what) != getattr(first, what):
+                    raise InputError(
+                        f"{self.source} gives {row.path!r} the {what} {getattr(first, what)!r} ({first.where}) and "
+                        f"{getattr(row, what)!r} ({row.where})"
+                    )
+            twin = listed.setdefault((row.path, row.split), row)
+            if twin is not row:
+                raise InputError(f"{self.source} lists {row.path!r} twice in {row.split!r}: {twin.where}, {row.where}")
+
+    def _select(self, subset: str, splits: Iterable, cameras: Iterable) -> list[tuple[str, int, int]]:
+        chosen = self._matching(self.rows, f"{subset}_SPLITS", splits, lambda row: row.split)
+        if tuple(cameras):
+            if not self.has_cameras:
+                raise InputError(
+                    f"{self.key_name}.{subset}_CAMERAS is {tuple(cameras)}, but {self.source} has no cameras"
+                )
+            chosen = self._matching(chosen, f"{subset}_CAMERAS", cameras, lambda row: row.camera)
+        images = {row.path: row for row in chosen}  # an image in two of the splits counts once
+        check_files_exist(images, self.source)
+        return [(path, self._pids[row.identity], self._camids[self._camera(row)]) for path, row in images.items()]
+
+    def _matching(self, rows: list[Row], key: str, wanted: Iterable, value_of: Callable[[Row], str]) -> list[Row]:
+        wanted = [str(value) for value in wanted]
+        found = sorted({value_of(row) for row in rows}, key=natural_key)
+        unknown = [value for value in wanted if value not in found]
+        if unknown:
+            raise InputError(
+                f"{self.key_name}.{key} asks for {', '.join(map(repr, unknown))}, which {self.source} does not have; "
+                f"choose among {first_few(map(repr, found), 10)}"
+            )
+        return [row for row in rows if value_of(row) in wanted]
+
+
+def below_root(path: str, root: str) -> str:
+    """``path`` of the config, below FASTREID_DATASETS unless it is absolute."""
+    return os.path.join(root, os.path.expanduser(path))

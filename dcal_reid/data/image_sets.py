@@ -1,0 +1,152 @@
+"""Images with their labels, one at a time and collated to batches."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from fastreid.data.common import CommDataset
+from torch.utils.data import get_worker_info
+
+from ..errors import InputError
+from .datasets.files import first_few, natural_key
+from .images import read_image
+
+__all__ = ["QueryGalleryImages", "TrainImages", "collate"]
+
+Transform = Callable[[torch.Tensor], torch.Tensor]
+
+
+class TrainImages(CommDataset):
+    """Images to train on, with identities numbered 0 ... num_classes - 1 and cameras from 0, both in natural order.
+
+    (fast-reid's order is that of texts: camera 10 before camera 2.)
+
+    Args:
+        img_items: (path, pid, camid); pid and camid are texts.
+        transform: (3, H, W) uint8 to (3, H', W') uint8. Its random numbers come from torch's generator.
+        skip_broken: take another image of the same identity for one that cannot be decoded.
+
+    ``train_images[index, seed]`` gives a dict with ``images``, ``targets`` (identity), ``camids``, ``img_paths`` and
+    ``broken_paths``, augmented with ``seed``; or an ``InputError``, which the loader raises in the main process. (One
+    raised in a worker would arrive with a page of traceback around its line.)
+    """
+
+    def __init__(self, img_items: Sequence[tuple[str, str, str]], transform: Transform, skip_broken: bool):
+        super().__init__(img_items, transform, relabel=True)
+        self.skip_broken = skip_broken
+        self.pids.sort(key=natural_key)
+        self.cams.sort(key=natural_key)
+        self.pid_dict = {pid: label for label, pid in enumerate(self.pids)}
+        self.cam_dict = {cam: label for label, cam in enumerate(self.cams)}
+        self.labels = [self.pid_dict[pid] for _, pid, _ in img_items]
+        self.camera_labels = [self.cam_dict[cam] for _, _, cam in img_items]
+
+    def __getitem__(self, key: tuple[int, int]) -> dict | InputError:
+        index, seed = key
+        broken = []
+        for candidate in self._candidates(index, seed):
+            path = self.img_items[candidate][0]
+            try:
+                image = read_image(path)
+            except InputError as error:
+                if not self.skip_broken:
+                    return error
+                broken.append(path)
+                continue
+            with _torch_seed(seed):
+                image = self.transform(image)
+            return {
+                "images": image,
+                "targets": self.labels[candidate],
+                "camids": self.camera_labels[candidate],
+                "img_paths": path,
+                "broken_paths": broken,
+            }
+        return InputError(
+            f"none of the {len(broken)} images of identity {self.img_items[index][1]!r} can be decoded: "
+            f"{first_few(broken)}; repair them, or leave the identity out of the dataset"
+        )
+
+    def _candidates(self, index: int, seed: int) -> Iterator[int]:
+        """The image asked for, then the others of its identity in an order given by ``seed``."""
+        yield index
+        others = np.flatnonzero(np.asarray(self.labels) == self.labels[index])
+        yield from np.random.default_rng(seed).permutation(others[others != index]).tolist()
+
+
+class QueryGalleryImages(CommDataset):
+    """Query images and then gallery images, with the identities and cameras they come with.
+
+    ``images[index]`` gives a dict as ``TrainImages`` does, and ``indices``: the position. With ``skip_broken``, an
+    image that cannot be decoded gives a dict with ``broken_paths`` alone.
+
+    Raises:
+        InputError: an identity or a camera that is not an integer.
+    """
+
+    def __init__(self, img_items: Sequence[tuple[str, int, int]], transform: Transform, skip_broken: bool):
+        for path, *numbers in img_items:
+            if not all(isinstance(number, int | np.integer) for number in numbers):
+                raise InputError(f"test image {path!r} has identity and camera {numbers}; both must be integers")
+        super().__init__(img_items, transform, relabel=False)
+        self.skip_broken = skip_broken
+
+    def __getitem__(self, index: int) -> dict | InputError:
+        path, pid, camid = self.img_items[index]
+        try:
+            image = read_image(path)
+        except InputError as error:
+            return {"broken_paths": [path]} if self.skip_broken else error
+        return {
+            "images": self.transform(image),
+            "targets": pid,
+            "camids": camid,
+            "indices": index,
+            "img_paths": path,
+            "broken_paths": [],
+        }
+
+
+def collate(samples: list[dict | InputError], image_size: tuple[int, int], numbers: Sequence[str]) -> dict | InputError:
+    """Samples to a batch of those that could be decoded, or the first error among them.
+
+    Args:
+        samples: what a ``TrainImages`` or ``QueryGalleryImages`` gave.
+        image_size: height, width of the images, for a batch of none.
+        numbers: the keys that become int64 tensors.
+
+    Returns:
+        ``images`` (B, 3, H, W) uint8, each of ``numbers`` (B,) int64, ``img_paths`` list of B texts, ``broken_paths``.
+    """
+    for sample in samples:
+        if isinstance(sample, InputError):
+            return sample
+    good = [sample for sample in samples if "images" in sample]
+    images = [sample["images"] for sample in good]
+    batch = {"images": torch.stack(images) if images else torch.empty((0, 3, *image_size), dtype=torch.uint8)}
+    for key in numbers:
+        batch[key] = torch.tensor([sample[key] for sample in good], dtype=torch.int64)
+    batch["img_paths"] = [sample["img_paths"] for sample in good]
+    batch["broken_paths"] = [path for sample in samples for path in sample["broken_paths"]]
+    return batch
+
+
+@contextmanager
+def _torch_seed(seed: int) -> Iterator[None]:
+    """Seed torch's CPU generator, and leave it to the rest of the process as it was.
+
+    ``torch.manual_seed`` would seed CUDA's as well. One thread, as in a worker: sums depend on the number of threads.
+    """
+    if get_worker_info() is not None:
+        torch.default_generator.manual_seed(seed)
+        yield
+        return
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,119 @@
+"""Training and test loaders for any device; batches stay on the CPU as uint8."""
+
+import functools
+import logging
+import os
+from collections.abc import Iterator
+
+import torch
+from fastreid.config import CfgNode
+from fastreid.utils import comm
+from torch.utils.data import BatchSampler, DataLoader
+
+from ..errors import InputError
+from .datasets.loading import load_test_items, load_train_items
+from .image_sets import QueryGalleryImages, TrainImages, collate
+from .samplers import RankBatches, build_sampler
+from .transforms import build_transforms, output_size
+
+__all__ = ["build_test_loader", "build_train_loader"]
+
+logger = logging.getLogger(__name__)
+
+
+class ImageLoader(DataLoader):
+    """A DataLoader that raises in the main process the ``InputError`` that a worker hands over in place of a batch."""
+
+    def __iter__(self) -> Iterator[dict]:
+        for batch in super().__iter__():
+            if isinstance(batch, InputError):
+                raise batch
+            yield batch
+
+
+def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
+    """Batches of DATASETS.NAMES for ever, from iteration ``start_iter`` on.
+
+    What is in a batch, augmentation included, is a function of SEED, the iteration and the position in the batch over
+    all processes: not of NUM_WORKERS, and not of any random number generator of the process.
+
+    Returns:
+        a loader with ``dataset`` (a ``TrainImages``) and ``iters_per_epoch``. A batch is a dict: ``images``
+        (B, 3, H, W) uint8, ``targets`` (B,) int64 identity labels, ``camids`` (B,) int64 camera labels, ``img_paths``,
+        and ``broken_paths``, images that were replaced. B = SOLVER.IMS_PER_BATCH / number of processes.
+
+    Raises:
+        InputError: a config, dataset or image that cannot be used; for images when they are loaded.
+    """
+    items = load_train_items(cfg)
+    dataset = TrainImages(items, build_transforms(cfg, is_train=True), _skip_broken(cfg))
+    sampler = build_sampler(cfg, dataset.labels, dataset.camera_labels)
+    iters_per_epoch = len(dataset) // sampler.batch_size
+    if not iters_per_epoch:
+        raise InputError(
+            f"SOLVER.IMS_PER_BATCH {sampler.batch_size} is more than the {len(dataset)} training images; lower it"
+        )
+    loader = ImageLoader(
+        dataset,
+        batch_sampler=RankBatches(sampler, start_iter, comm.get_rank(), comm.get_world_size()),
+        collate_fn=functools.partial(
+            collate, image_size=output_size(cfg, is_train=True), numbers=("targets", "camids")
+        ),
+        **_worker_options(cfg),
+    )
+    loader.iters_per_epoch = iters_per_epoch
+    logger.info(
+        "%d identities, %d images, %s: %d iterations per epoch",
+        *(dataset.num_classes, len(dataset), type(sampler).__name__, iters_per_epoch),
+    )
+    return loader
+
+
+def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[ImageLoader, int]:
+    """Query and then gallery images of one dataset, in order; each process gets its contiguous part.
+
+    Returns:
+        the loader and the number of query images. Batches as from ``build_train_loader``, with the identities and
+        cameras of the dataset, and ``indices`` (B,) int64: position in query + gallery. With DATALOADER.BROKEN_IMAGES
+        skip, images that cannot be decoded are missing from the batch and named in ``broken_paths``; B may then be 0.
+        A process beyond the last image gets a loader of length 0.
+
+    Raises:
+        InputError: a config, dataset or image that cannot be used; for images when they are loaded.
+    """
+    items, num_query = load_test_items(cfg, dataset_name)
+    dataset = QueryGalleryImages(items, build_transforms(cfg, is_train=False), _skip_broken(cfg))
+    world_size = comm.get_world_size()
+    shard = -(-len(dataset) // world_size)
+    mine = range(len(dataset))[comm.get_rank() * shard : (comm.get_rank() + 1) * shard]
+    loader = ImageLoader(
+        dataset,
+        batch_sampler=BatchSampler(mine, max(1, cfg.TEST.IMS_PER_BATCH // world_size), drop_last=False),
+        collate_fn=functools.partial(
+            collate, image_size=output_size(cfg, is_train=False), numbers=("targets", "camids", "indices")
+        ),
+        **_worker_options(cfg),
+    )
+    return loader, num_query
+
+
+def _skip_broken(cfg: CfgNode) -> bool:
+    if cfg.DATALOADER.BROKEN_IMAGES not in ("stop", "skip"):
+        raise InputError(f"DATALOADER.BROKEN_IMAGES is {cfg.DATALOADER.BROKEN_IMAGES!r}; choose stop or skip")
+    return cfg.DATALOADER.BROKEN_IMAGES == "skip"
+
+
+def _worker_options(cfg: CfgNode) -> dict:
+    """DATALOADER.NUM_WORKERS, at most this process's share of the machine's cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = max(1, cores // comm.get_local_size())
+    workers = min(cfg.DATALOADER.NUM_WORKERS, most)
+    if workers < cfg.DATALOADER.NUM_WORKERS:
+        logger.info("DATALOADER.NUM_WORKERS %d is capped to %d: %d cores", cfg.DATALOADER.NUM_WORKERS, workers, cores)
+    return {
+        "num_workers": workers,
+        # Without one, a DataLoader draws from torch's global generator. Nothing of ours depends on it.
+        "generator": torch.Generator(),
+        "persistent_workers": workers > 0,
+        "pin_memory": torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu",
+    }

@@ -1,0 +1,134 @@
+"""fast-reid's augmentations, in its order and with its meaning, on uint8 tensors.
+
+Everything comes from ``torchvision.transforms.v2`` and draws its random numbers from torch's generator alone.
+Nothing is normalised here: the model does that on its device.
+"""
+
+from fastreid.config import CfgNode
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import InterpolationMode
+
+from ..errors import InputError
+
+__all__ = ["build_transforms", "output_size"]
+
+
+def build_transforms(cfg: CfgNode, is_train: bool = True) -> v2.Transform:
+    """The transform of one image: (3, any, any) uint8 to (3, H, W) uint8, where H, W = ``output_size(cfg, is_train)``.
+
+    Training: AUTOAUG, resize, CROP, PADDING, FLIP, CJ, AFFINE, AUGMIX, REA. Test: resize, centre CROP.
+
+    Raises:
+        InputError: a setting that torchvision cannot do, or that does nothing although it is enabled.
+    """
+    try:
+        return v2.Compose(_train_steps(cfg) if is_train else _test_steps(cfg))
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"a value under INPUT in the config cannot be used: {' '.join(str(error).split())}") from error
+
+
+def _test_steps(cfg: CfgNode) -> list[v2.Transform]:
+    size = output_size(cfg, is_train=False)
+    return _resize(cfg.INPUT.SIZE_TEST) + ([v2.CenterCrop(size)] if cfg.INPUT.CROP.ENABLED else [])
+
+
+def _train_steps(cfg: CfgNode) -> list[v2.Transform]:
+    inputs = cfg.INPUT
+    size = output_size(cfg, is_train=True)
+    if inputs.RPT.ENABLED:
+        raise InputError(
+            "INPUT.RPT.ENABLED is True, but random patch is not supported: its pool of patches holds on to whole "
+            "images; use INPUT.REA (random erasing)"
+        )
+    steps = []
+    if inputs.AUTOAUG.ENABLED:
+        auto_augment = v2.AutoAugment(interpolation=InterpolationMode.BILINEAR, fill=128)
+        steps.append(v2.RandomApply([auto_augment], p=_probability("AUTOAUG", inputs.AUTOAUG.PROB, zero=False)))
+    steps += _resize(inputs.SIZE_TRAIN)
+    if inputs.CROP.ENABLED:
+        steps.append(
+            v2.RandomResizedCrop(
+                _height_width("INPUT.CROP.SIZE", inputs.CROP.SIZE),
+                scale=tuple(inputs.CROP.SCALE),
+                ratio=tuple(inputs.CROP.RATIO),
+                interpolation=InterpolationMode.BICUBIC,
+                antialias=True,
+            )
+        )
+    if inputs.PADDING.ENABLED:
+        steps.append(v2.RandomCrop(size, padding=inputs.PADDING.SIZE, padding_mode=inputs.PADDING.MODE))
+    if inputs.FLIP.ENABLED:
+        steps.append(v2.RandomHorizontalFlip(_probability("FLIP", inputs.FLIP.PROB)))
+    if inputs.CJ.ENABLED:
+        jitter = v2.ColorJitter(inputs.CJ.BRIGHTNESS, inputs.CJ.CONTRAST, inputs.CJ.SATURATION, inputs.CJ.HUE)
+        steps.append(v2.RandomApply([jitter], p=_probability("CJ", inputs.CJ.PROB)))
+    if inputs.AFFINE.ENABLED:
+        steps.append(v2.RandomAffine(degrees=10, scale=(0.9, 1.1), shear=0.1))
+    if inputs.AUGMIX.ENABLED:
+        mix = v2.AugMix(severity=1, mixture_width=3, chain_depth=1, alpha=0.1, all_ops=False)
+        steps.append(v2.RandomApply([mix], p=_probability("AUGMIX", inputs.AUGMIX.PROB, zero=False)))
+    if inputs.REA.ENABLED:
+        steps.append(v2.RandomErasing(_probability("REA", inputs.REA.PROB), value=_erasing_value(inputs.REA.VALUE)))
+    return steps
+
+
+def _resize(size) -> list[v2.Transform]:
+    """To [height, width], or [the shorter side]. Not at all if the first value is 0 or less, as in fast-reid."""
+    size = list(size)
+    return [v2.Resize(size, interpolation=InterpolationMode.BICUBIC, antialias=True)] if size[0] > 0 else []
+
+
+def output_size(cfg: CfgNode, is_train: bool) -> tuple[int, int]:
+    """Height and width in pixels of every image that ``build_transforms(cfg, is_train)`` gives.
+
+    Raises:
+        InputError: the images of a batch would differ in size, or a crop is larger than what it is cut from.
+    """
+    key = "INPUT.SIZE_TRAIN" if is_train else "INPUT.SIZE_TEST"
+    size = list(cfg.INPUT.SIZE_TRAIN if is_train else cfg.INPUT.SIZE_TEST)
+    crop = cfg.INPUT.CROP.ENABLED
+    padding = is_train and cfg.INPUT.PADDING.ENABLED
+    if crop and not padding:
+        cropped = _height_width("INPUT.CROP.SIZE", cfg.INPUT.CROP.SIZE)
+        # In training a crop is scaled to its size; in test it is cut out of the middle.
+        if not is_train and size[0] > 0 and (cropped[0] > size[0] or cropped[1] > size[-1]):
+            raise InputError(f"INPUT.CROP.SIZE {cropped} is larger than {key} {tuple(size)}; make the crop smaller")
+        return cropped
+    if not padding and len(size) == 1:
+        raise InputError(
+            f"{key} {size} fixes the shorter side only, so images of one batch differ in size; give height and width, "
+            "or enable INPUT.CROP"
+        )
+    target = _height_width(key, size)
+    if padding and crop:
+        cropped = _height_width("INPUT.CROP.SIZE", cfg.INPUT.CROP.SIZE)
+        if any(c + 2 * cfg.INPUT.PADDING.SIZE < t for c, t in zip(cropped, target, strict=True)):
+            raise InputError(
+                f"INPUT.CROP.SIZE {cropped} with INPUT.PADDING.SIZE {cfg.INPUT.PADDING.SIZE} around it is smaller "
+                f"than {key} {target}, which is cut out of it; disable one of the two"
+            )
+    return target
+
+
+def _height_width(key: str, size) -> tuple[int, int]:
+    size = tuple(size)
+    if len(size) not in (1, 2) or any(int(side) != side or side < 1 for side in size):
+        raise InputError(f"{key} is {list(size)}; give [height, width] in pixels, both at least 1")
+    return int(size[0]), int(size[-1])
+
+
+def _probability(name: str, value: float, zero: bool = True) -> float:
+    if not 0 <= value <= 1:
+        raise InputError(f"INPUT.{name}.PROB is {value}; it must lie between 0 and 1")
+    if value == 0 and not zero:  # fast-reid's default for these two, with which it does nothing and tells nobody
+        raise InputError(f"INPUT.{name}.ENABLED is True but INPUT.{name}.PROB is 0; set a probability, e.g. 0.1")
+    return value
+
+
+def _erasing_value(value) -> list[float]:
+    values = list(value)
+    if len(values) not in (1, 3) or not all(0 <= v <= 255 for v in values):
+        raise InputError(f"INPUT.REA.VALUE is {values}; give one or three values between 0 and 255")
+    return [float(round(v)) for v in values]

@@ -1,0 +1,190 @@
+"""Augmentation: fast-reid's order and meaning, on uint8 tensors. Audit, section 1 (AFFINE), section 2, rows 8 and 9."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from fastreid.data.transforms import build_transforms as fastreid_build_transforms
+from PIL import Image
+from torchvision.transforms.v2 import functional as F
+
+from dcal_reid import get_cfg
+from dcal_reid.data.transforms import build_transforms, output_size
+from dcal_reid.errors import InputError
+
+TRAIN_ONLY = ("FLIP", "PADDING", "CJ", "AUTOAUG", "AUGMIX", "REA")
+
+
+@pytest.fixture
+def cfg():
+    cfg = get_cfg()
+    cfg.INPUT.SIZE_TRAIN = cfg.INPUT.SIZE_TEST = [32, 16]
+    return cfg
+
+
+@pytest.fixture
+def image():
+    torch.manual_seed(0)
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 5, 3), dtype=np.uint8)
+    return F.pil_to_tensor(Image.fromarray(coarse).resize((45, 70), Image.Resampling.BICUBIC))
+
+
+def enable_all(cfg):
+    for name in (*TRAIN_ONLY, "CROP"):
+        cfg.INPUT[name].ENABLED = True
+    cfg.INPUT.CROP.SIZE = [30, 20]
+    cfg.INPUT.AUTOAUG.PROB = cfg.INPUT.AUGMIX.PROB = 0.5
+
+
+def test_steps_are_those_of_fastreid_in_its_order(cfg):
+    enable_all(cfg)
+    # AFFINE makes fast-reid fail: torchvision has renamed an argument.
+    theirs = [type(step).__name__ for step in fastreid_build_transforms(cfg, is_train=True).transforms]
+    theirs = [name for name in theirs if name not in ("ToTensor", "Pad")]  # v2.RandomCrop pads by itself
+    theirs = ["RandomApply" if name == "AugMix" else name for name in theirs]
+    assert [type(step).__name__ for step in build_transforms(cfg, is_train=True).transforms] == theirs
+
+
+def test_affine_stands_between_jitter_and_augmix(cfg, image):
+    enable_all(cfg)
+    cfg.INPUT.AFFINE.ENABLED = True
+    transform = build_transforms(cfg, is_train=True)
+    names = [type(step).__name__ for step in transform.transforms]
+    assert names[names.index("RandomAffine") - 1 : names.index("RandomAffine") + 2] == [
+        "RandomApply",
+        "RandomAffine",
+        "RandomApply",
+    ]
+    assert transform(image).shape == (3, 32, 16)
+
+
+@pytest.mark.parametrize("is_train", [True, False])
+def test_plain_resize_is_that_of_pillow(cfg, image, is_train):
+    pixels = build_transforms(cfg, is_train)(image)
+    expected = F.pil_to_tensor(F.to_pil_image(image).resize((16, 32), Image.Resampling.BICUBIC))
+    assert pixels.dtype == torch.uint8
+    assert (pixels.int() - expected.int()).abs().max() <= 1
+
+
+def test_flip_mirrors(cfg, image):
+    plain = build_transforms(cfg)(image)
+    cfg.INPUT.FLIP.ENABLED = True
+    cfg.INPUT.FLIP.PROB = 1.0
+    assert torch.equal(build_transforms(cfg)(image), plain.flip(-1))
+
+
+def test_padding_moves_the_image_by_at_most_its_size(cfg, image):
+    plain = build_transforms(cfg)(image)
+    cfg.INPUT.PADDING.ENABLED = True
+    cfg.INPUT.PADDING.SIZE = 3
+    padded = F.pad(plain, [3])
+    windows = {(y, x): padded[:, y : y + 32, x : x + 16] for y in range(7) for x in range(7)}
+    transform = build_transforms(cfg)
+    seen = {
+        at for _ in range(60) for pixels in [transform(image)] for at, w in windows.items() if torch.equal(w, pixels)
+    }
+    assert len(seen) > 15
+
+
+def test_random_erasing_paints_one_rectangle_in_the_given_colour(cfg, image):
+    plain = build_transforms(cfg)(image)
+    cfg.INPUT.REA.ENABLED = True
+    cfg.INPUT.REA.PROB = 1.0
+    cfg.INPUT.REA.VALUE = [0.485 * 255, 0.456 * 255, 0.406 * 255]
+    pixels = build_transforms(cfg)(image)
+    changed = (pixels != plain).any(0)
+    ys, xs = torch.nonzero(changed, as_tuple=True)
+    rectangle = pixels[:, ys.min() : ys.max() + 1, xs.min() : xs.max() + 1]
+    assert torch.equal(rectangle, torch.tensor([124, 116, 104], dtype=torch.uint8)[:, None, None].expand_as(rectangle))
+    assert 0.01 < rectangle[0].numel() / plain[0].numel() < 0.4
+
+
+def test_crop_is_random_in_training_and_central_in_test(cfg, image):
+    cfg.INPUT.CROP.ENABLED = True
+    cfg.INPUT.CROP.SIZE = [20, 10]
+    central = build_transforms(cfg, is_train=False)(image)
+    whole = F.resize(image, [32, 16], interpolation=F.InterpolationMode.BICUBIC, antialias=True)
+    assert torch.equal(central, whole[:, 6:26, 3:13])
+    transform = build_transforms(cfg, is_train=True)
+    crops = [transform(image) for _ in range(5)]
+    assert all(crop.shape == (3, 20, 10) for crop in crops)
+    assert not all(torch.equal(crop, crops[0]) for crop in crops)
+
+
+def test_test_images_are_never_augmented(cfg, image):
+    plain = build_transforms(cfg, is_train=False)(image)
+    for name in TRAIN_ONLY:
+        cfg.INPUT[name].ENABLED = True
+    assert torch.equal(build_transforms(cfg, is_train=False)(image), plain)
+
+
+def test_all_randomness_is_torchs(cfg, image):
+    enable_all(cfg)
+    cfg.INPUT.AFFINE.ENABLED = True
+    transform = build_transforms(cfg)
+    python, numpy = random.getstate(), np.random.get_state()[1].copy()
+    results = []
+    for _ in range(2):
+        torch.manual_seed(5)
+        results.append([transform(image) for _ in range(20)])
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+    assert random.getstate() == python and np.array_equal(np.random.get_state()[1], numpy)
+
+
+@pytest.mark.parametrize(
+    ("settings", "size"),
+    [
+        ({}, (32, 16)),
+        ({"SIZE_TRAIN": [24], "CROP.ENABLED": True, "CROP.SIZE": [20]}, (20, 20)),
+        ({"SIZE_TRAIN": [-1], "CROP.ENABLED": True, "CROP.SIZE": [20, 10]}, (20, 10)),
+        ({"CROP.ENABLED": True, "CROP.SIZE": [40, 8], "PADDING.ENABLED": True}, (32, 16)),
+        ({"SIZE_TRAIN": [24], "PADDING.ENABLED": True}, (24, 24)),
+    ],
+)
+def test_output_size(cfg, image, settings, size):
+    set_inputs(cfg, settings)
+    assert output_size(cfg, is_train=True) == size
+    assert build_transforms(cfg)(image).shape == (3, *size)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        # audit, section 2, row 8: enabled, but nothing happens
+        ({"AUTOAUG.ENABLED": True}, "INPUT.AUTOAUG.PROB is 0"),
+        ({"AUGMIX.ENABLED": True}, "INPUT.AUGMIX.PROB is 0"),
+        # row 9: holds on to whole images
+        ({"RPT.ENABLED": True}, "random patch is not supported"),
+        ({"FLIP.ENABLED": True, "FLIP.PROB": 1.5}, "INPUT.FLIP.PROB is 1.5"),
+        ({"REA.ENABLED": True, "REA.VALUE": [300.0, 0.0, 0.0]}, "INPUT.REA.VALUE"),
+        ({"REA.ENABLED": True, "REA.VALUE": [1.0, 0.0]}, "one or three values"),
+        ({"SIZE_TRAIN": [32]}, "fixes the shorter side only"),
+        ({"SIZE_TRAIN": [32, 16, 3]}, "height, width"),
+        ({"SIZE_TRAIN": [0, 16]}, "height, width"),
+        ({"PADDING.ENABLED": True, "PADDING.MODE": "zeros"}, "INPUT"),
+        ({"CJ.ENABLED": True, "CJ.HUE": 0.7}, "INPUT"),
+        ({"CROP.ENABLED": True, "CROP.SIZE": [8, 8], "PADDING.ENABLED": True}, "is smaller than INPUT.SIZE_TRAIN"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(cfg, settings, message):
+    set_inputs(cfg, settings)
+    with pytest.raises(InputError, match=message) as caught:
+        build_transforms(cfg)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_test_crop_larger_than_the_image_is_refused(cfg):
+    """torchvision would add a black border."""
+    set_inputs(cfg, {"CROP.ENABLED": True, "CROP.SIZE": [40, 16]})
+    with pytest.raises(InputError, match="is larger than INPUT"):
+        build_transforms(cfg, is_train=False)
+
+
+def set_inputs(cfg, settings):
+    for key, value in settings.items():
+        *parents, last = key.split(".")
+        node = cfg.INPUT
+        for parent in parents:
+            node = node[parent]
+        node[last] = value
