@@ -4,6 +4,7 @@ fast-reid's hooks of the same purpose do not reach the ends of the schedule, eva
 file is closed, and store the metric of the evaluation before.
 """
 
+import logging
 from pathlib import Path
 
 from fastreid.engine.train_loop import HookBase
@@ -14,6 +15,9 @@ from fastreid.utils.events import EventWriter
 from .solver import learning_rate_factor
 
 __all__ = ["CheckpointHook", "EvalHook", "LearningRateHook", "WriterHook"]
+
+
+logger = logging.getLogger(__name__)
 
 
 class LearningRateHook(HookBase):
@@ -37,9 +41,12 @@ class EvalHook(HookBase):
         done, period = trainer.epoch + 1, trainer.cfg.TEST.EVAL_PERIOD
         if done == trainer.max_epoch or (period > 0 and done % period == 0):
             trainer.last_results = trainer.test(trainer.cfg, trainer.model)
+            trainer.last_results_iter = trainer.iter - 1
             comm.synchronize()
-            scalars = flatten_results_dict(trainer.last_results)
-            trainer.storage.put_scalars(**{k: float(v) for k, v in scalars.items()}, smoothing_hint=False)
+            scalars = {name: float(value) for name, value in flatten_results_dict(trainer.last_results).items()}
+            trainer.storage.put_scalars(**scalars, smoothing_hint=False)
+            summary = "  ".join(f"{name} {value:.1f}" for name, value in scalars.items() if name != "metric")
+            logger.info("After epoch %d: %s", done, summary)
 
 
 class CheckpointHook(HookBase):

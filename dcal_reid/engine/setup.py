@@ -50,19 +50,22 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
         if config_file:
             cfg.merge_from_file(config_file)
         cfg.merge_from_list(list(overrides))
-    except KeyError as error:
+    except (KeyError, AssertionError) as error:
         raise InputError(_unknown_key(cfg, str(error.args[0]))) from error
     except FileNotFoundError as error:
         raise InputError(f"{config_file}: its _BASE_ {error.filename!r} not found") from error
     except yaml.YAMLError as error:
         raise InputError(f"{config_file} is not valid YAML: {' '.join(str(error).split())}") from error
-    except (AssertionError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"configuration: {' '.join(str(error).split())}") from error
     return cfg
 
 
 def _unknown_key(cfg: CfgNode, message: str) -> str:
-    key = message.rpartition(": ")[2]
+    """yacs says "Non-existent config key: A.B" of a file and "Non-existent key: A.B" of an override."""
+    kind, _, key = message.rpartition(": ")
+    if not kind.startswith("Non-existent"):
+        return f"configuration: {message}"
     near = difflib.get_close_matches(key, _keys(cfg), n=1, cutoff=0.5)
     return f"configuration: there is no key {key}" + (f"; did you mean {near[0]}?" if near else "")
 

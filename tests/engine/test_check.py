@@ -1,0 +1,53 @@
+import pytest
+
+from dcal_reid.engine.check import check_config
+from dcal_reid.errors import InputError
+
+
+def test_accepts_the_tiny_configuration(tiny_cfg):
+    check_config(tiny_cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("MODEL.DCAL.GLCA.READOUT", "max", "choose one of cls, mean, cls+local"),
+        ("MODEL.DCAL.GLCA.RATIO", 0.0, "0.0"),
+        ("MODEL.DCAL.GLCA.RATIO", 1.5, "1.5"),
+        ("MODEL.DCAL.GLCA.NUM_BLOCKS", -1, "-1"),
+        ("MODEL.DCAL.LOSS_WEIGHTS_INIT", [0.0], "three numbers"),
+        ("MODEL.DCAL.PWCA.PAIR_SAMPLER", "rolled", "'rolled'"),
+        ("MODEL.META_ARCHITECTURE", "DCALL", "'DCALL'"),
+        ("MODEL.LOSSES.NAME", ("CircleLoss",), "CircleLoss"),
+        ("MODEL.LOSSES.NAME", (), "CrossEntropyLoss"),
+        ("MODEL.LOSSES.TRI.HARD_MINING", False, "soft mining"),
+        ("MODEL.LOSSES.CE.EPSILON", -1.0, "-1.0"),
+        ("MODEL.HEADS.CLS_LAYER", "ArcSoftmax", "NaN"),
+        ("MODEL.FREEZE_LAYERS", ["backbone"], "freezing"),
+        ("MODEL.BACKBONE.STRIDE_SIZE", (12, 12), "overlap"),
+        ("TEST.PRECISE_BN.ENABLED", True, "PRECISE_BN"),
+        ("TEST.METRIC", "jaccard", "cosine, euclidean"),
+        ("TEST.EVAL_PERIOD", -1, "at least 0"),
+        ("SOLVER.OPT", "Lamb", "SGD"),
+        ("SOLVER.MAX_EPOCH", 0, "at least 1"),
+        ("SOLVER.AMP.DTYPE", "fp8", "bf16, fp16"),
+        ("DATALOADER.SAMPLER_TRAIN", "TrainingSampler", "NaiveIdentitySampler"),
+    ],
+)
+def test_names_the_key_the_value_and_the_cure(tiny_cfg, key, value, words):
+    *path, last = key.split(".")
+    node = tiny_cfg
+    for part in path:
+        node = node[part]
+    node[last] = value
+    with pytest.raises(InputError) as error:
+        check_config(tiny_cfg)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_glca_features_need_glca(tiny_cfg):
+    tiny_cfg.MODEL.DCAL.INFERENCE = "glca"
+    check_config(tiny_cfg)
+    tiny_cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = 0
+    with pytest.raises(InputError, match="INFERENCE"):
+        check_config(tiny_cfg)

@@ -1,0 +1,96 @@
+import copy
+
+import pytest
+import torch
+from fastreid.modeling.meta_arch import build_model
+
+from dcal_reid.engine.checkpoint import Checkpointer, RandomState, num_classes_in
+from dcal_reid.errors import InputError
+
+
+@pytest.fixture
+def saved(tiny_model, tmp_path):
+    Checkpointer(tiny_model, str(tmp_path), random_state=RandomState()).save("model_last", epoch=4)
+    return tmp_path / "model_last.pth"
+
+
+def build(cfg, **options):
+    for key, value in options.items():
+        cfg.merge_from_list([f"MODEL.{key.replace('__', '.')}", value])
+    torch.manual_seed(9)
+    return build_model(cfg)
+
+
+def same(model, other, names=None):
+    a, b = model.state_dict(), other.state_dict()
+    return all(torch.equal(a[name], b[name]) for name in names or a)
+
+
+def test_resume_restores_everything(tiny_cfg, tiny_model, saved, tmp_path):
+    model = build(tiny_cfg)
+    assert not same(model, tiny_model)
+    checkpointer = Checkpointer(model, str(tmp_path), random_state=RandomState())
+    state = torch.get_rng_state()
+    expected = torch.rand(3)
+    torch.set_rng_state(state)
+    Checkpointer(tiny_model, str(tmp_path), random_state=RandomState()).save("model_last", epoch=4)
+    torch.manual_seed(123)
+    assert checkpointer.has_checkpoint() and checkpointer.resume() == {"epoch": 4}
+    assert same(model, tiny_model) and torch.equal(torch.rand(3), expected)
+
+
+def test_the_checkpoint_can_be_read_without_running_code(saved):
+    torch.load(saved, weights_only=True)
+
+
+def test_a_failed_write_leaves_the_last_good_one(tiny_model, saved, tmp_path, monkeypatch):
+    before = saved.read_bytes()
+
+    def full(*args):
+        args[1].write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        Checkpointer(tiny_model, str(tmp_path), random_state=RandomState()).save("model_last", epoch=5)
+    assert saved.read_bytes() == before
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model_last.pth"]
+
+
+def test_resume_refuses_another_model(tiny_cfg, saved, tmp_path):
+    model = build(tiny_cfg, HEADS__NUM_CLASSES=7)
+    with pytest.raises(InputError, match=r"heads.glca.weight \[7, 48\], of which the file has \[4, 48\]"):
+        Checkpointer(model, str(tmp_path), random_state=RandomState()).resume()
+
+
+def test_evaluation_needs_no_classifier(tiny_cfg, tiny_model, saved):
+    assert num_classes_in(saved) == 4
+    model = build(tiny_cfg, HEADS__NUM_CLASSES=7)
+    Checkpointer(model).load_for_evaluation(saved)
+    features = [n for n in model.state_dict() if not n.endswith(("sa.weight", "glca.weight"))]
+    assert same(model, tiny_model, features)
+
+
+def test_evaluation_refuses_a_checkpoint_without_the_branch(tiny_cfg, tmp_path):
+    baseline = build(copy.deepcopy(tiny_cfg), DCAL__GLCA__NUM_BLOCKS=0, DCAL__PWCA__NUM_BLOCKS=0)
+    Checkpointer(baseline, str(tmp_path)).save("baseline")
+    with pytest.raises(InputError, match=r"first is heads.glca.bottleneck.0.weight .* no such tensor"):
+        Checkpointer(build(tiny_cfg)).load_for_evaluation(tmp_path / "baseline.pth")
+    dcal = build(copy.deepcopy(tiny_cfg))
+    Checkpointer(dcal, str(tmp_path)).save("dcal")
+    Checkpointer(baseline).load_for_evaluation(tmp_path / "dcal.pth")
+    assert same(baseline.backbone, dcal.backbone)
+
+
+def test_evaluation_refuses_another_size(tiny_cfg, saved):
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [64, 64]
+    with pytest.raises(InputError, match=r"backbone.vit.pos_embed \[1, 17, 48\]"):
+        Checkpointer(build(tiny_cfg)).load_for_evaluation(saved)
+
+
+def test_training_starts_from_weights_with_other_identities(tiny_cfg, tiny_model, saved):
+    model = build(tiny_cfg, HEADS__NUM_CLASSES=7)
+    Checkpointer(model).load_weights(saved)
+    assert same(model.backbone, tiny_model.backbone) and model.heads["sa"].weight.shape == (7, 48)
+    with pytest.raises(InputError, match="not found"):
+        Checkpointer(model).load_weights("nowhere.pth")

@@ -1,0 +1,87 @@
+"""Several processes on the CPU, through the command line as a user would start them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def start(cfg, *arguments, launcher=()):
+    config = Path(cfg.OUTPUT_DIR).with_suffix(".yml")
+    config.write_text(cfg.dump())
+    command = [sys.executable, *launcher, str(REPOSITORY / "tools" / "train_net.py"), "--config-file", str(config)]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=300)
+
+
+def table(output):
+    return output[output.rindex("Results") :].splitlines()[1:4]
+
+
+def last_metrics(cfg):
+    lines = Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines()
+    return {k: v for k, v in json.loads(lines[-1]).items() if k in ("mAP", "mINP", "Rank-1", "Rank-5")}
+
+
+def test_two_processes_train_and_any_number_gives_the_same_metrics(run_cfg):
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    trained = start(run_cfg, "--num-gpus", "2", "--dist-url", "auto")
+    assert trained.returncode == 0, trained.stderr
+    assert "2 process(es) on cpu" in trained.stdout
+
+    weights = ("MODEL.WEIGHTS", str(Path(run_cfg.OUTPUT_DIR, "model_final.pth")))
+    tables = [table(trained.stdout)]
+    for processes in ("1", "2", "3"):
+        evaluated = start(run_cfg, "--eval-only", "--num-gpus", processes, "--dist-url", "auto", *weights)
+        assert evaluated.returncode == 0, evaluated.stderr
+        tables.append(table(evaluated.stdout))
+    assert tables[1:] == tables[:-1]
+
+
+def test_torchrun(run_cfg):
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    result = start(run_cfg, launcher=torchrun)
+    assert result.returncode == 0, result.stderr
+    assert "2 process(es) on cpu" in result.stdout and last_metrics(run_cfg)["mAP"] > 0
+
+
+def test_a_killed_run_of_two_processes_resumes(run_cfg):
+    run_cfg.SOLVER.MAX_EPOCH = 2
+    whole = start(run_cfg, "--num-gpus", "2", "--dist-url", "auto")
+    assert whole.returncode == 0, whole.stderr
+    expected = torch.load(Path(run_cfg.OUTPUT_DIR, "model_final.pth"), weights_only=True)["model"]
+
+    # What a kill in the second epoch leaves: the checkpoint of the first.
+    run_cfg.OUTPUT_DIR += "_killed"
+    run_cfg.SOLVER.CHECKPOINT_PERIOD = 1
+    first = start(run_cfg, "--num-gpus", "2", "--dist-url", "auto")
+    assert first.returncode == 0, first.stderr
+    folder = Path(run_cfg.OUTPUT_DIR)
+    (folder / "last_checkpoint").write_text("model_0000.pth")
+    (folder / "model_final.pth").unlink()
+    resumed = start(run_cfg, "--resume", "--num-gpus", "2", "--dist-url", "auto")
+    assert resumed.returncode == 0 and "Starting training from epoch 1" in resumed.stdout, resumed.stderr
+    actual = torch.load(folder / "model_final.pth", weights_only=True)["model"]
+    assert all(torch.equal(value, actual[name]) for name, value in expected.items())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["SOLVER.MAX_EPOCHS", "3"], "did you mean SOLVER.MAX_EPOCH?"),
+        (["MODEL.DCAL.GLCA.RATIO", "3.0"], "RATIO is 3.0"),
+        (["DATASETS.CSV.PATH", "nothing.csv"], "nothing.csv"),
+        (["SOLVER.IMS_PER_BATCH", "64"], "64"),
+        (["--eval-only", "MODEL.WEIGHTS", "nothing.pth"], "'nothing.pth' not found"),
+    ],
+)
+def test_a_wrong_input_is_one_line(run_cfg, arguments, words):
+    result = start(run_cfg, *arguments)
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ") and words in line

@@ -1,0 +1,94 @@
+import logging
+
+import pytest
+import torch
+
+from dcal_reid.engine.setup import argument_parser, load_config, resolve_device, setup
+from dcal_reid.errors import InputError
+
+
+@pytest.fixture
+def config_file(tmp_path):
+    (tmp_path / "base.yml").write_text("MODEL:\n  DEVICE: cpu\nSOLVER:\n  BASE_LR: 0.5\n  MAX_EPOCH: 7\n")
+    path = tmp_path / "leaf.yml"
+    path.write_text("_BASE_: base.yml\nSOLVER:\n  MAX_EPOCH: 3\n")
+    return path
+
+
+def test_defaults_base_leaf_and_overrides(config_file):
+    cfg = load_config(str(config_file), ["SOLVER.BASE_LR", "0.25", "MODEL.DCAL.GLCA.RATIO", "0.1"])
+    assert (cfg.MODEL.DEVICE, cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.BASE_LR, cfg.MODEL.DCAL.GLCA.RATIO) == (
+        "cpu",
+        3,
+        0.25,
+        0.1,
+    )
+
+
+def test_a_mistyped_key_in_a_file_names_the_right_one(config_file):
+    config_file.write_text("SOLVER:\n  MAX_EPOCHS: 3\n")
+    with pytest.raises(InputError, match=r"no key SOLVER.MAX_EPOCHS; did you mean SOLVER.MAX_EPOCH\?"):
+        load_config(str(config_file))
+
+
+def test_a_mistyped_override_names_the_right_one(config_file):
+    with pytest.raises(InputError, match=r"did you mean MODEL.DCAL.PWCA.PAIR_SAMPLER\?"):
+        load_config(str(config_file), ["MODEL.DCAL.PWCA.PAIR_SAMPLR", "inter"])
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "words"),
+    [
+        ("_BASE_: nothing.yml\n", [], "nothing.yml"),
+        ("SOLVER: [", [], "not valid YAML"),
+        ("SOLVER:\n  MAX_EPOCH: many\n", [], "many"),
+        ("", ["SOLVER.MAX_EPOCH"], "configuration"),
+        ("just words", [], "configuration"),
+    ],
+)
+def test_other_mistakes_are_one_line(config_file, text, overrides, words):
+    config_file.write_text(text)
+    with pytest.raises(InputError) as error:
+        load_config(str(config_file), overrides)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_file():
+    with pytest.raises(InputError, match=r"'no.yml' not found"):
+        load_config("no.yml")
+
+
+def test_the_device_is_chosen_or_refused(tiny_cfg, monkeypatch):
+    tiny_cfg.MODEL.DEVICE = "auto"
+    resolve_device(tiny_cfg)
+    assert ("cuda" if torch.cuda.is_available() else "cpu") == tiny_cfg.MODEL.DEVICE
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    tiny_cfg.MODEL.DEVICE = "cuda"
+    with pytest.raises(InputError, match="finds no GPU"):
+        resolve_device(tiny_cfg)
+
+
+def test_setup_makes_the_run_folder_and_seeds(config_file, tmp_path):
+    def draw(seed, folder):
+        arguments = ["--config-file", str(config_file), "OUTPUT_DIR", str(tmp_path / folder), "SEED", seed]
+        arguments += ["MODEL.LOSSES.TRI.HARD_MINING", "True"]
+        cfg = setup(argument_parser().parse_args(arguments))
+        assert cfg.is_frozen()
+        return cfg, torch.rand(3)
+
+    first, numbers = draw("5", "a")
+    assert (tmp_path / "a" / "config.yaml").read_text().count("MAX_EPOCH: 3") == 1
+    assert "seed 5" in (tmp_path / "a" / "log.txt").read_text()
+    assert torch.equal(draw("5", "b")[1], numbers)
+    fresh, others = draw("-1", "c")
+    assert fresh.SEED >= 0 and not torch.equal(others, numbers)
+    assert f"SEED: {fresh.SEED}\n" in (tmp_path / "c" / "config.yaml").read_text()
+    assert load_config(str(tmp_path / "a" / "config.yaml")).SOLVER.MAX_EPOCH == first.SOLVER.MAX_EPOCH
+    logging.getLogger("dcal_reid").propagate = True
+
+
+def test_an_output_folder_that_cannot_be_written(config_file, tmp_path):
+    (tmp_path / "file").write_text("")
+    arguments = ["--config-file", str(config_file), "OUTPUT_DIR", str(tmp_path / "file" / "run")]
+    with pytest.raises(InputError, match="OUTPUT_DIR"):
+        setup(argument_parser().parse_args(arguments))

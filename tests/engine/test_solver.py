@@ -1,0 +1,103 @@
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from dcal_reid.engine.solver import build_optimizer, learning_rate_factor
+from dcal_reid.errors import InputError
+
+
+@pytest.mark.parametrize("opt", ["SGD", "Adam", "AdamW"])
+def test_every_trainable_parameter_is_in_the_optimiser_once(tiny_cfg, tiny_model, opt):
+    tiny_cfg.SOLVER.OPT = opt
+    inside = [p for group in build_optimizer(tiny_cfg, tiny_model).param_groups for p in group["params"]]
+    assert len(inside) == len({id(p) for p in inside})
+    assert {id(p) for p in inside} == {id(p) for p in tiny_model.parameters() if p.requires_grad}
+    assert any(p is tiny_model.loss_weights.w for p in inside)
+
+
+def test_decay_and_learning_rates(tiny_cfg, tiny_model):
+    solver = tiny_cfg.SOLVER
+    solver.OPT, solver.BASE_LR, solver.WEIGHT_DECAY = "SGD", 0.1, 0.01
+    solver.BIAS_LR_FACTOR, solver.WEIGHT_DECAY_BIAS, solver.WEIGHT_DECAY_NORM = 2.0, 0.02, 0.03
+    solver.HEADS_LR_FACTOR = 5.0
+    tiny_cfg.MODEL.DCAL.LOSS_WEIGHTS_LR_FACTOR = 0.5
+    groups = build_optimizer(tiny_cfg, tiny_model).param_groups
+    found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    expected = {
+        "backbone.vit.blocks.0.attn.qkv.weight": (0.1, 0.01),
+        "backbone.vit.blocks.0.attn.qkv.bias": (0.2, 0.02),
+        "backbone.vit.blocks.0.norm1.weight": (0.1, 0.03),
+        "backbone.vit.pos_embed": (0.1, 0.0),
+        "backbone.vit.cls_token": (0.1, 0.0),
+        "glca.blocks.0.mlp.fc1.weight": (0.1, 0.01),
+        "heads.sa.weight": (0.5, 0.01),
+        "heads.glca.weight": (0.5, 0.01),
+        "loss_weights.w": (0.05, 0.0),
+    }
+    for name, values in expected.items():
+        assert found[id(tiny_model.get_parameter(name))] == pytest.approx(values), name
+
+
+def test_a_step_changes_every_parameter(tiny_cfg, tiny_model, tiny_batch):
+    """fast-reid's optimiser runs and changes nothing."""
+    tiny_cfg.SOLVER.OPT, tiny_cfg.SOLVER.BASE_LR = "SGD", 0.1
+    optimizer = build_optimizer(tiny_cfg, tiny_model)
+    before = {name: p.detach().clone() for name, p in tiny_model.named_parameters()}
+    optimizer.zero_grad()
+    sum(tiny_model(tiny_batch).values()).backward()
+    optimizer.step()
+    same = [n for n, p in tiny_model.named_parameters() if p.requires_grad and torch.equal(p, before[n])]
+    assert same == []
+
+
+def test_refuses_an_optimiser_by_name(tiny_cfg, tiny_model):
+    tiny_cfg.SOLVER.OPT = "LBFGS"
+    with pytest.raises(InputError, match="'LBFGS'"):
+        build_optimizer(tiny_cfg, tiny_model)
+
+
+@pytest.fixture
+def schedule(tiny_cfg):
+    solver = tiny_cfg.SOLVER
+    solver.BASE_LR, solver.ETA_MIN_LR, solver.SCHED, solver.MAX_EPOCH = 0.01, 1e-5, "CosineAnnealingLR", 10
+    solver.WARMUP_ITERS, solver.WARMUP_FACTOR = 20, 0.1
+    return lambda: [learning_rate_factor(tiny_cfg, i, 10) for i in range(100)]
+
+
+def test_warm_up_and_cosine_reach_both_ends(schedule):
+    """In fast-reid a warm-up that ends with an epoch never uses the base rate, and the end value needs a warm-up."""
+    factors = schedule()
+    assert factors[0] == 0.1 and factors[20] == 1.0 and factors[99] == pytest.approx(1e-3)
+    assert factors[10] == pytest.approx(0.55)
+    assert all(a < b for a, b in pairwise(factors[:21]))
+    assert all(a > b for a, b in pairwise(factors[20:]))
+    middle = 1e-3 + (1 - 1e-3) * 0.5 * (1 + math.cos(math.pi * 40 / 79))
+    assert factors[60] == pytest.approx(middle)
+
+
+def test_without_warm_up(schedule, tiny_cfg):
+    tiny_cfg.SOLVER.WARMUP_ITERS = 0
+    factors = schedule()
+    assert factors[0] == 1.0 and factors[99] == pytest.approx(1e-3)
+
+
+def test_delay_holds_the_base_rate(schedule, tiny_cfg):
+    tiny_cfg.SOLVER.DELAY_EPOCHS = 5
+    factors = schedule()
+    assert set(factors[20:51]) == {1.0} and factors[51] < 1
+
+
+def test_steps_are_taken_at_their_epochs(schedule, tiny_cfg):
+    tiny_cfg.SOLVER.SCHED, tiny_cfg.SOLVER.STEPS, tiny_cfg.SOLVER.GAMMA = "MultiStepLR", [4, 7], 0.5
+    factors = schedule()
+    assert (factors[20], factors[39], factors[40], factors[69], factors[70]) == (1, 1, 0.5, 0.5, 0.25)
+
+
+def test_a_longer_run_stretches_the_cosine(schedule, tiny_cfg):
+    """fast-reid keeps the old period when a run is resumed with a larger MAX_EPOCH, and the rate rises again."""
+    tiny_cfg.SOLVER.MAX_EPOCH = 20
+    factors = [learning_rate_factor(tiny_cfg, i, 10) for i in range(200)]
+    assert factors[199] == pytest.approx(1e-3)
+    assert all(a > b for a, b in pairwise(factors[20:]))

@@ -1,0 +1,231 @@
+import copy
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from fastreid.engine.train_loop import HookBase
+from fastreid.evaluation import inference_on_dataset
+from fastreid.modeling.meta_arch import build_model
+from fastreid.utils.env import seed_all_rng
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from dcal_reid.data import build_test_loader
+from dcal_reid.engine import Trainer, evaluate
+from dcal_reid.engine.trainer import autocast
+from dcal_reid.errors import InputError
+from dcal_reid.evaluation import DCALReidEvaluator
+
+
+def run(cfg, resume=False, hook=None):
+    Path(cfg.OUTPUT_DIR).mkdir(exist_ok=True)
+    seed_all_rng(cfg.SEED)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume)
+    if hook is not None:
+        build = trainer._build_hooks
+        trainer._build_hooks = lambda start: [*build(start), hook]
+    return trainer, trainer.train()
+
+
+def weights(folder, name="model_final"):
+    return torch.load(Path(folder, f"{name}.pth"), weights_only=True)["model"]
+
+
+def lines(folder):
+    return [json.loads(line) for line in Path(folder, "metrics.json").read_text().splitlines()]
+
+
+class Kill(HookBase):
+    """Stop the run in the middle of an epoch, as a kill would."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def after_step(self):
+        if self.trainer.iter == self.iteration:
+            raise KeyboardInterrupt
+
+
+def test_a_run_leaves_checkpoints_metrics_and_events(run_cfg):
+    trainer, results = run(run_cfg)
+    assert trainer.iters_per_epoch == 3 and trainer.cfg.MODEL.HEADS.NUM_CLASSES == 6
+    folder = Path(run_cfg.OUTPUT_DIR)
+    assert {p.name for p in folder.glob("*.pth")} == {"model_0001.pth", "model_best.pth", "model_final.pth"}
+    assert (folder / "last_checkpoint").read_text() == "model_final.pth"
+
+    metrics = lines(folder)
+    assert metrics[-1]["iteration"] == 8 and metrics[-1]["mAP"] == results["mAP"]
+    assert {line["iteration"] for line in metrics if "mAP" in line} >= {2, 5, 8}
+    for name in ("total_loss", "loss_pwca", "glca/ce", "sa/triplet", "sa/accuracy", "sa/loss_weight", "lr"):
+        assert name in metrics[-1], name
+    events = EventAccumulator(str(folder)).Reload()
+    assert [round(e.value, 3) for e in events.Scalars("mAP")][-1] == round(results["mAP"], 3)
+
+
+def test_the_best_checkpoint_has_its_own_metric(run_cfg):
+    """fast-reid stores the metric of the evaluation before, and the last one never counts."""
+    values = iter([10.0, 30.0, 20.0])
+
+    class Scripted(Trainer):
+        @classmethod
+        def test(cls, cfg, model):
+            return {"mAP": 1.0, "metric": next(values)}
+
+    Path(run_cfg.OUTPUT_DIR).mkdir()
+    trainer = Scripted(run_cfg)
+    trainer.resume_or_load(False)
+    trainer.train()
+    best = torch.load(Path(run_cfg.OUTPUT_DIR, "model_best.pth"), weights_only=True)
+    final = torch.load(Path(run_cfg.OUTPUT_DIR, "model_final.pth"), weights_only=True)
+    assert (best["epoch"], best["best_metric"]) == (1, 30.0)
+    assert (final["epoch"], final["best_metric"], final["best_epoch"]) == (2, 30.0, 1)
+
+
+def test_training_changes_every_weight(run_cfg):
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    Path(run_cfg.OUTPUT_DIR).mkdir()
+    trainer = Trainer(run_cfg)
+    before = {name: p.detach().clone() for name, p in trainer.model.named_parameters()}
+    trainer.train()
+    same = [n for n, p in trainer.model.named_parameters() if p.requires_grad and torch.equal(p, before[n])]
+    assert same == []
+
+
+@pytest.mark.parametrize("killed_at", [4, 7])
+def test_a_killed_and_resumed_run_ends_in_the_same_weights(run_cfg, killed_at, tmp_path):
+    """Bit for bit, with stochastic depth, random pairs and augmentation."""
+    run(run_cfg)
+    other = copy.deepcopy(run_cfg)
+    other.OUTPUT_DIR = str(tmp_path / "killed")
+    with pytest.raises(KeyboardInterrupt):
+        run(other, hook=Kill(killed_at))
+    torch.manual_seed(12345)
+    trainer, _ = run(other, resume=True)
+    assert trainer.start_epoch == killed_at // 3
+    expected, actual = weights(run_cfg.OUTPUT_DIR), weights(other.OUTPUT_DIR)
+    assert all(torch.equal(value, actual[name]) for name, value in expected.items())
+
+    def without_clocks(folder):
+        return [{k: v for k, v in line.items() if "time" not in k} for line in lines(folder)]
+
+    assert without_clocks(run_cfg.OUTPUT_DIR) == without_clocks(other.OUTPUT_DIR)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(run_cfg, tmp_path):
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    finals = []
+    for number, (seed, workers) in enumerate([(0, 0), (0, 2), (1, 0)]):
+        cfg = copy.deepcopy(run_cfg)
+        cfg.SEED, cfg.DATALOADER.NUM_WORKERS, cfg.OUTPUT_DIR = seed, workers, str(tmp_path / str(number))
+        run(cfg)
+        finals.append(weights(cfg.OUTPUT_DIR)["heads.sa.weight"])
+    assert torch.equal(finals[0], finals[1]) and not torch.equal(finals[0], finals[2])
+
+
+def test_resuming_a_complete_run_evaluates_it(run_cfg):
+    """fast-reid raises an AttributeError."""
+    _, results = run(run_cfg)
+    before = weights(run_cfg.OUTPUT_DIR)
+    trainer, again = run(run_cfg, resume=True)
+    assert again == results and trainer.start_epoch == 3
+    assert all(torch.equal(v, weights(run_cfg.OUTPUT_DIR)[k]) for k, v in before.items())
+
+
+def test_evaluating_the_checkpoint_gives_the_runs_figures(run_cfg):
+    _, results = run(run_cfg)
+    run_cfg.MODEL.WEIGHTS = str(Path(run_cfg.OUTPUT_DIR, "model_final.pth"))
+    assert evaluate(run_cfg) == results
+
+
+@pytest.mark.parametrize("period", [0, 2])
+def test_the_last_epoch_is_evaluated_whatever_the_period(run_cfg, period):
+    """fast-reid divides by a period of 0 once training is over."""
+    run_cfg.TEST.EVAL_PERIOD = period
+    _, results = run(run_cfg)
+    evaluated = [line["iteration"] for line in lines(run_cfg.OUTPUT_DIR) if "mAP" in line]
+    assert evaluated[0] == (5 if period else 8) and evaluated[-1] == 8
+    assert lines(run_cfg.OUTPUT_DIR)[-1]["mAP"] == results["mAP"]
+
+
+def test_the_learning_rate_reaches_both_ends(run_cfg):
+    seen = []
+
+    class Record(HookBase):
+        def after_step(self):
+            seen.append(self.trainer.optimizer.param_groups[0]["lr"])
+
+    run_cfg.SOLVER.ETA_MIN_LR = 1e-4
+    run(run_cfg, hook=Record())
+    assert max(seen) == seen[2] == 0.01 and seen[-1] == pytest.approx(1e-4) and len(seen) == 9
+
+
+def test_gradients_are_clipped_by_their_global_norm(run_cfg):
+    norms = []
+
+    class Record(HookBase):
+        def after_step(self):
+            gradients = [p.grad for p in self.trainer.model.parameters() if p.grad is not None]
+            norms.append(torch.nn.utils.get_total_norm(gradients))
+
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    run_cfg.SOLVER.CLIP_GRADIENTS.ENABLED, run_cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = True, 0.1
+    run(run_cfg, hook=Record())
+    assert all(float(norm) == pytest.approx(0.1, rel=1e-3) for norm in norms)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_trains_and_evaluates_in_half_precision(run_cfg, dtype):
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    run_cfg.SOLVER.AMP.ENABLED, run_cfg.SOLVER.AMP.DTYPE = True, dtype
+    with autocast(run_cfg):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == {"bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
+    _, results = run(run_cfg)
+    assert 0 < results["mAP"] <= 100
+
+
+def test_a_loss_that_is_not_a_number_stops_before_the_checkpoint(run_cfg):
+    class Poison(HookBase):
+        def after_step(self):
+            if self.trainer.iter == 3:
+                with torch.no_grad():
+                    self.trainer.model.heads["sa"].weight.fill_(float("nan"))
+
+    with pytest.raises(FloatingPointError, match="sa/ce"):
+        run(run_cfg, hook=Poison())
+    assert all(value.isfinite().all() for value in weights(run_cfg.OUTPUT_DIR, "model_last").values())
+
+
+def test_flip_test_averages_the_features_of_both(run_cfg):
+    """fast-reid normalises the flipped image twice."""
+    run_cfg.MODEL.HEADS.NUM_CLASSES = 1
+    model = build_model(run_cfg).eval()
+    loader, num_query = build_test_loader(run_cfg, "CSVReID")
+    evaluator = DCALReidEvaluator(run_cfg, num_query)
+    inference_on_dataset(model, loader, evaluator, flip_test=True)
+    images = torch.cat([batch["images"] for batch in loader])
+    with torch.no_grad():
+        expected = (model(images) + model(images.flip(3))) / 2
+    torch.testing.assert_close(torch.as_tensor(evaluator.features().features), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_broken_training_image_is_named_or_replaced(run_cfg, crops, caplog):
+    (crops / "0_0_0.png").write_bytes(b"")
+    with pytest.raises(InputError, match=r"0_0_0.png"):
+        run(run_cfg)
+    run_cfg.DATALOADER.BROKEN_IMAGES = "skip"
+    logging.getLogger("dcal_reid").propagate = True
+    with caplog.at_level(logging.WARNING, logger="dcal_reid"):
+        run(run_cfg)
+    assert "0_0_0.png cannot be decoded" in caplog.text
+
+
+def test_starting_anew_over_a_run_warns(run_cfg, caplog):
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    run(run_cfg)
+    logging.getLogger("dcal_reid").propagate = True
+    with caplog.at_level(logging.WARNING, logger="dcal_reid"):
+        run(run_cfg)
+    assert "will be replaced" in caplog.text
+    assert Path(run_cfg.OUTPUT_DIR, "metrics.1.json").exists()

@@ -1,0 +1,104 @@
+import collections
+import importlib.util
+import subprocess
+import sys
+
+import fastreid.engine.defaults
+import pytest
+import torch
+from fastreid.utils import comm
+from fastreid.utils.registry import Registry
+
+from dcal_reid import compat
+
+
+def run(code):
+    return subprocess.run([sys.executable, "-W", "error::UserWarning", "-c", code], capture_output=True, text=True)
+
+
+def test_import_registers_everything_for_an_existing_fastreid_script():
+    result = run(
+        "import dcal_reid\n"
+        "from fastreid.config import get_cfg\n"
+        "from fastreid.data import build_reid_train_loader\n"
+        "from fastreid.engine import DefaultTrainer\n"
+        "from fastreid.data.datasets import DATASET_REGISTRY\n"
+        "from fastreid.modeling.meta_arch.build import META_ARCH_REGISTRY\n"
+        "from fastreid.modeling.backbones import BACKBONE_REGISTRY\n"
+        "from fastreid.modeling.heads import REID_HEADS_REGISTRY\n"
+        "META_ARCH_REGISTRY.get('DCAL'); BACKBONE_REGISTRY.get('build_timm_backbone')\n"
+        "REID_HEADS_REGISTRY.get('DCALHead'); DATASET_REGISTRY.get('CSVReID')\n"
+        "print(get_cfg().MODEL.DCAL.GLCA.RATIO)\n"
+    )
+    assert result.stderr == "" and result.stdout == "0.3\n"
+
+
+def test_does_not_import_opencv_or_matplotlib():
+    result = run("import dcal_reid, sys; print({'cv2', 'matplotlib'} & set(sys.modules))")
+    assert result.stdout == "set()\n"
+
+
+def test_leaves_no_trace_in_python_and_torch():
+    assert not hasattr(collections, "Mapping")
+    assert importlib.util.find_spec("torch._six") is None
+
+
+def test_can_be_applied_twice():
+    build = fastreid.engine.defaults.build_optimizer
+    compat.apply()
+    assert fastreid.engine.defaults.build_optimizer is build
+
+
+@pytest.mark.parametrize(
+    ("module", "command"),
+    [
+        ("faiss", "pip install faiss-cpu"),
+        ("timm", "pip install timm"),
+        ("fastreid", "pip install --no-deps fastreid==1.4.0"),
+    ],
+)
+def test_a_missing_dependency_is_one_line_with_the_command(monkeypatch, module, command):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find_spec(name))
+    with pytest.raises(ImportError) as error:
+        compat.require_dependencies()
+    assert command in str(error.value) and "\n" not in str(error.value)
+
+
+def test_fastreids_own_trainer_trains(tiny_cfg):
+    """Its optimiser, as it is, changes no weight on PyTorch 2 and raises no error."""
+    model = torch.nn.Linear(3, 2)
+    for build, trains in ((fastreid.solver.build_optimizer, False), (fastreid.engine.defaults.build_optimizer, True)):
+        optimizer, _ = build(tiny_cfg, model)
+        before = model.weight.detach().clone()
+        for _ in range(2):
+            optimizer.zero_grad()
+            model(torch.ones(1, 3)).sum().backward()
+            optimizer.step()
+        assert torch.equal(model.weight, before) is not trains
+
+
+def test_the_repair_is_a_no_op_where_it_is_not_needed(monkeypatch):
+    def repaired(cfg, model, contiguous=False):
+        return None
+
+    monkeypatch.setattr(fastreid.engine.defaults, "build_optimizer", repaired)
+    compat.repair_default_trainer_optimizer()
+    assert fastreid.engine.defaults.build_optimizer is repaired
+
+
+def test_replace_registered():
+    registry = Registry("TEST")
+
+    @registry.register()
+    def thing():
+        return 1
+
+    compat.replace_registered(registry, "thing", "other")
+    assert registry.get("thing") == "other"
+
+
+def test_set_local_process_group(monkeypatch):
+    monkeypatch.setattr(comm, "_LOCAL_PROCESS_GROUP", None)
+    compat.set_local_process_group("group")
+    assert comm._LOCAL_PROCESS_GROUP == "group"
