@@ -3,24 +3,22 @@
 import logging
 import time
 from collections import OrderedDict
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
 from fastreid.engine.hooks import IterationTimer
 from fastreid.engine.train_loop import TrainerBase
-from fastreid.evaluation import inference_on_dataset
 from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
 from fastreid.utils.events import JSONWriter, TensorboardXWriter
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..data import build_test_loader, build_train_loader
-from ..evaluation import DCALReidEvaluator
+from ..data import build_train_loader
 from .checkpoint import Checkpointer, RandomState
 from .hooks import CheckpointHook, EvalHook, LearningRateHook, WriterHook
+from .inference import autocast, evaluate_dataset
 from .meter import MeanMeter
 from .solver import build_optimizer
 from .writers import ProgressPrinter, prepare_metrics_file
@@ -168,21 +166,10 @@ class Trainer(TrainerBase):
         """
         _share_buffers(model)
         model = model.module if isinstance(model, DistributedDataParallel) else model
-        results = OrderedDict()
-        for name in cfg.DATASETS.TESTS:
-            loader, num_query = build_test_loader(cfg, name)
-            evaluator = DCALReidEvaluator(cfg, num_query)
-            with autocast(cfg):
-                results[name] = inference_on_dataset(model, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
+        results = OrderedDict((name, evaluate_dataset(cfg, model, name)[0]) for name in cfg.DATASETS.TESTS)
         if not comm.is_main_process():
             return {}
         return next(iter(results.values())) if len(results) == 1 else results
-
-
-def autocast(cfg: CfgNode) -> AbstractContextManager:
-    """bf16 or fp16 where SOLVER.AMP says so; losses and rollout switch it off for themselves."""
-    dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[cfg.SOLVER.AMP.DTYPE]
-    return torch.autocast(torch.device(cfg.MODEL.DEVICE).type, dtype=dtype, enabled=cfg.SOLVER.AMP.ENABLED)
 
 
 def with_num_classes(cfg: CfgNode, num_classes: int) -> CfgNode:

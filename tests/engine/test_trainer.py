@@ -6,16 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from fastreid.engine.train_loop import HookBase
-from fastreid.evaluation import inference_on_dataset
-from fastreid.modeling.meta_arch import build_model
 from fastreid.utils.env import seed_all_rng
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from dcal_reid.data import build_test_loader
 from dcal_reid.engine import Trainer, evaluate
-from dcal_reid.engine.trainer import autocast
 from dcal_reid.errors import InputError
-from dcal_reid.evaluation import DCALReidEvaluator
 
 
 def run(cfg, resume=False, hook=None):
@@ -179,8 +174,6 @@ def test_gradients_are_clipped_by_their_global_norm(run_cfg):
 def test_trains_and_evaluates_in_half_precision(run_cfg, dtype):
     run_cfg.SOLVER.MAX_EPOCH = 1
     run_cfg.SOLVER.AMP.ENABLED, run_cfg.SOLVER.AMP.DTYPE = True, dtype
-    with autocast(run_cfg):
-        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == {"bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
     _, results = run(run_cfg)
     assert 0 < results["mAP"] <= 100
 
@@ -195,19 +188,6 @@ def test_a_loss_that_is_not_a_number_stops_before_the_checkpoint(run_cfg):
     with pytest.raises(FloatingPointError, match="sa/ce"):
         run(run_cfg, hook=Poison())
     assert all(value.isfinite().all() for value in weights(run_cfg.OUTPUT_DIR, "model_last").values())
-
-
-def test_flip_test_averages_the_features_of_both(run_cfg):
-    """fast-reid normalises the flipped image twice."""
-    run_cfg.MODEL.HEADS.NUM_CLASSES = 1
-    model = build_model(run_cfg).eval()
-    loader, num_query = build_test_loader(run_cfg, "CSVReID")
-    evaluator = DCALReidEvaluator(run_cfg, num_query)
-    inference_on_dataset(model, loader, evaluator, flip_test=True)
-    images = torch.cat([batch["images"] for batch in loader])
-    with torch.no_grad():
-        expected = (model(images) + model(images.flip(3))) / 2
-    torch.testing.assert_close(torch.as_tensor(evaluator.features().features), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_a_broken_training_image_is_named_or_replaced(run_cfg, crops, caplog):

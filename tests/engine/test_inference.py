@@ -1,0 +1,43 @@
+import pytest
+import torch
+from fastreid.modeling.meta_arch import build_model
+
+from dcal_reid.data import build_test_loader
+from dcal_reid.engine.inference import autocast, evaluate_dataset
+
+
+@pytest.fixture
+def model(run_cfg):
+    run_cfg.MODEL.HEADS.NUM_CLASSES = 1
+    return build_model(run_cfg).eval()
+
+
+def features_of(run_cfg, model, extract):
+    loader, _ = build_test_loader(run_cfg, "CSVReID")
+    with torch.no_grad():
+        return torch.cat([extract(batch["images"]) for batch in loader])
+
+
+def test_the_evaluator_has_the_models_features(run_cfg, model):
+    metrics, evaluator = evaluate_dataset(run_cfg, model, "CSVReID")
+    assert metrics["mAP"] == pytest.approx(100 * evaluator.result.mAP)
+    expected = features_of(run_cfg, model, model)
+    torch.testing.assert_close(torch.as_tensor(evaluator.features().features), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_flip_test_averages_the_features_of_both(run_cfg, model):
+    """fast-reid normalises the flipped image twice."""
+    run_cfg.TEST.FLIP.ENABLED = True
+    _, evaluator = evaluate_dataset(run_cfg, model, "CSVReID")
+    expected = features_of(run_cfg, model, lambda images: (model(images) + model(images.flip(3))) / 2)
+    torch.testing.assert_close(torch.as_tensor(evaluator.features().features), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_autocast_is_what_the_config_says(run_cfg, dtype):
+    for enabled in (False, True):
+        run_cfg.SOLVER.AMP.ENABLED, run_cfg.SOLVER.AMP.DTYPE = enabled, dtype
+        with autocast(run_cfg):
+            product = torch.ones(2, 2) @ torch.ones(2, 2)
+        half = {"bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
+        assert product.dtype == (half if enabled else torch.float32)
