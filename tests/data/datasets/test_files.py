@@ -1,0 +1,41 @@
+"""Listing of image files."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dcal_reid.data.datasets.files import check_files_exist, first_few, image_names, natural_key
+from dcal_reid.errors import InputError
+
+
+def test_natural_order_takes_digits_as_numbers():
+    names = ["c10", "c2", "c1s10", "c1s9", "b3"]
+    assert sorted(names, key=natural_key) == ["b3", "c1s9", "c1s10", "c2", "c10"]
+
+
+@given(st.lists(st.text(max_size=8), unique=True), st.randoms())
+def test_natural_order_does_not_depend_on_the_order_given(names, random):
+    """Texts that are equal as numbers, such as 1 and 01, have an order too: sets of texts come in any order."""
+    shuffled = random.sample(names, len(names))
+    assert sorted(names, key=natural_key) == sorted(shuffled, key=natural_key)
+
+
+def test_images_are_sorted_whatever_the_case_of_their_suffix(tmp_path):
+    for name in ("b.JPG", "a.png", "c.jpeg", "Thumbs.db", "notes.txt"):
+        (tmp_path / name).touch()
+    assert image_names(str(tmp_path)) == ["a.png", "b.JPG", "c.jpeg"]
+    with pytest.raises(InputError, match=r"nowhere.*No such file"):
+        image_names(str(tmp_path / "nowhere"))
+
+
+def test_missing_files_are_counted_and_the_first_three_named(tmp_path):
+    (tmp_path / "a.jpg").touch()
+    paths = [str(tmp_path / name) for name in ("a.jpg", "b.jpg", "c.jpg", "d.jpg", "e/f.jpg")]
+    check_files_exist(paths[:1], "the list")
+    with pytest.raises(InputError, match=r"the list lists 4 images .*b\.jpg, .*c\.jpg, .*d\.jpg, \.\.\."):
+        check_files_exist(paths, "the list")
+
+
+def test_first_few():
+    assert first_few([1, 2, 3]) == "1, 2, 3"
+    assert first_few(range(9)) == "0, 1, 2, ..."
