@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from ..errors import InputError
-from .products import UNIT_ROUNDOFF, product_error, squared_distances_less_offset, to_device
+from .products import Prepared, error_bound, squared_distances
 
 __all__ = ["METRICS", "Distances", "FeatureDistances", "MatrixDistances", "Tile"]
 
@@ -24,15 +24,14 @@ METRICS = ("cosine", "euclidean")
 
 @dataclass
 class Tile:
-    """Distances of some queries to some gallery items. Who reads it may overwrite ``values``.
+    """Distances of some queries to the whole gallery.
 
-    ``values[i, j] + offset[i]`` is within ``slack[i]`` of the exact distance.
+    ``values[i, j]`` is within ``slack[i]`` of the exact distance. Read it before the next tile comes,
+    and do not write to it.
     """
 
     query: slice
-    gallery: slice
-    values: np.ndarray | torch.Tensor  # (B, C), an array on the CPU, a tensor elsewhere
-    offset: np.ndarray  # (B,) float64
+    values: np.ndarray | torch.Tensor  # (B, G), an array on the CPU, a tensor elsewhere
     slack: np.ndarray  # (B,) float64
 
 
@@ -45,6 +44,10 @@ class Distances:
     def between(self, query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
         """The exact distances of n pairs, given by positions (n,) and (n,), as float64 (n,)."""
         raise NotImplementedError
+
+    def between_many(self, query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+        """The same for so many pairs that most features must be copies of each other."""
+        return self.between(query, gallery)
 
     def tiles(self) -> Iterator[Tile]:
         """Every query with every gallery item, once."""
@@ -79,29 +82,27 @@ class MatrixDistances(Distances):
 
     def tiles(self):
         for start in range(0, self.num_query, self._block):
-            rows = slice(start, min(start + self._block, self.num_query))
-            exact = np.zeros(rows.stop - start)
-            yield Tile(rows, slice(0, self.num_gallery), self._matrix[rows].copy(), exact, exact)
+            values = self._matrix[start : start + self._block]
+            yield Tile(slice(start, start + len(values)), values, slack=np.zeros(len(values)))
 
 
 class FeatureDistances(Distances):
     """Distances of features, computed tile by tile and never kept.
 
     Ranking uses the squared euclidean distance; for ``cosine`` that of the features scaled to length 1, which is
-    2 (1 - cos). Features are moved to their centre first: that changes no distance, and keeps the product accurate
-    when all features are alike.
+    2 (1 - cos).
 
     Args:
         query, gallery: (Q, D) and (G, D) features.
         metric: ``cosine`` or ``euclidean``.
         device: where the products are computed.
-        block: a tile is ``block`` queries x ``16 * block`` gallery items. It changes speed and memory, no result.
+        block: queries in a tile. It changes speed and memory, no result.
 
     Raises:
         InputError: unknown metric, features that are not (n, D) with one D, or NaN or infinite features.
     """
 
-    def __init__(self, query, gallery, metric: str = "cosine", device: str = "cpu", block: int = 512):
+    def __init__(self, query, gallery, metric: str = "cosine", device: str = "cpu", block: int = 256):
         if metric not in METRICS:
             raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
         self._query, self._gallery = _Side("query", query, metric), _Side("gallery", gallery, metric)
@@ -110,7 +111,7 @@ class FeatureDistances(Distances):
                 f"query features have {self._query.dim} values and gallery features {self._gallery.dim}: "
                 "they come from different models"
             )
-        self.num_query, self.num_gallery = len(self._query), len(self._gallery)
+        self.num_query, self.num_gallery = len(self._query.features), len(self._gallery.features)
         self._cosine, self._device, self._block = metric == "cosine", torch.device(device), block
 
     def shown(self, distance):
@@ -118,32 +119,26 @@ class FeatureDistances(Distances):
         return distance / 2 if self._cosine else np.sqrt(distance)
 
     def between(self, query, gallery):
-        if len(query) > 1024 and query[0] == query[-1]:
-            # One query, and much of the gallery equally far from it: most of these features are copies of each other.
-            copies, where = np.unique(self._gallery.first_copy[gallery], return_inverse=True)
-            if len(copies) < len(gallery):
-                return self.between(np.full(len(copies), query[0]), copies)[where]
         out = np.empty(len(query))
-        step = max(1, 2**16 // self._query.dim)  # both sides of the pairs stay in the processor's cache
+        step = max(1, 2**15 // self._query.dim)  # both sides of the pairs stay in the processor's cache
         for i in range(0, len(query), step):
             difference = self._query.exact(query[i : i + step])
             difference -= self._gallery.exact(gallery[i : i + step])
             np.einsum("ij,ij->i", difference, difference, out=out[i : i + step])
         return out
 
+    def between_many(self, query, gallery):
+        pairs, where = np.unique(query * self.num_gallery + self._gallery.first_copy[gallery], return_inverse=True)
+        return self.between(*np.divmod(pairs, self.num_gallery))[where]
+
     def tiles(self):
-        centre = self._gallery.mean()
-        queries = [self._query.prepare(rows, centre) for rows in self._query.blocks(self._block)]
-        queries = [(to_device(query, self._device), squares) for query, squares in queries]
-        for columns in self._gallery.blocks(16 * self._block):
-            gallery, gallery_squares = self._gallery.prepare(columns, centre)
-            gallery = to_device(gallery, self._device)
-            for rows, (query, squares) in zip(self._query.blocks(self._block), queries, strict=True):
-                values = squared_distances_less_offset(query, gallery, gallery_squares)
-                reach = np.sqrt(squares) + np.sqrt(gallery_squares.max())
-                # The product's own error, and that of rounding its inputs and the squared lengths.
-                slack = product_error(self._query.dim, reach) + 4 * UNIT_ROUNDOFF * reach**2 + 1e-15
-                yield Tile(rows, columns, values, squares, slack)
+        centre = self._gallery.centre()
+        query, gallery = (Prepared(s.features, s.scale, centre, self._device) for s in (self._query, self._gallery))
+        buffer = np.empty(self._block * self.num_gallery if self._device.type == "cpu" else 0, dtype=np.float32)
+        slack = error_bound(self._query.dim, query.lengths, gallery.lengths)
+        for start in range(0, self.num_query, self._block):
+            rows = slice(start, min(start + self._block, self.num_query))
+            yield Tile(rows, squared_distances(query.left(rows), gallery.right, buffer), slack[rows])
 
 
 class _Side:
@@ -155,56 +150,34 @@ class _Side:
         features = np.asarray(features)
         if features.ndim != 2 or features.shape[1] == 0:
             raise InputError(f"{name} features must be a matrix, items x dimension, not of shape {features.shape}")
-        self._features = features if features.dtype in (np.float32, np.float64) else features.astype(np.float32)
-        lengths = np.sqrt(self._squares())
+        self.features = features if features.dtype in (np.float32, np.float64) else features.astype(np.float32)
+        parts = (self.features[i : i + 64].astype(np.float64) for i in range(0, len(features), 64))
+        lengths = np.sqrt(np.concatenate([np.empty(0), *(np.einsum("ij,ij->i", part, part) for part in parts)]))
         bad = np.flatnonzero(~np.isfinite(lengths))
         if len(bad):
             raise InputError(
                 f"{len(bad)} of {len(features)} {name} features are NaN or infinite, the first at {bad[:3].tolist()}"
             )
         # A feature of zeros stays zero, as in torch.nn.functional.normalize.
-        self._scale = 1 / np.maximum(lengths, 1e-12) if metric == "cosine" else np.ones(len(features))
-
-    def __len__(self) -> int:
-        return len(self._features)
+        self.scale = 1 / np.maximum(lengths, 1e-12) if metric == "cosine" else np.ones(len(features))
 
     @property
     def dim(self) -> int:
-        return self._features.shape[1]
+        return self.features.shape[1]
 
-    def blocks(self, size: int) -> list[slice]:
-        return [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
-
-    def exact(self, rows: np.ndarray | slice) -> np.ndarray:
+    def exact(self, rows: np.ndarray) -> np.ndarray:
         """(n, D) scaled features in double precision."""
-        features = self._features[rows].astype(np.float64)
-        features *= self._scale[rows, None]
+        features = self.features[rows].astype(np.float64)
+        features *= self.scale[rows, None]
         return features
 
-    def prepare(self, rows: slice, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled and centred features (n, D) in single precision, and their squared lengths (n,) in double."""
-        features = np.empty((rows.stop - rows.start, self.dim), dtype=np.float32)
-        squares = np.empty(len(features))
-        for i in range(0, len(features), 256):
-            part = slice(rows.start + i, min(rows.start + i + 256, rows.stop))
-            features[i : i + 256] = self.exact(part) - centre
-            squares[i : i + 256] = _row_squares(features[i : i + 256])
-        return features, squares
-
-    def mean(self) -> np.ndarray:
-        """(D,) the centre of the scaled features."""
-        return sum(self.exact(part).sum(axis=0) for part in self.blocks(256)) / len(self)
+    def centre(self) -> np.ndarray:
+        """(D,) about the mean of the scaled features."""
+        return self.scale.astype(np.float32) @ self.features / len(self.features)
 
     @cached_property
     def first_copy(self) -> np.ndarray:
         """(n,) position of the first feature that equals this one."""
         first: dict[bytes, int] = {}
-        digests = (hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).digest() for row in self._features)
+        digests = (hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).digest() for row in self.features)
         return np.array([first.setdefault(digest, i) for i, digest in enumerate(digests)])
-
-    def _squares(self) -> np.ndarray:
-        return np.concatenate([np.empty(0), *(_row_squares(self._features[part]) for part in self.blocks(256))])
-
-
-def _row_squares(rows: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,ij->i", rows, rows, dtype=np.float64)

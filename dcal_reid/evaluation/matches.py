@@ -32,6 +32,11 @@ class Matches:
         """(S,) the query of each entry of ``gallery``."""
         return np.repeat(np.arange(self.num_query), np.diff(self.start))
 
+    def of_queries(self, queries: slice) -> tuple[np.ndarray, np.ndarray]:
+        """``start`` and ``gallery`` of some queries in a row."""
+        start = self.start[queries.start : queries.stop + 1]
+        return start - start[0], self.gallery[start[0] : start[-1]]
+
     def count(self, selected: np.ndarray) -> np.ndarray:
         """(Q,) how many entries of each query are ``selected`` (S,) bool."""
         total = np.concatenate([[0], np.cumsum(selected)])

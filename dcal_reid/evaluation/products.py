@@ -1,49 +1,95 @@
-"""Matrix products in full single precision, on the CPU or on a GPU."""
+"""Squared distances of many features to many, from one matrix product, on the CPU or on a GPU."""
+
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 
-__all__ = ["UNIT_ROUNDOFF", "product_error", "squared_distances_less_offset", "to_device"]
+__all__ = ["Prepared", "error_bound", "squared_distances"]
 
 # Largest relative error of one single-precision operation.
-UNIT_ROUNDOFF = 2.0**-24
+_UNIT_ROUNDOFF = 2.0**-24
 
 
-def to_device(features: np.ndarray, device: torch.device) -> np.ndarray | torch.Tensor:
-    """Features for a product: an array stays an array on the CPU, where NumPy's product is the faster one."""
-    return features if device.type == "cpu" else torch.from_numpy(features).to(device)
+class Prepared:
+    """Features in the form that makes the product of two rows their squared distance.
+
+    With x and y moved by a common centre, which changes no distance,
+
+        |x - y|^2 = [-2 x, 1, |x|^2] . [y, |y|^2, 1].
+
+    The centre keeps the product accurate when all features are alike.
+
+    Args:
+        features: (n, D).
+        scale: (n,) what to multiply each feature by.
+        centre: (D,) what to take away then.
+        device: where products are computed; holds a single-precision copy of the features.
+    """
+
+    def __init__(self, features: np.ndarray, scale: np.ndarray, centre: np.ndarray, device: torch.device):
+        dim, squares = features.shape[1], np.empty(len(features))
+        right = np.empty((len(features), dim + 2), dtype=np.float32)
+
+        def prepare(start: int) -> None:
+            rows = slice(start, start + 32)
+            x = features[rows] * scale[rows, None]
+            x -= centre
+            right[rows, :dim] = x
+            squares[rows] = np.einsum("ij,ij->i", x, x)
+
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            list(threads.map(prepare, range(0, len(features), 32)))
+        right[:, dim], right[:, dim + 1] = squares, 1
+        self.right = right if device.type == "cpu" else torch.from_numpy(right).to(device)
+        self.lengths = np.sqrt(squares)  # (n,) float64, |x|
+
+    def __len__(self) -> int:
+        return len(self.right)
+
+    def left(self, rows: slice):
+        """(B, D + 2) the same features as the left factor."""
+        left = self.right[rows] * -2
+        left[:, -2] = 1
+        left[:, -1] = self.right[rows, -2]
+        return left
 
 
-def squared_distances_less_offset(query, gallery, gallery_squares: np.ndarray) -> np.ndarray | torch.Tensor:
-    """|g|^2 - 2 q.g, which is the squared distance less |q|^2, for (B, D) and (C, D) features: (B, C)."""
-    if isinstance(query, np.ndarray):
-        values = np.matmul(query, (-2 * gallery).T)
-        values += gallery_squares.astype(np.float32)
-        return values
-    bias = torch.from_numpy(gallery_squares.astype(np.float32)).to(query.device)
-    with torch.no_grad(), torch.autocast(query.device.type, enabled=False), _IEEE():
-        return torch.addmm(bias, query, gallery.T, alpha=-2)
+def squared_distances(left, right, buffer: np.ndarray | None = None):
+    """(B, D + 2) and (C, D + 2) -> (B, C), in single precision whatever training has chosen for its products.
+
+    Arrays give an array, which may be in ``buffer``: NumPy's product is the faster one on the CPU. Tensors give a
+    tensor.
+    """
+    if isinstance(left, np.ndarray):
+        out = None if buffer is None else buffer[: len(left) * len(right)].reshape(len(left), len(right))
+        return np.matmul(left, right.T, out=out)
+    with torch.no_grad(), torch.autocast(left.device.type, enabled=False), _IEEE():
+        return left @ right.T
 
 
-def product_error(dim: int, reach: np.ndarray) -> np.ndarray:
-    """A bound on the rounding error of -2 q.g in single precision, where ``reach`` is |q| + |g|.
+def error_bound(dim: int, left_lengths: np.ndarray, right_lengths: np.ndarray) -> np.ndarray:
+    """(B,) how far squared distances of the rows can be from the exact ones, whoever computes the product.
 
     The errors of a sum of D products are independent and of both signs, so that they grow with the square root of D
-    (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019); this is four times that.
-    |q| |g| is at most (reach / 2)^2.
+    (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019). For x.y their standard
+    deviation is at most sqrt(D) / 3 units of |x| |y|, which all-positive features reach. The bound is six of these,
+    and adds the rounding of x and y, of their squared lengths and of the sum.
     """
-    return 4 * np.sqrt(dim) * UNIT_ROUNDOFF * 2 * (reach / 2) ** 2
+    longest = right_lengths.max()
+    product = 4 * np.sqrt(dim) * left_lengths * longest
+    rounding = 4 * (left_lengths + longest) ** 2
+    return _UNIT_ROUNDOFF * (product + rounding) + 1e-15
 
 
 class _IEEE:
-    """While it lasts, CUDA products are not rounded to TF32, whatever training has chosen."""
+    """While it lasts, CUDA products are not rounded to TF32."""
 
     def __enter__(self):
         self._matmul = torch.backends.cuda.matmul
         # PyTorch 2.9 renamed the switch, and refuses to read the old one once the new one was set.
-        self._name, off = (
-            ("fp32_precision", "ieee") if hasattr(self._matmul, "fp32_precision") else ("allow_tf32", False)
-        )
+        renamed = hasattr(self._matmul, "fp32_precision")
+        self._name, off = ("fp32_precision", "ieee") if renamed else ("allow_tf32", False)
         self._before = getattr(self._matmul, self._name)
         setattr(self._matmul, self._name, off)
 

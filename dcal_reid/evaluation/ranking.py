@@ -3,7 +3,7 @@
 import numpy as np
 
 from ..errors import InputError
-from .counting import CloserNegatives, Positives
+from .counting import CloserNegatives
 from .distances import Distances, FeatureDistances, MatrixDistances
 from .matches import Matches, find_matches
 from .result import RankingResult
@@ -16,7 +16,7 @@ AP_KINDS = ("step", "trapezoid")
 
 def rank_features(
     query, gallery, query_pids, gallery_pids, query_camids=None, gallery_camids=None, *,
-    metric: str = "cosine", ap: str = "step", fprs=(), device: str = "cpu", block: int = 512,
+    metric: str = "cosine", ap: str = "step", fprs=(), device: str = "cpu", block: int = 256,
 ) -> RankingResult:  # fmt: skip
     """Rank the gallery for every query by the distance of features.
 
@@ -79,50 +79,38 @@ def rank(distances: Distances, matches: Matches, *, ap: str = "step", fprs=()) -
             "items from their own camera; check identities and cameras"
         )
 
-    positives = Positives.of(distances, matches)
-    closer = CloserNegatives(distances, positives)
-    consumers = [closer]
-    if len(fprs):
-        roc = ClosestNegatives(distances, matches, max(fprs))
-        consumers.append(roc)
-    same_query = matches.query
+    closer = CloserNegatives(distances, matches)
+    roc = ClosestNegatives(distances, matches, max(fprs)) if len(fprs) else None
     for tile in distances.tiles():
-        rows, columns = _same_identity(tile, matches, same_query)
-        for consumer in consumers:
-            consumer.add(tile, rows, columns)
-
-    ranks = closer.count + np.arange(1, len(closer.count) + 1) - positives.start[positives.query]
+        if roc is not None:
+            roc.add(tile)
+        closer.add(tile)
     return RankingResult(
-        **_scores(positives, ranks, ap),
+        **_scores(closer.count, num_positives, ap),
         num_positives=num_positives,
         num_junk=num_junk,
         num_gallery=matches.num_gallery,
         num_cameras=matches.num_cameras,
         ap_kind=ap,
-        roc=roc.curve(fprs, positives.distance) if len(fprs) else None,
+        roc=None if roc is None else roc.curve(fprs),
     )
 
 
-def _same_identity(tile, matches: Matches, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row and column in the tile of every gallery item with the identity of the query: no negatives."""
-    entries = slice(matches.start[tile.query.start], matches.start[tile.query.stop])
-    gallery = matches.gallery[entries]
-    inside = (gallery >= tile.gallery.start) & (gallery < tile.gallery.stop)
-    return query[entries][inside] - tile.query.start, gallery[inside] - tile.gallery.start
-
-
-def _scores(positives: Positives, ranks: np.ndarray, ap: str) -> dict[str, np.ndarray]:
-    """AP, INP and first rank of every query from the rank of every positive, in ascending order for each query."""
-    start, lengths = positives.start[:-1], np.diff(positives.start)
-    answered = lengths > 0
-    k = np.arange(1, len(ranks) + 1) - start[positives.query]
+def _scores(negatives_before: np.ndarray, num_positives: np.ndarray, ap: str) -> dict[str, np.ndarray]:
+    """AP, INP and first rank of every query from the number of negatives before each of its positives."""
+    query = np.repeat(np.arange(len(num_positives)), num_positives)
+    start = np.cumsum(num_positives) - num_positives
+    answered = num_positives > 0
+    # The closer of two positives has no more negatives before it, so that sorting the numbers sorts the positives.
+    k = np.arange(1, len(query) + 1) - start[query]
+    ranks = k + negatives_before[np.lexsort((negatives_before, query))]
     precision = k / ranks
     if ap == "trapezoid":
         before = np.where(ranks > 1, (k - 1) / np.maximum(ranks - 1, 1), 1.0)
         precision = (precision + before) / 2
-    scores = {"ap": np.full(len(lengths), np.nan), "inp": np.full(len(lengths), np.nan)}
-    scores["ap"][answered] = np.add.reduceat(precision, start[answered]) / lengths[answered]
-    scores["inp"][answered] = lengths[answered] / ranks[start[answered] + lengths[answered] - 1]
-    scores["first_rank"] = np.zeros(len(lengths), dtype=np.int64)
+    scores = {"ap": np.full(len(start), np.nan), "inp": np.full(len(start), np.nan)}
+    scores["ap"][answered] = np.add.reduceat(precision, start[answered]) / num_positives[answered]
+    scores["inp"][answered] = (k / ranks)[np.cumsum(num_positives)[answered] - 1]
+    scores["first_rank"] = np.zeros(len(start), dtype=np.int64)
     scores["first_rank"][answered] = ranks[start[answered]]
     return scores

@@ -49,25 +49,26 @@ class ClosestNegatives:
     def __init__(self, distances: Distances, matches: Matches, max_fpr: float):
         if not 0 <= max_fpr <= 1:
             raise InputError(f"a false positive rate must be between 0 and 1, not {max_fpr}")
-        self._distances, self._num_gallery = distances, matches.num_gallery
+        self._distances, self._matches, self._num_gallery = distances, matches, matches.num_gallery
         self.num_pairs = matches.num_query * matches.num_gallery - len(matches.gallery)
         self._wanted = min(int(max_fpr * self.num_pairs) + 1, self.num_pairs)
         self._kept = (np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))  # lower, upper, query * G + gallery
         self._new, self._limit = [], np.inf
 
-    def add(self, tile: Tile, masked_rows: np.ndarray, masked_columns: np.ndarray) -> None:
-        """Look at one tile. The masked entries are the gallery items with the identity of the query of that row."""
+    def add(self, tile: Tile) -> None:
+        """Look at one tile."""
         values = tile.values
-        near = values <= _like((self._limit - tile.offset + tile.slack)[:, None], values)
-        near[_like(masked_rows, values), _like(masked_columns, values)] = False
+        near = values <= _like((self._limit + tile.slack)[:, None], values)
+        start, gallery = self._matches.of_queries(tile.query)
+        near[_like(np.repeat(np.arange(len(values)), np.diff(start)), values), _like(gallery, values)] = False
         if isinstance(values, torch.Tensor):
             row, column = (index.cpu().numpy() for index in near.nonzero(as_tuple=True))
             value = values[near].cpu().numpy()
         else:
             row, column = np.divmod(np.flatnonzero(near), values.shape[1])
             value = values[row, column]
-        value = value + tile.offset[row]
-        pair = (row + tile.query.start) * self._num_gallery + column + tile.gallery.start
+        value = value.astype(np.float64)
+        pair = (row + tile.query.start) * self._num_gallery + column
         self._new.append((value - tile.slack[row], value + tile.slack[row], pair))
         if sum(len(pair) for *_, pair in self._new) > max(self._wanted // 4, 2**20):
             self._shrink()
@@ -82,10 +83,11 @@ class ClosestNegatives:
             kept = lower <= self._limit
             self._kept = tuple(part[kept] for part in self._kept)
 
-    def curve(self, fprs, positive_distances: np.ndarray) -> RocCurve:
-        """The curve at ``fprs``, none above ``max_fpr``; ``positive_distances`` are exact."""
+    def curve(self, fprs) -> RocCurve:
+        """The curve at ``fprs``, none above ``max_fpr``."""
         self._shrink()
-        positive = np.sort(positive_distances)
+        chosen = ~self._matches.junk
+        positive = np.sort(self._distances.between(self._matches.query[chosen], self._matches.gallery[chosen]))
         thresholds = np.array([self._exact(int(fpr * self.num_pairs)) for fpr in fprs])
         return RocCurve(
             fpr=np.array(fprs, dtype=np.float64),

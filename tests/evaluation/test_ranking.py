@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from dcal_reid.errors import InputError
-from dcal_reid.evaluation import counting
 from dcal_reid.evaluation.distances import FeatureDistances
 from dcal_reid.evaluation.matches import find_matches
 from dcal_reid.evaluation.ranking import rank, rank_features, rank_matrix
@@ -187,6 +186,12 @@ def test_a_model_that_gives_one_feature_for_everything_is_ranked_in_gallery_orde
     same(result, rank_matrix(np.zeros((5, 3000)), query_pids, gallery_pids))
 
 
+def test_a_matrix_is_only_read():
+    matrix = np.random.rand(6, 9).astype(np.float32)
+    matrix.flags.writeable = False
+    rank_matrix(matrix, [1, 2, 3, 1, 2, 3], [1, 2, 3] * 3, fprs=(0.1,))
+
+
 def test_junk_holds_no_rank():
     matrix = np.array([[0.1, 0.2, 0.3]])
     result = rank_matrix(matrix, [1], [1, 2, 1], [0], [0, 0, 1])
@@ -232,8 +237,7 @@ def test_few_pairs_are_computed_exactly():
     query, gallery, *labels = realistic(num_gallery=2000, dim=1536)
     for shift in (0, 100):
         distances = FeatureDistances(query + np.float32(shift), gallery + np.float32(shift))
-        positives = counting.Positives.of(distances, find_matches(*labels))
         between, asked = distances.between, []
         distances.between = lambda q, g, between=between, asked=asked: asked.append(len(q)) or between(q, g)
         rank(distances, find_matches(*labels))
-        assert sum(asked) < 1.5 * len(positives.query)
+        assert sum(asked) < 0.001 * len(query) * len(gallery)
