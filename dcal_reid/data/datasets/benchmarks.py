@@ -15,7 +15,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...compat import replace_registered
 from ...errors import InputError
-from .files import check_files_exist, first_few, image_names
+from .listing import check_files_exist, first_few, image_names
 
 __all__ = ["MSMT17", "DemoReID", "DukeMTMC", "MSMT17TrainVal", "Market1501", "VeRi"]
 

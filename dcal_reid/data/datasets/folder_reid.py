@@ -8,7 +8,7 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
-from .files import first_few, image_names, natural_key
+from .listing import first_few, image_names, natural_key
 from .table import Row, TableReID, below_root
 
 __all__ = ["FolderReID"]

@@ -9,7 +9,7 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets.bases import ImageDataset
 
 from ...errors import InputError
-from .files import check_files_exist, first_few, natural_key
+from .listing import check_files_exist, first_few, natural_key
 
 __all__ = ["Row", "TableReID"]
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcal_reid.data.datasets.files import check_files_exist, first_few, image_names, natural_key
+from dcal_reid.data.datasets.listing import check_files_exist, first_few, image_names, natural_key
 from dcal_reid.errors import InputError
 
 
