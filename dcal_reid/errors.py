@@ -1,6 +1,9 @@
 """The one exception that means "your input is wrong", as opposed to "our code is wrong"."""
 
-__all__ = ["InputError"]
+import sys
+from collections.abc import Callable
+
+__all__ = ["InputError", "exit_on_input_error"]
 
 
 class InputError(ValueError):
@@ -9,3 +12,11 @@ class InputError(ValueError):
     The message is one line: what is wrong, with which value, and what to do about it.
     The command lines in ``tools/`` print it without a traceback.
     """
+
+
+def exit_on_input_error(function: Callable, *args) -> None:
+    """Call a tool's function; a wrong input ends the program with one line instead of a traceback."""
+    try:
+        function(*args)
+    except InputError as error:
+        sys.exit(f"error: {error}")

@@ -2,22 +2,20 @@
 
 import argparse
 import logging
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
 from tabulate import tabulate
 
-from ..errors import InputError
 from .check import check_config
 from .checkpoint import Checkpointer, num_classes_in
 from .launch import launch
 from .setup import load_config, resolve_device, setup
 from .trainer import Trainer
 
-__all__ = ["evaluate", "exit_on_input_error", "main", "results_table", "train"]
+__all__ = ["evaluate", "main", "results_table", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +73,3 @@ def results_table(rows: Mapping[str, Mapping[str, float]]) -> str:
     columns = [name for name in next(iter(rows.values())) if name != "metric"]
     body = [[name, *(metrics[column] for column in columns)] for name, metrics in rows.items()]
     return tabulate(body, headers=["", *columns], floatfmt=".1f", tablefmt="github")
-
-
-def exit_on_input_error(function: Callable, *args) -> None:
-    """Call a tool's function; a wrong input ends the program with one line instead of a traceback."""
-    try:
-        function(*args)
-    except InputError as error:
-        sys.exit(f"error: {error}")

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Callable
 
 import torch
@@ -10,7 +11,7 @@ from fastreid.utils import comm
 from torch import multiprocessing
 
 from .. import compat
-from ..errors import InputError
+from ..errors import InputError, exit_on_input_error
 
 __all__ = ["launch"]
 
@@ -42,15 +43,18 @@ def launch(main: Callable, args, *, device: str) -> None:
     url = args.dist_url
     if args.num_machines == 1 and url == "auto":
         url = f"tcp://127.0.0.1:{_free_port()}"
-    multiprocessing.start_processes(
-        _worker, (main, args, world_size, url, device), nprocs=args.num_gpus, start_method="spawn"
-    )
+    try:
+        multiprocessing.start_processes(
+            _worker, (main, args, world_size, url, device), nprocs=args.num_gpus, start_method="spawn"
+        )
+    except multiprocessing.ProcessExitedException as error:
+        sys.exit(error.exit_code)  # the process has said why
 
 
 def _worker(local_rank: int, main: Callable, args, world_size: int, url: str, device: str) -> None:
     rank = args.machine_rank * args.num_gpus + local_rank
     _join(local_rank, args.num_gpus, url, device, rank=rank, world_size=world_size)
-    _run(main, args)
+    exit_on_input_error(_run, main, args)
 
 
 def _join(local_rank: int, local_size: int, url: str, device: str, **rank_and_size: int) -> None:

@@ -1,10 +1,7 @@
 from pathlib import Path
 
-import pytest
-
-from dcal_reid.engine import evaluate, exit_on_input_error, train
+from dcal_reid.engine import evaluate, train
 from dcal_reid.engine.job import results_table
-from dcal_reid.errors import InputError
 
 
 def test_train_then_evaluate(run_cfg):
@@ -27,11 +24,3 @@ def test_the_table():
         "| untrained |      5.0 |  12.3 |",
         "| trained   |     50.0 |  60.0 |",
     ]
-
-
-def test_a_wrong_input_ends_with_one_line():
-    def fail():
-        raise InputError("this is wrong; do that")
-
-    with pytest.raises(SystemExit, match=r"^error: this is wrong; do that$"):
-        exit_on_input_error(fail)

@@ -78,6 +78,7 @@ def test_a_killed_run_of_two_processes_resumes(run_cfg):
         (["DATASETS.CSV.PATH", "nothing.csv"], "nothing.csv"),
         (["SOLVER.IMS_PER_BATCH", "64"], "64"),
         (["--eval-only", "MODEL.WEIGHTS", "nothing.pth"], "'nothing.pth' not found"),
+        (["INPUT.SIZE_TRAIN", "[60,32]", "INPUT.SIZE_TEST", "[60,32]"], "60x32"),
     ],
 )
 def test_a_wrong_input_is_one_line(run_cfg, arguments, words):
@@ -85,3 +86,16 @@ def test_a_wrong_input_is_one_line(run_cfg, arguments, words):
     assert result.returncode == 1
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("error: ") and words in line
+
+
+def test_a_broken_image_ends_the_training_with_one_line(run_cfg, crops):
+    (crops / "0_0_0.png").write_bytes(b"not an image")
+    result = start(run_cfg)
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("error: ") and "0_0_0.png" in line and "Traceback" not in result.stdout
+
+
+def test_a_wrong_input_in_several_processes_has_no_traceback(run_cfg):
+    result = start(run_cfg, "--num-gpus", "2", "--dist-url", "auto", "DATASETS.CSV.PATH", "nothing.csv")
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "error: " in result.stderr and "nothing.csv" in result.stderr

@@ -1,0 +1,14 @@
+#!/usr/bin/env python
+"""Train DCAL on a small generated dataset, on the CPU in a few minutes, and compare it with the untrained model.
+
+python tools/demo.py [KEY VALUE ...]
+"""
+
+from dcal_reid.demo import run_demo
+from dcal_reid.engine import argument_parser
+from dcal_reid.errors import exit_on_input_error
+
+if __name__ == "__main__":
+    parser = argument_parser()
+    parser.set_defaults(config_file="configs/demo/dcal.yml")
+    exit_on_input_error(run_demo, parser.parse_args())
