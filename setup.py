@@ -31,7 +31,7 @@ setup(
         "timm>=1.0.15",
         "numpy>=1.26",
         "scipy>=1.11",
-        "pillow>=10",
+        "pillow>=10.1",
         "safetensors>=0.4",
         "tqdm>=4.60",
         "matplotlib>=3.8",

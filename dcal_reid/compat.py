@@ -16,7 +16,7 @@ import types
 import warnings
 from contextlib import contextmanager
 
-__all__ = ["apply", "replace_registered", "set_local_process_group"]
+__all__ = ["apply", "registered_names", "replace_registered", "set_local_process_group"]
 
 _INSTALL = {
     "torch": "pip install torch torchvision",
@@ -86,6 +86,11 @@ def repair_default_trainer_optimizer() -> None:
 def replace_registered(registry, name: str, obj: object) -> None:
     """Put ``obj`` in the place of what fast-reid registered as ``name``; a fast-reid registry can only add."""
     registry._obj_map[name] = obj
+
+
+def registered_names(registry) -> list[str]:
+    """What a fast-reid registry holds, sorted; it can only be asked for one name at a time."""
+    return sorted(registry._obj_map)
 
 
 def set_local_process_group(group) -> None:

@@ -95,7 +95,9 @@ def test_replace_registered():
         return 1
 
     compat.replace_registered(registry, "thing", "other")
+    compat.replace_registered(registry, "another", "more")
     assert registry.get("thing") == "other"
+    assert compat.registered_names(registry) == ["another", "thing"]
 
 
 def test_set_local_process_group(monkeypatch):

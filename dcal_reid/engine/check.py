@@ -1,8 +1,14 @@
 """Wrong configurations are refused before anything is built: what is wrong, with which value, and what to do."""
 
+import difflib
+
 from fastreid.config import CfgNode
+from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from fastreid.modeling.heads import REID_HEADS_REGISTRY
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from fastreid.utils.registry import Registry
 
+from ..compat import registered_names
 from ..errors import InputError
 from ..modeling.pair_samplers import PAIR_SAMPLER_REGISTRY
 from .solver import OPTIMIZERS
@@ -67,10 +73,6 @@ def _value(cfg: CfgNode, key: str):
 
 
 def _check_registered(cfg: CfgNode) -> None:
-    from fastreid.modeling.backbones import BACKBONE_REGISTRY
-    from fastreid.modeling.heads import REID_HEADS_REGISTRY
-    from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
-
     registries: dict[str, Registry] = {
         "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
         "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
@@ -78,10 +80,10 @@ def _check_registered(cfg: CfgNode) -> None:
         "MODEL.DCAL.PWCA.PAIR_SAMPLER": PAIR_SAMPLER_REGISTRY,
     }
     for key, registry in registries.items():
-        try:
-            registry.get(_value(cfg, key))
-        except KeyError:
-            raise InputError(f"{key} is {_value(cfg, key)!r}, which is not registered") from None
+        name, known = _value(cfg, key), registered_names(registry)
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3, cutoff=0)
+            raise InputError(f"{key} is {name!r}, which is not registered; near it: {', '.join(near)}")
 
 
 def _check_dcal(dcal: CfgNode) -> None:

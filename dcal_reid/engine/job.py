@@ -43,6 +43,8 @@ def train(cfg: CfgNode, resume: bool = False) -> dict:
     results = trainer.train()
     if comm.is_main_process():
         best = trainer.best_epoch + 1 or "none evaluated"
+        if trainer.broken_paths:
+            logger.warning("%d training images could not be decoded and were replaced.", len(trainer.broken_paths))
         logger.info("Trained %d epochs, best epoch %s. Everything is in %s", trainer.max_epoch, best, cfg.OUTPUT_DIR)
     return results
 

@@ -66,6 +66,7 @@ class Trainer(TrainerBase):
         )
         self.meter = MeanMeter()
         self.best_metric, self.best_epoch = -1.0, -1
+        self.broken_paths: set[str] = set()
         self.last_results: dict = {}
         self.last_results_iter = -1
 
@@ -132,8 +133,9 @@ class Trainer(TrainerBase):
         start = time.perf_counter()
         batch = next(self._batches)
         self.storage.put_scalar("data_time", time.perf_counter() - start)
-        for path in batch["broken_paths"]:
-            logger.warning("Image %s cannot be decoded; another image of the same identity took its place.", path)
+        for path in set(batch["broken_paths"]) - self.broken_paths:
+            logger.warning("Image %s cannot be decoded; another image of the same identity takes its place.", path)
+        self.broken_paths.update(batch["broken_paths"])
 
         with autocast(self.cfg):
             losses = self.model(batch)

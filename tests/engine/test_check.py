@@ -17,7 +17,7 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("MODEL.DCAL.GLCA.NUM_BLOCKS", -1, "-1"),
         ("MODEL.DCAL.LOSS_WEIGHTS_INIT", [0.0], "three numbers"),
         ("MODEL.DCAL.PWCA.PAIR_SAMPLER", "rolled", "'rolled'"),
-        ("MODEL.META_ARCHITECTURE", "DCALL", "'DCALL'"),
+        ("MODEL.META_ARCHITECTURE", "DCALL", "'DCALL', which is not registered; near it: DCAL"),
         ("MODEL.LOSSES.NAME", ("CircleLoss",), "CircleLoss"),
         ("MODEL.LOSSES.NAME", (), "CrossEntropyLoss"),
         ("MODEL.LOSSES.TRI.HARD_MINING", False, "soft mining"),

@@ -14,6 +14,7 @@ from fastreid.data.datasets.bases import ImageDataset
 from fastreid.utils import comm
 from tabulate import tabulate
 
+from ...compat import registered_names
 from ...errors import InputError
 
 __all__ = ["load_dataset", "load_test_items", "load_train_items"]
@@ -35,7 +36,7 @@ def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
     try:
         dataset_class = DATASET_REGISTRY.get(name)
     except KeyError:
-        registered = sorted(DATASET_REGISTRY._obj_map)
+        registered = registered_names(DATASET_REGISTRY)
         nearest = difflib.get_close_matches(name, registered, n=1, cutoff=0)
         raise InputError(
             f"dataset {name!r} is not registered; did you mean {nearest[0]}? Registered: {', '.join(registered)} "
