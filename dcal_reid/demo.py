@@ -5,13 +5,10 @@ import logging
 import os
 from pathlib import Path
 
-from fastreid.modeling.meta_arch import build_model
-
 from .data.demo import write_demo_dataset
 from .engine import evaluate, setup, train
-from .engine.checkpoint import Checkpointer
 from .engine.inference import evaluate_dataset
-from .engine.job import results_table
+from .engine.job import load_model, results_table
 from .modeling.backbones import input_size
 from .visualize.report import draw_attention_of, draw_rank_lists_of, spread_by_ap
 
@@ -37,9 +34,8 @@ def run_demo(args: argparse.Namespace) -> dict[str, dict]:
     folder = Path(cfg.OUTPUT_DIR)
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.HEADS.NUM_CLASSES = 1
-    model = build_model(cfg).eval()
-    Checkpointer(model).load_for_evaluation(folder / "model_final.pth")
+    cfg.MODEL.WEIGHTS = str(folder / "model_final.pth")
+    model = load_model(cfg)
     _, evaluator = evaluate_dataset(cfg, model, cfg.DATASETS.TESTS[0])
     data, result = evaluator.features(), evaluator.result
     draw_rank_lists_of(folder / "rank_lists.png", data, result, input_size(cfg))

@@ -3,11 +3,13 @@
 import argparse
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
 from tabulate import tabulate
+from torch import nn
 
 from .check import check_config
 from .checkpoint import Checkpointer, num_classes_in
@@ -15,7 +17,7 @@ from .launch import launch
 from .setup import load_config, resolve_device, setup
 from .trainer import Trainer
 
-__all__ = ["evaluate", "main", "results_table", "train"]
+__all__ = ["evaluate", "load_model", "main", "results_table", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ def _run(args: argparse.Namespace) -> None:
 
 def train(cfg: CfgNode, resume: bool = False) -> dict:
     """Train as ``cfg`` says and return the metrics of the last evaluation (empty but on the first process)."""
+    if cfg.MODEL.WEIGHTS or (resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
+        cfg = without_pretrained_weights(cfg)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume)
     results = trainer.train()
@@ -55,19 +59,34 @@ def evaluate(cfg: CfgNode) -> dict:
     Raises:
         InputError: the weights do not fit the model.
     """
-    cfg = cfg.clone()
-    cfg.defrost()
-    weights = cfg.MODEL.WEIGHTS
-    if weights:
-        cfg.MODEL.BACKBONE.PRETRAIN, cfg.MODEL.BACKBONE.PRETRAIN_PATH = False, ""
-        cfg.MODEL.HEADS.NUM_CLASSES = num_classes_in(weights)
-    else:
+    if not cfg.MODEL.WEIGHTS:
         logger.warning("MODEL.WEIGHTS is empty: evaluating the backbone before any re-identification training.")
-        cfg.MODEL.HEADS.NUM_CLASSES = 1
-    model = build_model(cfg)
+    return Trainer.test(cfg, load_model(cfg))
+
+
+def load_model(cfg: CfgNode) -> nn.Module:
+    """The model for features: with MODEL.WEIGHTS, or if that is empty as it starts. In evaluation mode.
+
+    Raises:
+        InputError: the weights do not fit the model.
+    """
+    weights = cfg.MODEL.WEIGHTS
+    cfg = without_pretrained_weights(cfg) if weights else cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.HEADS.NUM_CLASSES = num_classes_in(weights) if weights else 1
+    model = build_model(cfg).eval()
     if weights:
         Checkpointer(model).load_for_evaluation(weights)
-    return Trainer.test(cfg, model)
+    return model
+
+
+def without_pretrained_weights(cfg: CfgNode) -> CfgNode:
+    """``cfg`` for a model whose weights come from a checkpoint: the backbone's are not fetched first."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.BACKBONE.PRETRAIN, cfg.MODEL.BACKBONE.PRETRAIN_PATH = False, ""
+    cfg.freeze()
+    return cfg
 
 
 def results_table(rows: Mapping[str, Mapping[str, float]]) -> str:

@@ -114,8 +114,10 @@ def setup(args: argparse.Namespace) -> CfgNode:
         # Before the device is resolved: a run on a GPU can be evaluated on a machine without.
         save_config(cfg)
     resolve_device(cfg)
-    if cfg.MODEL.DEVICE == "cuda":
-        cfg.MODEL.DEVICE = f"cuda:{torch.cuda.current_device()}"
+    if cfg.MODEL.DEVICE.startswith("cuda"):
+        if cfg.MODEL.DEVICE == "cuda" or comm.get_world_size() > 1:
+            cfg.MODEL.DEVICE = f"cuda:{torch.cuda.current_device()}"
+        torch.cuda.set_device(cfg.MODEL.DEVICE)
     logger.info(_environment(cfg))
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     seed_all_rng(cfg.SEED + rank)

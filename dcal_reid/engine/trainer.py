@@ -16,6 +16,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data import build_train_loader
+from ..errors import InputError
 from .checkpoint import Checkpointer, RandomState
 from .hooks import CheckpointHook, EvalHook, LearningRateHook, WriterHook
 from .inference import autocast, evaluate_dataset
@@ -175,9 +176,18 @@ class Trainer(TrainerBase):
 
 
 def with_num_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
-    """``cfg`` with MODEL.HEADS.NUM_CLASSES filled in where it is 0."""
-    if cfg.MODEL.HEADS.NUM_CLASSES:
+    """``cfg`` with MODEL.HEADS.NUM_CLASSES filled in where it is 0.
+
+    Raises:
+        InputError: it is set, and too small for the training identities.
+    """
+    given = cfg.MODEL.HEADS.NUM_CLASSES
+    if given >= num_classes:
         return cfg
+    if given:
+        raise InputError(
+            f"MODEL.HEADS.NUM_CLASSES is {given}, but there are {num_classes} training identities; set it to 0"
+        )
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.HEADS.NUM_CLASSES = num_classes
