@@ -11,6 +11,7 @@ import torch
 
 from .distances import Distances, Tile
 from .matches import Matches
+from .products import like
 
 __all__ = ["CloserNegatives"]
 
@@ -112,17 +113,16 @@ def _count_on_cpu(values, same_identity, start, lower, upper):
 
 def _count_on_gpu(values, same_identity, start, lower, upper):
     """The same with one sort of the whole tile, which is what a GPU does best."""
-    device, (same_start, same) = values.device, same_identity
+    same_start, same = same_identity
     same_row = np.repeat(np.arange(len(values)), np.diff(same_start))
-    same_row, same = torch.from_numpy(same_row).to(device), torch.from_numpy(same).to(device)
-    values = values.index_put((same_row, same), values.new_tensor(torch.inf))
+    values = values.index_put((like(same_row, values), like(same, values)), values.new_tensor(torch.inf))
     row = np.repeat(np.arange(len(values)), np.diff(start))
     place = np.arange(len(lower)) - start[row]
 
     def padded(bound):  # (B, most positives of a row)
         table = np.zeros((len(values), place.max() + 1), dtype=bound.dtype)
         table[row, place] = bound
-        return torch.from_numpy(table).to(device)
+        return like(table, values)
 
     ordered = values.sort(dim=1).values
     below = torch.searchsorted(ordered, padded(lower)).cpu().numpy()[row, place]
@@ -145,10 +145,8 @@ def _look_up(row: int, values: np.ndarray, near: np.ndarray, positives: np.ndarr
 
 def _pick(values, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     """(n,) values[rows[k], columns[k]] in double precision."""
-    if isinstance(values, np.ndarray):
-        return values[rows, columns].astype(np.float64)
-    rows, columns = (torch.from_numpy(index).to(values.device) for index in (rows, columns))
-    return values[rows, columns].double().cpu().numpy()
+    picked = values[like(rows, values), like(columns, values)]
+    return picked.astype(np.float64) if isinstance(picked, np.ndarray) else picked.double().cpu().numpy()
 
 
 def _outwards(bound: np.ndarray, values, direction: float) -> np.ndarray:

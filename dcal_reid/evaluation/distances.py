@@ -6,20 +6,17 @@ The few that lie too close to tell are computed again, pair by pair, in double p
 of operations. Ranks are therefore those of the exact distances, whatever computed the product.
 """
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
 
 from ..errors import InputError
-from .products import Prepared, error_bound, squared_distances
+from .products import error_bound, squared_distances
+from .scaled import ScaledFeatures, pair_distances
 
-__all__ = ["METRICS", "Distances", "FeatureDistances", "MatrixDistances", "Tile"]
-
-METRICS = ("cosine", "euclidean")
+__all__ = ["Distances", "FeatureDistances", "MatrixDistances", "Tile"]
 
 
 @dataclass
@@ -103,29 +100,21 @@ class FeatureDistances(Distances):
     """
 
     def __init__(self, query, gallery, metric: str = "cosine", device: str = "cpu", block: int = 256):
-        if metric not in METRICS:
-            raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
-        self._query, self._gallery = _Side("query", query, metric), _Side("gallery", gallery, metric)
+        self._query = ScaledFeatures(query, metric, "query")
+        self._gallery = ScaledFeatures(gallery, metric, "gallery")
         if self._query.dim != self._gallery.dim:
             raise InputError(
                 f"query features have {self._query.dim} values and gallery features {self._gallery.dim}: "
                 "they come from different models"
             )
-        self.num_query, self.num_gallery = len(self._query.features), len(self._gallery.features)
-        self._cosine, self._device, self._block = metric == "cosine", torch.device(device), block
+        self.num_query, self.num_gallery = len(self._query), len(self._gallery)
+        self._device, self._block = torch.device(device), block
 
     def shown(self, distance):
-        """1 - cos, or the euclidean distance (not its square)."""
-        return distance / 2 if self._cosine else np.sqrt(distance)
+        return self._gallery.shown(distance)
 
     def between(self, query, gallery):
-        out = np.empty(len(query))
-        step = max(1, 2**15 // self._query.dim)  # both sides of the pairs stay in the processor's cache
-        for i in range(0, len(query), step):
-            difference = self._query.exact(query[i : i + step])
-            difference -= self._gallery.exact(gallery[i : i + step])
-            np.einsum("ij,ij->i", difference, difference, out=out[i : i + step])
-        return out
+        return pair_distances(self._query, query, self._gallery, gallery)
 
     def between_many(self, query, gallery):
         pairs, where = np.unique(query * self.num_gallery + self._gallery.first_copy[gallery], return_inverse=True)
@@ -133,51 +122,9 @@ class FeatureDistances(Distances):
 
     def tiles(self):
         centre = self._gallery.centre()
-        query, gallery = (Prepared(s.features, s.scale, centre, self._device) for s in (self._query, self._gallery))
-        buffer = np.empty(self._block * self.num_gallery if self._device.type == "cpu" else 0, dtype=np.float32)
+        query, gallery = (side.prepared(centre, self._device) for side in (self._query, self._gallery))
         slack = error_bound(self._query.dim, query.lengths, gallery.lengths)
+        buffer = np.empty(self._block * self.num_gallery if self._device.type == "cpu" else 0, dtype=np.float32)
         for start in range(0, self.num_query, self._block):
             rows = slice(start, min(start + self._block, self.num_query))
             yield Tile(rows, squared_distances(query.left(rows), gallery.right, buffer), slack[rows])
-
-
-class _Side:
-    """The features of one side, and what to multiply each by before its distance is taken."""
-
-    def __init__(self, name: str, features, metric: str):
-        if isinstance(features, torch.Tensor):
-            features = features.detach().to("cpu", torch.float32).numpy()
-        features = np.asarray(features)
-        if features.ndim != 2 or features.shape[1] == 0:
-            raise InputError(f"{name} features must be a matrix, items x dimension, not of shape {features.shape}")
-        self.features = features if features.dtype in (np.float32, np.float64) else features.astype(np.float32)
-        parts = (self.features[i : i + 64].astype(np.float64) for i in range(0, len(features), 64))
-        lengths = np.sqrt(np.concatenate([np.empty(0), *(np.einsum("ij,ij->i", part, part) for part in parts)]))
-        bad = np.flatnonzero(~np.isfinite(lengths))
-        if len(bad):
-            raise InputError(
-                f"{len(bad)} of {len(features)} {name} features are NaN or infinite, the first at {bad[:3].tolist()}"
-            )
-        # A feature of zeros stays zero, as in torch.nn.functional.normalize.
-        self.scale = 1 / np.maximum(lengths, 1e-12) if metric == "cosine" else np.ones(len(features))
-
-    @property
-    def dim(self) -> int:
-        return self.features.shape[1]
-
-    def exact(self, rows: np.ndarray) -> np.ndarray:
-        """(n, D) scaled features in double precision."""
-        features = self.features[rows].astype(np.float64)
-        features *= self.scale[rows, None]
-        return features
-
-    def centre(self) -> np.ndarray:
-        """(D,) about the mean of the scaled features."""
-        return self.scale.astype(np.float32) @ self.features / len(self.features)
-
-    @cached_property
-    def first_copy(self) -> np.ndarray:
-        """(n,) position of the first feature that equals this one."""
-        first: dict[bytes, int] = {}
-        digests = (hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).digest() for row in self.features)
-        return np.array([first.setdefault(digest, i) for i, digest in enumerate(digests)])

@@ -110,11 +110,10 @@ class FeatureSet:
                 parts = {name: file[name] for name in file.files}
         except OSError as error:
             raise InputError(f"cannot read features from {path}: {error.strerror or error}") from None
-        except (ValueError, zipfile.BadZipFile):
-            raise InputError(f"{path} is not a file of features; DCALReidEvaluator writes them") from None
-        version = parts.pop("version", None)
-        if version != _VERSION:
-            raise InputError(
-                f"{path} has version {version} of the features file, this is for {_VERSION}; extract again"
-            )
+        except (ValueError, AttributeError, zipfile.BadZipFile):
+            parts = {}
+        if "version" not in parts:
+            raise InputError(f"{path} is not a file of features as DCALReidEvaluator writes them")
+        if (version := parts.pop("version")) != _VERSION:
+            raise InputError(f"{path} is of version {version}, this is for version {_VERSION}: extract features again")
         return cls(**parts | {"num_query": int(parts["num_query"])})

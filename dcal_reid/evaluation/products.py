@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
-__all__ = ["Prepared", "error_bound", "squared_distances"]
+__all__ = ["Prepared", "error_bound", "like", "squared_distances"]
 
 # Largest relative error of one single-precision operation.
 _UNIT_ROUNDOFF = 2.0**-24
@@ -80,6 +80,11 @@ def error_bound(dim: int, left_lengths: np.ndarray, right_lengths: np.ndarray) -
     product = 4 * np.sqrt(dim) * left_lengths * longest
     rounding = 4 * (left_lengths + longest) ** 2
     return _UNIT_ROUNDOFF * (product + rounding) + 1e-15
+
+
+def like(array: np.ndarray, values):
+    """``array`` as a tensor beside ``values`` if that is a tensor, else as it is."""
+    return torch.from_numpy(array).to(values.device) if isinstance(values, torch.Tensor) else array
 
 
 class _IEEE:

@@ -80,7 +80,7 @@ def rank(distances: Distances, matches: Matches, *, ap: str = "step", fprs=()) -
         )
 
     closer = CloserNegatives(distances, matches)
-    roc = ClosestNegatives(distances, matches, max(fprs)) if len(fprs) else None
+    roc = ClosestNegatives(distances, matches, fprs) if len(fprs) else None
     for tile in distances.tiles():
         if roc is not None:
             roc.add(tile)
@@ -92,7 +92,7 @@ def rank(distances: Distances, matches: Matches, *, ap: str = "step", fprs=()) -
         num_gallery=matches.num_gallery,
         num_cameras=matches.num_cameras,
         ap_kind=ap,
-        roc=None if roc is None else roc.curve(fprs),
+        roc=None if roc is None else roc.curve(),
     )
 
 

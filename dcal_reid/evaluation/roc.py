@@ -8,6 +8,7 @@ import torch
 from ..errors import InputError
 from .distances import Distances, Tile
 from .matches import Matches
+from .products import like
 
 __all__ = ["ClosestNegatives", "RocCurve"]
 
@@ -36,6 +37,10 @@ class RocCurve:
         }
 
 
+# Pairs to collect before those that are not needed are dropped.
+_BUFFER = 2**20
+
+
 class ClosestNegatives:
     """Keeps, tile by tile, the negative pairs that are closer than all others: those that a threshold lets pass.
 
@@ -46,21 +51,23 @@ class ClosestNegatives:
         InputError: a false positive rate that is not between 0 and 1.
     """
 
-    def __init__(self, distances: Distances, matches: Matches, max_fpr: float):
-        if not 0 <= max_fpr <= 1:
-            raise InputError(f"a false positive rate must be between 0 and 1, not {max_fpr}")
+    def __init__(self, distances: Distances, matches: Matches, fprs):
+        for fpr in fprs:
+            if not 0 <= fpr <= 1:
+                raise InputError(f"a false positive rate must be between 0 and 1, not {fpr}")
+        self._fprs = fprs
         self._distances, self._matches, self._num_gallery = distances, matches, matches.num_gallery
         self.num_pairs = matches.num_query * matches.num_gallery - len(matches.gallery)
-        self._wanted = min(int(max_fpr * self.num_pairs) + 1, self.num_pairs)
+        self._wanted = min(int(max(fprs) * self.num_pairs) + 1, self.num_pairs)
         self._kept = (np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))  # lower, upper, query * G + gallery
         self._new, self._limit = [], np.inf
 
     def add(self, tile: Tile) -> None:
         """Look at one tile."""
         values = tile.values
-        near = values <= _like((self._limit + tile.slack)[:, None], values)
+        near = values <= like((self._limit + tile.slack)[:, None], values)
         start, gallery = self._matches.of_queries(tile.query)
-        near[_like(np.repeat(np.arange(len(values)), np.diff(start)), values), _like(gallery, values)] = False
+        near[like(np.repeat(np.arange(len(values)), np.diff(start)), values), like(gallery, values)] = False
         if isinstance(values, torch.Tensor):
             row, column = (index.cpu().numpy() for index in near.nonzero(as_tuple=True))
             value = values[near].cpu().numpy()
@@ -70,7 +77,7 @@ class ClosestNegatives:
         value = value.astype(np.float64)
         pair = (row + tile.query.start) * self._num_gallery + column
         self._new.append((value - tile.slack[row], value + tile.slack[row], pair))
-        if sum(len(pair) for *_, pair in self._new) > max(self._wanted // 4, 2**20):
+        if sum(len(pair) for *_, pair in self._new) > max(self._wanted // 4, _BUFFER):
             self._shrink()
 
     def _shrink(self) -> None:
@@ -83,14 +90,14 @@ class ClosestNegatives:
             kept = lower <= self._limit
             self._kept = tuple(part[kept] for part in self._kept)
 
-    def curve(self, fprs) -> RocCurve:
-        """The curve at ``fprs``, none above ``max_fpr``."""
+    def curve(self) -> RocCurve:
+        """The curve at ``fprs``."""
         self._shrink()
         chosen = ~self._matches.junk
         positive = np.sort(self._distances.between(self._matches.query[chosen], self._matches.gallery[chosen]))
-        thresholds = np.array([self._exact(int(fpr * self.num_pairs)) for fpr in fprs])
+        thresholds = np.array([self._exact(int(fpr * self.num_pairs)) for fpr in self._fprs])
         return RocCurve(
-            fpr=np.array(fprs, dtype=np.float64),
+            fpr=np.array(self._fprs, dtype=np.float64),
             tpr=np.searchsorted(positive, thresholds, "left") / len(positive),
             threshold=self._distances.shown(thresholds),
             num_positive_pairs=len(positive),
@@ -105,7 +112,3 @@ class ClosestNegatives:
         low, high = (np.partition(bound, k)[k] for bound in (lower, upper))  # it lies between these
         near = np.sort(self._distances.between(*np.divmod(pair[(lower <= high) & (upper >= low)], self._num_gallery)))
         return near[k - np.count_nonzero(upper < low)]
-
-
-def _like(array: np.ndarray, values):
-    return torch.from_numpy(array).to(values.device) if isinstance(values, torch.Tensor) else array

@@ -3,10 +3,14 @@
 from fastreid.config import CfgNode
 
 from ..errors import InputError
-from .distances import METRICS
+from .distances import FeatureDistances
 from .features import FeatureSet
-from .ranking import AP_KINDS, rank_features
+from .matches import find_matches
+from .query_expansion import ExpansionOptions, expand
+from .ranking import AP_KINDS, rank
+from .rerank import RerankedDistances, RerankOptions
 from .result import RankingResult
+from .scaled import METRICS
 
 __all__ = ["ROC_FPRS", "check_test_options", "score"]
 
@@ -18,7 +22,7 @@ def check_test_options(test: CfgNode) -> None:
     """Refuse what cannot be evaluated, before features are extracted.
 
     Raises:
-        InputError: which key of ``cfg.TEST`` is wrong.
+        InputError: which value of ``cfg.TEST`` is wrong.
     """
     if test.METRIC == "jaccard":
         raise InputError("TEST.METRIC jaccard is not a metric of features; use cosine or euclidean with TEST.RERANK")
@@ -26,18 +30,35 @@ def check_test_options(test: CfgNode) -> None:
         raise InputError(f"TEST.METRIC is {test.METRIC!r}; use one of {', '.join(METRICS)}")
     if test.AP not in AP_KINDS:
         raise InputError(f"TEST.AP is {test.AP!r}; use one of {', '.join(AP_KINDS)}")
+    if test.AQE.ENABLED:
+        _expansion(test)
+    if test.RERANK.ENABLED:
+        _rerank(test)
 
 
 def score(data: FeatureSet, test: CfgNode, device: str = "cpu") -> RankingResult:
-    """Evaluate features as ``cfg.TEST`` says: METRIC, AP, ROC.
+    """Evaluate features as ``cfg.TEST`` says: AQE, then RERANK or METRIC alone, and AP and ROC of the distances.
 
     Raises:
         InputError: see :func:`check_test_options` and :func:`~dcal_reid.evaluation.ranking.rank`.
     """
     check_test_options(test)
     query, gallery = data.query, data.gallery
-    return rank_features(
-        data.features[query], data.features[gallery],
-        data.pids[query], data.pids[gallery], data.camids[query], data.camids[gallery],
-        metric=test.METRIC, ap=test.AP, fprs=ROC_FPRS if test.ROC.ENABLED else (), device=device,
-    )  # fmt: skip
+    # First of all: it refuses a test set that has nothing to rank.
+    matches = find_matches(data.pids[query], data.pids[gallery], data.camids[query], data.camids[gallery])
+    features = data.features
+    if test.AQE.ENABLED:
+        features = expand(features, _expansion(test), device)
+    if test.RERANK.ENABLED:
+        distances = RerankedDistances(features, query.stop, _rerank(test), test.METRIC, device)
+    else:
+        distances = FeatureDistances(features[query], features[gallery], test.METRIC, device)
+    return rank(distances, matches, ap=test.AP, fprs=ROC_FPRS if test.ROC.ENABLED else ())
+
+
+def _expansion(test: CfgNode) -> ExpansionOptions:
+    return ExpansionOptions(k=test.AQE.QE_K, alpha=test.AQE.ALPHA, times=test.AQE.QE_TIME)
+
+
+def _rerank(test: CfgNode) -> RerankOptions:
+    return RerankOptions(k1=test.RERANK.K1, k2=test.RERANK.K2, weight=test.RERANK.LAMBDA)

@@ -104,6 +104,7 @@ def realistic(seed=0, num_query=60, num_gallery=700, dim=128, noise=1.7):
     return features[q], features[g], pids[q], pids[g], cams[q], cams[g]
 
 
+@pytest.mark.filterwarnings("ignore:This overload of addmm_ is deprecated")
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_equals_fastreid_on_random_features(metric):
     with warnings.catch_warnings():

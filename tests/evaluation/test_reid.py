@@ -7,7 +7,7 @@ from fastreid.evaluation import inference_on_dataset
 
 import dcal_reid
 from dcal_reid.errors import InputError
-from dcal_reid.evaluation import DCALReidEvaluator, FeatureSet, rank_features
+from dcal_reid.evaluation import DCALReidEvaluator, FeatureSet, rank_features, score
 
 
 class TestSet(torch.utils.data.Dataset):
@@ -182,3 +182,11 @@ def test_reset_forgets(cfg):
         _ = evaluator.result
     loader = torch.utils.data.DataLoader(TestSet(), batch_size=16)
     assert inference_on_dataset(Flatten(), loader, evaluator) == metrics
+
+
+def test_every_option_at_once(cfg):
+    cfg.TEST.AQE.ENABLED = cfg.TEST.RERANK.ENABLED = cfg.TEST.ROC.ENABLED = True
+    cfg.TEST.METRIC, cfg.TEST.AP = "euclidean", "trapezoid"
+    evaluator, metrics = run(cfg, flip_test=True)
+    assert metrics == score(evaluator.features(), cfg.TEST).metrics()
+    assert metrics["mAP"] != run(dcal_reid.get_cfg())[1]["mAP"]

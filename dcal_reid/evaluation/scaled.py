@@ -1,0 +1,104 @@
+"""Features with the scale that a metric asks for, and exact distances of pairs of them."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from .products import Prepared
+
+__all__ = ["METRICS", "ScaledFeatures", "pair_distances"]
+
+METRICS = ("cosine", "euclidean")
+
+
+class ScaledFeatures:
+    """Features whose squared euclidean distances are what a metric ranks by.
+
+    For ``cosine`` they are scaled to length 1, which makes the squared distance 2 (1 - cos).
+
+    Args:
+        features: (n, D), array or tensor. Not copied if it is in single or double precision.
+        metric: ``cosine`` or ``euclidean``.
+        name: what errors call them.
+
+    Raises:
+        InputError: unknown metric, not a matrix, or NaN or infinite features.
+    """
+
+    def __init__(self, features, metric: str = "cosine", name: str = ""):
+        if metric not in METRICS:
+            raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
+        name = f"{name} features".strip()
+        if isinstance(features, torch.Tensor):
+            features = features.detach().to("cpu", torch.float32).numpy()
+        features = np.asarray(features)
+        if features.ndim != 2 or features.shape[1] == 0:
+            raise InputError(f"{name} must be a matrix, items x dimension, not of shape {features.shape}")
+        self.features = features if features.dtype in (np.float32, np.float64) else features.astype(np.float32)
+        self.metric = metric
+        parts = (self.features[i : i + 64].astype(np.float64) for i in range(0, len(features), 64))
+        lengths = np.sqrt(np.concatenate([np.empty(0), *(np.einsum("ij,ij->i", part, part) for part in parts)]))
+        bad = np.flatnonzero(~np.isfinite(lengths))
+        if len(bad):
+            raise InputError(
+                f"{len(bad)} of {len(features)} {name} are NaN or infinite, the first at {bad[:3].tolist()}"
+            )
+        # A feature of zeros stays zero, as in torch.nn.functional.normalize.
+        self.scale = 1 / np.maximum(lengths, 1e-12) if metric == "cosine" else np.ones(len(features))
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def dim(self) -> int:
+        return self.features.shape[1]
+
+    def __getitem__(self, rows) -> np.ndarray:
+        """(n, D) scaled features in double precision."""
+        features = self.features[rows].astype(np.float64)
+        features *= self.scale[rows, None]
+        return features
+
+    def shown(self, distance: np.ndarray) -> np.ndarray:
+        """The distance as people know it: 1 - cos, or the euclidean distance, not its square."""
+        return distance / 2 if self.metric == "cosine" else np.sqrt(distance)
+
+    def centre(self) -> np.ndarray:
+        """(D,) about the mean of the scaled features: that of 2048 of them, evenly spread."""
+        return self[:: max(1, len(self) // 2048)].mean(axis=0)
+
+    def prepared(self, centre: np.ndarray, device: torch.device) -> Prepared:
+        return Prepared(self.features, self.scale, centre, device)
+
+    @cached_property
+    def first_copy(self) -> np.ndarray:
+        """(n,) position of the first feature that equals this one."""
+        first: dict[bytes, int] = {}
+        digests = (hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).digest() for row in self.features)
+        return np.array([first.setdefault(digest, i) for i, digest in enumerate(digests)])
+
+
+def pair_distances(a: ScaledFeatures, i: np.ndarray, b: ScaledFeatures, j: np.ndarray) -> np.ndarray:
+    """Exact squared distances of the pairs a[i[k]], b[j[k]]: (n,) float64, the same for the same two features always.
+
+    Computed as a sum of squared differences in double precision, pair by pair.
+    """
+    out = np.empty(len(i))
+    step = max(1, 2**15 // a.dim)  # both sides of the pairs stay in the processor's cache
+
+    def some(start: int) -> None:
+        difference = a[i[start : start + step]]
+        difference -= b[j[start : start + step]]
+        np.einsum("ij,ij->i", difference, difference, out=out[start : start + step])
+
+    if len(i) <= 8 * step:
+        for start in range(0, len(i), step):
+            some(start)
+    else:
+        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+            list(threads.map(some, range(0, len(i), step)))
+    return out

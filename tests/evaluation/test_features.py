@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from dcal_reid.errors import InputError
+from dcal_reid.evaluation.features import FeatureSet
+
+
+def feature_set(count=6, **change):
+    parts = {
+        "features": np.random.default_rng(0).standard_normal((count, 4)).astype(np.float32),
+        "pids": np.arange(count) % 3,
+        "camids": np.arange(count) % 2,
+        "indices": np.arange(count) * 2,
+        "paths": np.array([f"dir/bild_{i}_\N{LATIN SMALL LETTER A WITH DIAERESIS}.jpg" for i in range(count)]),
+        "num_query": 5,
+    }
+    return FeatureSet(**parts | change)
+
+
+def test_query_and_gallery():
+    data = feature_set()
+    assert (data.query, data.gallery, len(data)) == (slice(0, 3), slice(3, 6), 6)
+    assert data.features[data.query].base is data.features
+
+
+def test_written_and_read_again(tmp_path):
+    data = feature_set()
+    data.save(tmp_path / "a" / "features.npz")
+    read = FeatureSet.load(tmp_path / "a" / "features.npz")
+    for name in ("features", "pids", "camids", "indices", "paths"):
+        assert np.array_equal(getattr(read, name), getattr(data, name)), name
+    assert read.num_query == 5
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["features.npz"]
+
+
+def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "features.npz"
+    feature_set(4).save(path)
+
+    def fail(file, **arrays):
+        file.write(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(np, "savez", fail)
+    with pytest.raises(OSError, match="disk full"):
+        feature_set(6).save(path)
+    assert len(FeatureSet.load(path)) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["features.npz"]
+
+
+def test_files_that_are_not_ours(tmp_path):
+    with pytest.raises(InputError, match=r"cannot read features from .*none\.npz: No such file"):
+        FeatureSet.load(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("hello")
+    np.savez(tmp_path / "other.npz", a=np.ones(3))
+    np.savez(tmp_path / "pickle.npz", version=np.array([{}], dtype=object))
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "other.npz").read_bytes()[:100])
+    for name in ("text", "other", "pickle", "cut"):
+        with pytest.raises(InputError, match=rf"{name}\.npz is"):
+            FeatureSet.load(tmp_path / f"{name}.npz")
+
+
+def test_parts_in_any_order():
+    data, order = feature_set(), np.array([3, 0, 5, 3, 1, 2, 4, 0])
+    parts = {name: getattr(data, name)[order] for name in ("features", "pids", "camids", "indices", "paths")}
+    again = FeatureSet.from_parts(**parts, num_query=5)
+    assert np.array_equal(again.indices, data.indices)
+    assert np.array_equal(again.features, data.features)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"pids": np.arange(5)}, "do not fit their labels"),
+    ({"features": np.ones(6, np.float32)}, "do not fit their labels"),
+    ({"indices": np.array([0, 1, 1, 2, 3, 4])}, "must ascend"),
+])  # fmt: skip
+def test_parts_that_contradict_each_other(change, message):
+    with pytest.raises(InputError, match=message):
+        feature_set(**change)
