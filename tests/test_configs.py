@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.modeling.meta_arch import build_model
 
 import dcal_reid
 from dcal_reid.engine.check import check_config
 from dcal_reid.engine.solver import learning_rate_factor
+from dcal_reid.modeling.backbones import pixel_statistics
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -145,6 +148,23 @@ def test_model(leaf, cfg):
     assert cfg.MODEL.DCAL.GLCA.RATIO == 0.3
     blocks = {"dcal": (1, 12), "baseline": (0, 0)}[method]
     assert blocks == (cfg.MODEL.DCAL.GLCA.NUM_BLOCKS, cfg.MODEL.DCAL.PWCA.NUM_BLOCKS)
+
+
+def test_model_builds(leaf, cfg):
+    """On the meta device: shapes without memory."""
+    _, method, model_name = leaf
+    cfg.MODEL.DEVICE = "meta"
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    cfg.MODEL.HEADS.NUM_CLASSES = 10
+    with torch.device("meta"):
+        model = build_model(cfg)
+    height, width = cfg.INPUT.SIZE_TRAIN
+    assert model.backbone.grid_size == (height // 16, width // 16)
+    assert model.backbone.embed_dim == {"deit_t": 192, "deit_s": 384}.get(model_name, 768)
+    assert len(model.backbone.blocks) == 12
+    assert (model.glca is not None, model.pwca_blocks) == ((True, 12) if method == "dcal" else (False, 0))
+    mean = 127.5 if model_name == "vitb" else 0.485 * 255
+    assert pixel_statistics(cfg)[0][0] == pytest.approx(mean)
 
 
 def test_evaluation_is_plain(cfg):
