@@ -23,6 +23,8 @@ def gather_rows(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
         return parts
     with _cpu_group() as group:
         gathered = {name: _gather(array, group) for name, array in parts.items()}
+        # Nobody leaves, and closes its connections, while others still read.
+        dist.barrier(group)
     return gathered if comm.is_main_process() else None
 
 
