@@ -28,7 +28,7 @@ setup(
     install_requires=[
         "torch>=2.6",
         "torchvision>=0.21",
-        "timm>=1.0.15",
+        "timm>=1.0.24",
         "numpy>=1.26",
         "scipy>=1.11",
         "pillow>=10.1",

@@ -2,7 +2,7 @@ import pytest
 import timm
 import torch
 from timm.layers import Attention
-from timm.models.vision_transformer import Block, DiffParallelScalingBlock, ParallelScalingBlock, ResPostBlock
+from timm.models.vision_transformer import Block, ParallelScalingBlock, ResPostBlock
 
 from dcal_reid.errors import InputError
 from dcal_reid.modeling.attention import check_block, cross_attention_block, self_attention_block
@@ -67,7 +67,7 @@ def test_dropout_of_attention_acts_in_training_only(tokens):
     assert not torch.equal(self_attention_block(b, tokens)[0], self_attention_block(b, tokens)[0])
 
 
-@pytest.mark.parametrize("kind", [ResPostBlock, ParallelScalingBlock, DiffParallelScalingBlock])
+@pytest.mark.parametrize("kind", [ResPostBlock, ParallelScalingBlock])
 def test_refuses_other_blocks_by_name(kind):
     with pytest.raises(InputError, match=kind.__name__):
         check_block(kind(48, 3))
