@@ -74,9 +74,15 @@ class Checkpointer(FastreidCheckpointer):
         """
         path = self.get_checkpoint_file()
         content = read_tensors(path)
+        for key in ("model", *self.checkpointables):
+            if key not in content:
+                raise InputError(
+                    f"checkpoint {path!r} holds no {key}, so a run cannot go on from it; start one with MODEL.WEIGHTS"
+                )
         self._load(path, content.pop("model"), may_miss=None)
         for key, obj in self.checkpointables.items():
-            obj.load_state_dict(content.pop(key))
+            if state := content.pop(key):  # that of a gradient scaler which was off is empty
+                obj.load_state_dict(state)
         logger.info("Resuming from %s", path)
         return content
 

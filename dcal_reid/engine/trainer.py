@@ -88,7 +88,11 @@ class Trainer(TrainerBase):
     def resume_or_load(self, resume: bool) -> None:
         """Go on from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set."""
         if resume and self.checkpointer.has_checkpoint():
+            options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
             state = self.checkpointer.resume()
+            # The checkpoint has the momenta; learning rate and weight decay are the configuration's.
+            for group, option in zip(self.optimizer.param_groups, options, strict=True):
+                group.update(option)
             self.start_epoch = state["epoch"] + 1
             self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
             return

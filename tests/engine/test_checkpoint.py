@@ -63,6 +63,12 @@ def test_resume_refuses_another_model(tiny_cfg, saved, tmp_path):
         Checkpointer(model, str(tmp_path), random_state=RandomState()).resume()
 
 
+def test_resume_needs_more_than_weights(tiny_model, tmp_path):
+    Checkpointer(tiny_model, str(tmp_path)).save("weights")
+    with pytest.raises(InputError, match="holds no random_state"):
+        Checkpointer(tiny_model, str(tmp_path), random_state=RandomState()).resume()
+
+
 def test_evaluation_needs_no_classifier(tiny_cfg, tiny_model, saved):
     assert num_classes_in(saved) == 4
     model = build(tiny_cfg, HEADS__NUM_CLASSES=7)

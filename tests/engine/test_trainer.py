@@ -119,6 +119,16 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(run_cfg, tmp_path
     assert torch.equal(finals[0], finals[1]) and not torch.equal(finals[0], finals[2])
 
 
+def test_a_resumed_run_follows_its_configuration(run_cfg):
+    """A new learning rate counts, and half precision may be switched on."""
+    run(run_cfg)
+    run_cfg.SOLVER.MAX_EPOCH, run_cfg.SOLVER.BASE_LR, run_cfg.SOLVER.ETA_MIN_LR = 4, 0.5, 0.25
+    run_cfg.SOLVER.AMP.ENABLED, run_cfg.SOLVER.AMP.DTYPE = True, "fp16"
+    trainer, _ = run(run_cfg, resume=True)
+    assert trainer.start_epoch == 3
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.25) == lines(run_cfg.OUTPUT_DIR)[-1]["lr"]
+
+
 def test_resuming_a_complete_run_evaluates_it(run_cfg):
     """fast-reid raises an AttributeError."""
     _, results = run(run_cfg)
