@@ -1,0 +1,232 @@
+"""A gallery searched by faiss: exactly, or approximately where it is large."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+import faiss
+import numpy as np
+
+from ..errors import InputError
+from .gallery import Gallery, Hits
+from .recall import recall_at
+from .records import Records, RecordStore
+from .scaled import METRICS, ScaledFeatures
+
+__all__ = ["FaissGallery"]
+
+logger = logging.getLogger(__name__)
+
+_VERSION = 1
+# Features that are scaled and copied at a time.
+_BLOCK = 2**16
+
+
+class FaissGallery(Gallery):
+    """Features in a faiss index, searched on the GPUs where ``faiss-gpu`` is installed and they can hold such an index.
+
+    Args:
+        dim: D.
+        metric: ``cosine`` or ``euclidean``.
+        factory: faiss' words for an index: ``Flat`` (exact), ``IVF4096,Flat``, ``HNSW32``, ``IVF4096,PQ32`` ...
+        search: faiss' words for how hard to search, such as ``nprobe=32`` or ``efSearch=64``. Empty: a 64th of the
+            inverted lists, efSearch 128.
+        fingerprint: of the model that the features are from.
+
+    Raises:
+        InputError: a metric, factory or search that does not exist.
+    """
+
+    def __init__(
+        self, dim: int, metric: str = "cosine", factory: str = "Flat", search: str = "", fingerprint: str = ""
+    ):
+        if metric not in METRICS:
+            raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
+        self.dim, self.metric, self.factory, self.fingerprint = dim, metric, factory, fingerprint
+        self.recall: float | None = None  # recall@10 against an exact search, measured by build
+        kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
+        index = _or_input_error(f"an index {factory!r} of {dim} values", faiss.index_factory, dim, factory, kind)
+        ivf = faiss.try_extract_index_ivf(index)
+        # Inverted lists keep ids themselves; other indexes count.
+        self._index = index if ivf is not None else faiss.IndexIDMap2(index)
+        if not search and ivf is not None:
+            search = f"nprobe={max(1, ivf.nlist // 64)}"
+        elif not search and "HNSW" in factory:
+            search = "efSearch=128"
+        if search:
+            set_parameters = faiss.ParameterSpace().set_index_parameters
+            _or_input_error(f"an index {factory!r} with {search!r}", set_parameters, self._index, search)
+        self.search_options = search
+        self._records, self._next_id = RecordStore(), 0
+        self._hidden = np.empty(0, dtype=np.int64)  # removed from the records, but an HNSW index cannot drop them
+        self._on_gpu = None
+        self._mapped_file: Path | None = None
+
+    @classmethod
+    def build(cls, features, records: Records, **options) -> "FaissGallery":
+        """A gallery of n features (n, D); for other than an exact index its recall@10 is measured and logged.
+
+        Args:
+            options: metric, factory, search, fingerprint; see the class.
+        """
+        gallery = cls(np.shape(features)[1], **options)
+        gallery.add(features, records)
+        if gallery.factory != "Flat":
+            gallery.recall = recall_at(10, gallery, features)
+            found = f"{100 * gallery.recall:.1f} % of the 10 nearest that an exact search finds"
+            logger.info(
+                "%s with %s: %d items, %s", gallery.factory, gallery.search_options or "defaults", len(gallery), found
+            )
+        return gallery
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def add(self, features, records: Records) -> np.ndarray:
+        scaled = self._scaled(features)
+        if len(scaled) != len(records):
+            raise InputError(f"{len(scaled)} features but {len(records)} records; give one record per feature")
+        self._own()
+        if not self._index.is_trained:
+            self._train(scaled)
+        ids = np.arange(self._next_id, self._next_id + len(scaled))
+        self._records.append(ids, records)
+        for start in range(0, len(scaled), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            self._index.add_with_ids(_single(scaled, block), ids[block])
+        self._next_id += len(scaled)
+        return ids
+
+    def remove(self, ids) -> None:
+        ids = np.unique(np.asarray(ids, dtype=np.int64))
+        self._own()
+        self._records.drop(ids)
+        try:
+            self._index.remove_ids(faiss.IDSelectorBatch(ids))
+        except RuntimeError:
+            self._hidden = np.union1d(self._hidden, ids)
+
+    def search(self, features, k: int) -> Hits:
+        scaled = self._scaled(features)
+        if k < 1:
+            raise InputError(f"at least 1 nearest item must be asked for, not {k}")
+        queries, parameters = _single(scaled, slice(None)), None
+        if len(self._hidden):
+            selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(self._hidden))
+            effort = int(self.search_options.removeprefix("efSearch="))
+            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=effort)
+        similarity, ids = self._searcher(k).search(queries, k, params=parameters)
+        distances = 1 - similarity if self.metric == "cosine" else np.sqrt(np.maximum(similarity, 0))
+        return Hits(ids, np.where(ids < 0, np.float32(np.inf), np.maximum(distances, 0)))
+
+    def records(self, ids) -> Records:
+        return self._records.take(ids)
+
+    def save(self, folder) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        old = json.loads((folder / _META).read_text())["generation"] if (folder / _META).is_file() else -1
+        generation = old + 1
+        self._records.save(folder, str(generation))
+        np.save(folder / f"hidden-{generation}.npy", self._hidden)
+        faiss.write_index(self._index, str(folder / f"vectors-{generation}.faiss"))
+        meta = {
+            "version": _VERSION, "engine": "faiss", "generation": generation, "items": len(self), "dim": self.dim,
+            "metric": self.metric, "factory": self.factory, "search": self.search_options, "recall@10": self.recall,
+            "fingerprint": self.fingerprint, "next_id": self._next_id,
+        }  # fmt: skip
+        # Up to here the folder still holds the gallery of before. The rename makes it this one.
+        (folder / f"{_META}.new").write_text(json.dumps(meta, indent=2) + "\n")
+        os.replace(folder / f"{_META}.new", folder / _META)
+        for file in folder.glob(f"*-{old}.*"):
+            file.unlink()
+
+    @classmethod
+    def open(cls, folder, fingerprint: str | None = None) -> "FaissGallery":
+        """Open without reading: vectors and records stay on disk until a search needs them, or until a change."""
+        folder = Path(folder)
+        try:
+            meta = json.loads((folder / _META).read_text())
+        except OSError:
+            raise InputError(f"{folder} is not a gallery: it has no {_META}") from None
+        if (meta.get("version"), meta.get("engine")) != (_VERSION, "faiss"):
+            raise InputError(
+                f"{folder} is a gallery of {meta.get('engine')}, version {meta.get('version')}; this opens those of "
+                f"faiss, version {_VERSION}: build it again"
+            )
+        if fingerprint is not None and fingerprint != meta["fingerprint"]:
+            raise InputError(
+                f"{folder} holds features of model {meta['fingerprint'] or 'unknown'}, not of {fingerprint}: build it "
+                "again with this model"
+            )
+        gallery = cls.__new__(cls)
+        gallery.dim, gallery.metric, gallery.factory = meta["dim"], meta["metric"], meta["factory"]
+        gallery.fingerprint, gallery.recall = meta["fingerprint"], meta["recall@10"]
+        gallery.search_options, gallery._next_id = meta["search"], meta["next_id"]
+        gallery._records = RecordStore.open(folder, str(meta["generation"]))
+        gallery._hidden = np.load(folder / f"hidden-{meta['generation']}.npy")
+        gallery._mapped_file, gallery._on_gpu = folder / f"vectors-{meta['generation']}.faiss", None
+        gallery._index = faiss.read_index(str(gallery._mapped_file), _MAPPED)
+        return gallery
+
+    def _own(self) -> None:
+        """Before a change: faiss aborts the process when a mapped index is changed."""
+        if self._mapped_file is not None:
+            self._index, self._mapped_file = faiss.read_index(str(self._mapped_file)), None
+        self._on_gpu = None
+
+    def _scaled(self, features) -> ScaledFeatures:
+        scaled = ScaledFeatures(features, self.metric)
+        if scaled.dim != self.dim:
+            raise InputError(
+                f"features have {scaled.dim} values, those of the gallery {self.dim}: it is of another model"
+            )
+        return scaled
+
+    def _train(self, scaled: ScaledFeatures) -> None:
+        """Find centroids from a sample of what is added first."""
+        ivf = faiss.try_extract_index_ivf(self._index)
+        wanted = max(256, 0 if ivf is None else ivf.nlist) * _SAMPLES_PER_CENTROID
+        rows = np.arange(len(scaled))
+        if len(rows) > wanted:
+            rows = np.sort(np.random.default_rng(0).choice(rows, wanted, replace=False))
+        few = f"an index {self.factory!r} from {len(rows)} items"
+        _or_input_error(few, self._index.train, _single(scaled, rows))
+
+    def _searcher(self, k: int):
+        """The index, or its copy on the GPUs, in parts if there are several."""
+        if faiss.get_num_gpus() == 0 or k > _MAX_K_ON_GPU or "HNSW" in self.factory:
+            return self._index
+        if self._on_gpu is None:
+            options = faiss.GpuMultipleClonerOptions()
+            options.shard = True
+            try:
+                self._on_gpu = faiss.index_cpu_to_all_gpus(self._index, co=options)
+            except RuntimeError as error:
+                logger.info("%s is searched on the CPU: %s", self.factory, _reason(error))
+                self._on_gpu = self._index
+        return self._on_gpu
+
+
+_META = "gallery.json"
+_SAMPLES_PER_CENTROID = 64
+# What faiss supports.
+_MAX_K_ON_GPU = 2048
+# Without a copy where faiss can (1.11 and later), else only inverted lists stay on disk.
+_MAPPED = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
+
+
+def _single(scaled: ScaledFeatures, rows) -> np.ndarray:
+    return np.ascontiguousarray(scaled[rows], dtype=np.float32)
+
+
+def _or_input_error(what: str, call, *arguments):
+    try:
+        return call(*arguments)
+    except RuntimeError as error:
+        raise InputError(f"faiss cannot build {what}: {_reason(error)}") from None
+
+
+def _reason(error: RuntimeError) -> str:
+    return str(error).strip().splitlines()[-1].rpartition("Error: ")[2]

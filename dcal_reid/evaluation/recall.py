@@ -1,0 +1,44 @@
+"""How much of what an exact search finds an approximate one finds too."""
+
+import faiss
+import numpy as np
+
+from .gallery import Gallery
+from .scaled import ScaledFeatures
+
+__all__ = ["exact_nearest", "recall_at"]
+
+_BLOCK = 2**16
+
+
+def recall_at(k: int, gallery: Gallery, features, num_queries: int = 1000) -> float:
+    """The share of the ``k`` exactly nearest items that are among the ``k`` that ``gallery`` finds.
+
+    Queries are some of its own items, evenly spread, each without itself.
+
+    Args:
+        features: (n, D) of all its items, in the order of their ids, which are 0 to n - 1.
+    """
+    queries = np.unique(np.linspace(0, len(features) - 1, num_queries).astype(np.int64))
+    k = min(k, len(features) - 1)
+    if k < 1:
+        return 1.0
+    expected = exact_nearest(ScaledFeatures(features, gallery.metric), queries, k + 1)
+    found = gallery.search(np.asarray(features)[queries], k + 1).ids
+    shared = 0
+    for query, wanted, got in zip(queries, expected, found, strict=True):
+        shared += len(np.intersect1d(wanted[wanted != query][:k], got[got != query][:k]))
+    return shared / (k * len(queries))
+
+
+def exact_nearest(items: ScaledFeatures, queries: np.ndarray, k: int) -> np.ndarray:
+    """(q, k) positions of the nearest items of some of them, by an exact search in blocks that copies little."""
+    distances, ids = [], []
+    some = items[queries].astype(np.float32)
+    for start in range(0, len(items), _BLOCK):
+        block = items[slice(start, start + _BLOCK)].astype(np.float32)
+        d, i = faiss.knn(some, block, min(k, len(block)))
+        distances.append(d)
+        ids.append(i + start)
+    distances, ids = np.concatenate(distances, axis=1), np.concatenate(ids, axis=1)
+    return np.take_along_axis(ids, np.argsort(distances, axis=1, kind="stable")[:, :k], axis=1)

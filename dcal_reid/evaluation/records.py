@@ -1,0 +1,110 @@
+"""What a gallery knows of each item beside its feature: path, identity and camera."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+
+__all__ = ["RecordStore", "Records"]
+
+_COLUMNS = ("paths", "identities", "cameras")
+
+
+@dataclass(frozen=True)
+class Records:
+    """Path, identity and camera of n items. Where identity or camera are not known: -1, or "" if they are text.
+
+    Raises:
+        InputError: lengths that differ, or values that are neither integers nor text.
+    """
+
+    paths: np.ndarray  # (n,) text
+    identities: np.ndarray  # (n,) integers or text
+    cameras: np.ndarray  # (n,) integers or text
+
+    def __post_init__(self):
+        for name in _COLUMNS:
+            column = np.asarray(getattr(self, name))
+            if column.ndim != 1 or (column.size and column.dtype.kind not in "iuU"):
+                raise InputError(f"{name} must be integers or text, one per item, not {column.dtype} {column.shape}")
+            object.__setattr__(self, name, column)
+        if not len(self.paths) == len(self.identities) == len(self.cameras):
+            raise InputError(
+                f"{len(self.paths)} paths, {len(self.identities)} identities and {len(self.cameras)} cameras: "
+                "give one of each per item"
+            )
+
+    @classmethod
+    def of_paths(cls, paths) -> "Records":
+        """Of items of which only the path is known."""
+        return cls(np.asarray(paths, dtype=str), np.full(len(paths), -1), np.full(len(paths), -1))
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+class RecordStore:
+    """Many records under ids, kept as plain columns (text as UTF-8), which can stay on disk until they are read."""
+
+    def __init__(self):
+        self.ids = np.empty(0, dtype=np.int64)  # ascending
+        self._columns: dict[str, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def append(self, ids: np.ndarray, records: Records) -> None:
+        """Add records under ids that ascend and are above all others."""
+        new = {name: _encoded(getattr(records, name)) for name in _COLUMNS}
+        for name, column in self._columns.items():
+            if column.dtype.kind != new[name].dtype.kind:
+                raise InputError(f"{name} of this gallery and of the new items are not both text or both integers")
+        self._columns = {name: np.concatenate([self._columns.get(name, new[name][:0]), new[name]]) for name in _COLUMNS}
+        self.ids = np.concatenate([self.ids, ids])
+
+    def rows(self, ids) -> np.ndarray:
+        """Where the items with these ids are.
+
+        Raises:
+            InputError: an id that is not there.
+        """
+        ids = np.asarray(ids, dtype=np.int64)
+        rows = np.searchsorted(self.ids, ids)
+        found = rows < len(self.ids)
+        found[found] = self.ids[rows[found]] == ids[found]
+        if not found.all():
+            raise InputError(f"{np.count_nonzero(~found)} ids are not in the gallery, the first {ids[~found][0]}")
+        return rows
+
+    def take(self, ids) -> Records:
+        """The records of some ids, in their order."""
+        rows = self.rows(ids)
+        return Records(*(_decoded(self._columns[name][rows]) for name in _COLUMNS))
+
+    def drop(self, ids) -> None:
+        """Forget some ids."""
+        kept = np.ones(len(self), dtype=bool)
+        kept[self.rows(ids)] = False
+        self.ids = self.ids[kept]
+        self._columns = {name: column[kept] for name, column in self._columns.items()}
+
+    def save(self, folder: Path, suffix: str) -> None:
+        for name, column in {"ids": self.ids, **self._columns}.items():
+            np.save(folder / f"{name}-{suffix}.npy", column)
+
+    @classmethod
+    def open(cls, folder: Path, suffix: str) -> "RecordStore":
+        store = cls()
+        load = {name: np.load(folder / f"{name}-{suffix}.npy", mmap_mode="r") for name in ("ids", *_COLUMNS)}
+        store.ids, store._columns = load.pop("ids"), load
+        return store
+
+
+def _encoded(column: np.ndarray) -> np.ndarray:
+    return np.char.encode(column, "utf-8") if column.dtype.kind == "U" else column.astype(np.int64)
+
+
+def _decoded(column: np.ndarray) -> np.ndarray:
+    return np.char.decode(column, "utf-8") if column.dtype.kind == "S" else np.asarray(column)

@@ -1,0 +1,229 @@
+import json
+import logging
+
+import faiss
+import numpy as np
+import pytest
+import torch
+
+from dcal_reid.errors import InputError
+from dcal_reid.evaluation import index
+from dcal_reid.evaluation.fingerprint import model_fingerprint
+from dcal_reid.evaluation.index import FaissGallery
+from dcal_reid.evaluation.recall import exact_nearest
+from dcal_reid.evaluation.records import Records
+from dcal_reid.evaluation.scaled import ScaledFeatures
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Threads of faiss wait for each other in a busy loop, which takes seconds on a machine that is shared."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(before)
+
+
+APPROXIMATE = ["IVF16,Flat", "HNSW16", "PQ8x4", "IVF16,PQ8x4", "PCA16,IVF16,Flat"]
+
+
+def features(count=1500, seed=0):
+    rng = np.random.default_rng(seed)
+    clustered = rng.standard_normal((30, 32))[rng.integers(0, 30, count)] + rng.standard_normal((count, 32))
+    return clustered.astype(np.float32)
+
+
+def records(count=1500, first=0):
+    paths = [f"k\N{LATIN SMALL LETTER U WITH DIAERESIS}he/{i}.jpg" for i in range(first, first + count)]
+    return Records(paths, np.arange(first, first + count) % 30, np.arange(first, first + count) % 6)
+
+
+def exact(queries, gallery, metric, k):
+    if metric == "cosine":
+        queries, gallery = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (queries, gallery))
+        distances = 1 - queries @ gallery.T
+    else:
+        distances = np.sqrt(((queries[:, None] - gallery[None]) ** 2).sum(-1))
+    ids = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return ids, np.take_along_axis(distances, ids, axis=1)
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_flat_is_exact(metric):
+    queries = features(20, seed=1)
+    hits = FaissGallery.build(features(), records(), metric=metric).search(queries, 10)
+    ids, distances = exact(queries, features(), metric, 10)
+    assert np.array_equal(hits.ids, ids)
+    np.testing.assert_allclose(hits.distances, distances, atol=1e-5)
+
+
+@pytest.mark.parametrize("factory", APPROXIMATE)
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_approximate_indexes_log_their_recall(factory, metric, caplog):
+    with caplog.at_level(logging.INFO, "dcal_reid"):
+        gallery = FaissGallery.build(features(), records(), metric=metric, factory=factory)
+    assert 0.1 < gallery.recall <= 1
+    assert f"{factory} with " in caplog.text and f"{100 * gallery.recall:.1f} %" in caplog.text
+    # What was measured is what a search gives.
+    queries = np.arange(0, 1500, 30)
+    expected = exact_nearest(ScaledFeatures(features(), metric), queries, 11)[:, 1:]
+    found = gallery.search(features()[queries], 11).ids
+    shared = np.mean([len(np.intersect1d(a, b)) / 10 for a, b in zip(expected, found, strict=True)])
+    assert shared == pytest.approx(gallery.recall, abs=0.15)
+
+
+def test_searching_harder_finds_more():
+    recalls = [
+        FaissGallery.build(features(), records(), factory="IVF16,Flat", search=f"nprobe={n}").recall for n in (1, 4, 16)
+    ]
+    assert recalls[0] < recalls[1] < recalls[2] == 1.0
+
+
+@pytest.mark.parametrize("factory", ["Flat", *APPROXIMATE])
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_saved_and_opened(factory, metric, tmp_path):
+    gallery = FaissGallery.build(features(), records(), metric=metric, factory=factory, fingerprint="abc")
+    gallery.save(tmp_path / "gallery")
+    opened = FaissGallery.open(tmp_path / "gallery", fingerprint="abc")
+    queries = features(20, seed=1)
+    before, after = gallery.search(queries, 7), opened.search(queries, 7)
+    assert np.array_equal(before.ids, after.ids)
+    assert np.array_equal(before.distances, after.distances)
+    assert (len(opened), opened.dim, opened.metric, opened.factory) == (1500, 32, metric, factory)
+    assert (opened.recall, opened.search_options) == (gallery.recall, gallery.search_options)
+    found, expected = opened.records([3, 1400]), records()
+    assert found.paths.tolist() == expected.paths[[3, 1400]].tolist()
+    assert found.identities.tolist() == expected.identities[[3, 1400]].tolist()
+    assert found.cameras.tolist() == expected.cameras[[3, 1400]].tolist()
+
+
+@pytest.mark.parametrize("factory", ["Flat", *APPROXIMATE])
+@pytest.mark.parametrize("reopen", [False, True])
+def test_add_and_remove(factory, reopen, tmp_path):
+    """Also of an opened gallery: faiss aborts the process when an index that lies on disk is changed."""
+
+    def changed():
+        if not reopen:
+            return gallery
+        gallery.save(tmp_path)
+        return FaissGallery.open(tmp_path)
+
+    gallery = FaissGallery.build(features(), records(), factory=factory)
+    gallery = changed()
+    new = gallery.add(features(40, seed=5), records(40, first=1500))
+    assert new.tolist() == list(range(1500, 1540))
+    gallery = changed()
+    gallery.remove([0, 7, 1500])
+    gallery = changed()
+    assert len(gallery) == 1537
+    ids = gallery.search(features(), 1537).ids
+    assert not np.isin([0, 7, 1500], ids).any()
+    assert gallery.search(features(40, seed=5)[5:6], 1).ids.tolist() == [[1505]] or "PQ" in factory
+    assert gallery.records([1501]).paths.tolist() == records(1, first=1501).paths.tolist()
+    with pytest.raises(InputError, match="1 ids are not in the gallery, the first 7"):
+        gallery.records([3, 7])
+    with pytest.raises(InputError, match="not in the gallery"):
+        gallery.remove([0])
+    # An id is not given twice.
+    gallery.remove([1539])
+    assert gallery.add(features(1, seed=6), records(1)).tolist() == [1540]
+
+
+def test_more_than_there_is():
+    gallery = FaissGallery(32)
+    assert gallery.search(features(2), 3).ids.tolist() == [[-1] * 3] * 2
+    gallery.add(features(2), records(2))
+    hits = gallery.search(features(1), 4)
+    assert hits.ids.tolist() == [[0, 1, -1, -1]]
+    assert np.isinf(hits.distances[0, 2:]).all()
+
+
+def test_saving_is_all_or_nothing(tmp_path, monkeypatch):
+    FaissGallery.build(features(100), records(100)).save(tmp_path)
+    bigger = FaissGallery.build(features(), records())
+
+    def fail(*_):
+        raise RuntimeError("disk full")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="disk full"):
+        patch.setattr(faiss, "write_index", fail)
+        bigger.save(tmp_path)
+    assert len(FaissGallery.open(tmp_path)) == 100
+    bigger.save(tmp_path)
+    assert len(FaissGallery.open(tmp_path)) == 1500
+    assert len({file.name.split("-")[-1].split(".")[0] for file in tmp_path.iterdir()} - {"gallery"}) == 1
+
+
+def test_a_gallery_of_another_model_is_refused(tmp_path):
+    FaissGallery.build(features(100), records(100), fingerprint="abc").save(tmp_path)
+    with pytest.raises(InputError, match="holds features of model abc, not of def"):
+        FaissGallery.open(tmp_path, fingerprint="def")
+    with pytest.raises(InputError, match="features have 16 values, those of the gallery 32"):
+        FaissGallery.open(tmp_path).search(np.ones((1, 16)), 1)
+
+
+def test_fingerprint_of_a_model():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    name = model_fingerprint(model)
+    assert len(name) == 16 and name == model_fingerprint(model)
+    with torch.no_grad():
+        model[0].bias[1] += 1e-6
+    assert model_fingerprint(model) != name
+
+
+def test_folders_that_are_no_gallery(tmp_path):
+    with pytest.raises(InputError, match=r"is not a gallery: it has no gallery\.json"):
+        FaissGallery.open(tmp_path)
+    FaissGallery.build(features(100), records(100)).save(tmp_path)
+    meta = json.loads((tmp_path / "gallery.json").read_text())
+    (tmp_path / "gallery.json").write_text(json.dumps(meta | {"version": 99}))
+    with pytest.raises(InputError, match="version 99"):
+        FaissGallery.open(tmp_path)
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"metric": "jaccard"}, "unknown metric"),
+    ({"factory": "Cube7"}, "faiss cannot build an index 'Cube7' of 32 values: .*could not parse"),
+    ({"factory": "IVF16,Flat", "search": "effort=3"}, "with 'effort=3'"),
+    ({"factory": "IVF2000,Flat"}, "faiss cannot build an index 'IVF2000,Flat' from 1500 items: .*as large as"),
+])  # fmt: skip
+def test_options_that_do_not_exist(options, message):
+    with pytest.raises(InputError, match=message):
+        FaissGallery.build(features(), records(), **options)
+
+
+def test_input_that_does_not_fit():
+    gallery = FaissGallery.build(features(), records())
+    with pytest.raises(InputError, match="5 features but 4 records"):
+        gallery.add(features(5), records(4))
+    with pytest.raises(InputError, match="NaN"):
+        gallery.search(np.full((1, 32), np.nan), 1)
+    with pytest.raises(InputError, match="at least 1 nearest"):
+        gallery.search(features(1), 0)
+    with pytest.raises(InputError, match="not both text or both integers"):
+        gallery.add(features(1), Records(["a"], ["car"], [1]))
+    with pytest.raises(InputError, match="2 paths, 1 identities"):
+        Records(["a", "b"], [1], [1, 2])
+    with pytest.raises(InputError, match="identities must be integers or text"):
+        Records(["a"], [1.5], [1])
+
+
+def test_on_gpus_where_there_are_some(monkeypatch):
+    """The copy is made once, dropped by a change, and not asked for what GPUs cannot do. GPUs are played here."""
+    copies = []
+    monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
+    monkeypatch.setattr(faiss, "GpuMultipleClonerOptions", type("Options", (), {}), raising=False)
+    monkeypatch.setattr(
+        faiss, "index_cpu_to_all_gpus", lambda index, co: copies.append(co.shard) or index, raising=False
+    )
+    gallery = FaissGallery.build(features(), records())
+    for _ in range(2):
+        gallery.search(features(3), 5)
+    assert copies == [True]
+    gallery.search(features(3), index._MAX_K_ON_GPU + 1)
+    assert copies == [True]
+    gallery.add(features(2), records(2))
+    gallery.search(features(3), 5)
+    assert copies == [True, True]
+    FaissGallery.build(features(), records(), factory="HNSW16").search(features(3), 5)
+    assert copies == [True, True]
