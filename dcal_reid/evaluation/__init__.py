@@ -1,9 +1,28 @@
-"""Evaluation: exact ranking, re-ranking and search."""
+"""Evaluation: exact ranking, re-ranking, and search in galleries."""
 
 from .features import FeatureSet
+from .fingerprint import model_fingerprint
+from .gallery import Gallery, Hits
+from .index import FaissGallery
+from .rank_list import RankList, rank_lists
 from .ranking import rank_features, rank_matrix
+from .records import Records
 from .reid import DCALReidEvaluator
 from .result import RankingResult
 from .scoring import score
 
-__all__ = ["DCALReidEvaluator", "FeatureSet", "RankingResult", "rank_features", "rank_matrix", "score"]
+__all__ = [
+    "DCALReidEvaluator",
+    "FaissGallery",
+    "FeatureSet",
+    "Gallery",
+    "Hits",
+    "RankList",
+    "RankingResult",
+    "Records",
+    "model_fingerprint",
+    "rank_features",
+    "rank_lists",
+    "rank_matrix",
+    "score",
+]

@@ -50,6 +50,13 @@ class Distances:
         """Every query with every gallery item, once."""
         raise NotImplementedError
 
+    def nearest(self, query: int, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """The ``k`` gallery items nearest to one query, ties by position, and their exact distances."""
+        gallery = np.arange(self.num_gallery)
+        distance = self.between(np.full(self.num_gallery, query), gallery)
+        order = np.argsort(distance, kind="stable")[:k]
+        return order, distance[order]
+
     def shown(self, distance: np.ndarray) -> np.ndarray:
         """The distance as people know it, from the one that ranking uses."""
         return distance

@@ -1,7 +1,6 @@
 """The features of a test set with what is known of each image, in memory and in a file."""
 
 import os
-import tempfile
 import zipfile
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..files import written_atomically
 
 __all__ = ["FeatureSet"]
 
@@ -83,20 +83,12 @@ class FeatureSet:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write to one ``.npz`` file, which is either complete or not there."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # In the same folder, so that the last step is a rename.
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".tmp", delete=False) as file:
-            try:
-                np.savez(
-                    file, version=_VERSION, features=self.features, pids=self.pids, camids=self.camids,
-                    indices=self.indices, paths=self.paths, num_query=self.num_query,
-                )  # fmt: skip
-            except BaseException:
-                os.unlink(file.name)
-                raise
-        os.chmod(file.name, 0o644)
-        os.replace(file.name, path)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        with written_atomically(path) as temporary, open(temporary, "wb") as file:
+            np.savez(
+                file, version=_VERSION, features=self.features, pids=self.pids, camids=self.camids,
+                indices=self.indices, paths=self.paths, num_query=self.num_query,
+            )  # fmt: skip
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "FeatureSet":

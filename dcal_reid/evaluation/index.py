@@ -2,13 +2,13 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 
 import faiss
 import numpy as np
 
 from ..errors import InputError
+from ..files import written_atomically
 from .gallery import Gallery, Hits
 from .recall import recall_at
 from .records import Records, RecordStore
@@ -136,9 +136,9 @@ class FaissGallery(Gallery):
             "metric": self.metric, "factory": self.factory, "search": self.search_options, "recall@10": self.recall,
             "fingerprint": self.fingerprint, "next_id": self._next_id,
         }  # fmt: skip
-        # Up to here the folder still holds the gallery of before. The rename makes it this one.
-        (folder / f"{_META}.new").write_text(json.dumps(meta, indent=2) + "\n")
-        os.replace(folder / f"{_META}.new", folder / _META)
+        # Up to here the folder still holds the gallery of before.
+        with written_atomically(folder / _META) as temporary:
+            temporary.write_text(json.dumps(meta, indent=2) + "\n")
         for file in folder.glob(f"*-{old}.*"):
             file.unlink()
 

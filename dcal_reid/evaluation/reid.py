@@ -10,10 +10,13 @@ from fastreid.config import CfgNode
 from fastreid.evaluation.evaluator import DatasetEvaluator
 
 from ..errors import InputError
+from .distances import Distances
 from .features import FeatureSet
 from .gather import gather_rows
+from .matches import Matches
+from .rank_list import RankList, rank_lists
 from .result import RankingResult
-from .scoring import check_test_options, score
+from .scoring import check_test_options, compare, rank_compared
 
 __all__ = ["DCALReidEvaluator"]
 
@@ -48,6 +51,7 @@ class DCALReidEvaluator(DatasetEvaluator):
         self._batches: list[dict[str, np.ndarray]] = []
         self._result: RankingResult | None = None
         self._features: FeatureSet | None = None
+        self._compared: tuple[Distances, Matches] | None = None
 
     def process(self, inputs: dict, outputs: torch.Tensor) -> None:
         """Keep the features of one batch.
@@ -89,7 +93,8 @@ class DCALReidEvaluator(DatasetEvaluator):
             logger.info("%d items came more than once and are counted once", received - len(self._features))
         if self._output_dir is not None:
             self._features.save(self._output_dir / "features.npz")
-        self._result = score(self._features, self._test, self._device)
+        self._compared = compare(self._features, self._test, self._device)
+        self._result = rank_compared(*self._compared, self._test)
         logger.info(self._result.describe())
         return self._result.metrics()
 
@@ -105,6 +110,19 @@ class DCALReidEvaluator(DatasetEvaluator):
         if self._features is None:
             raise RuntimeError("there are features only after evaluate(), and on the main process")
         return self._features
+
+    def rank_lists(self, queries, k: int = 10) -> list[RankList]:
+        """The first ``k`` gallery items of some queries, ranked as the metrics are. After :meth:`evaluate`.
+
+        Args:
+            queries: their positions in :attr:`result`. The gallery positions of a list are rows of
+                ``features().features[features().gallery]``.
+
+        Raises:
+            InputError: a query that is not there, or k below 1.
+        """
+        _ = self.result
+        return rank_lists(*self._compared, queries, k)
 
     def _concatenated(self) -> dict[str, np.ndarray]:
         if not self._batches:

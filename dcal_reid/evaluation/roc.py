@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from tabulate import tabulate
 
 from ..errors import InputError
 from .distances import Distances, Tile
@@ -26,6 +27,13 @@ class RocCurve:
     threshold: np.ndarray  # (F,) cosine: 1 - cos; euclidean: the distance, not its square; inf: all are accepted
     num_positive_pairs: int
     num_negative_pairs: int
+
+    def table(self) -> str:
+        """A Markdown table with a row for each false positive rate."""
+        rows = zip(100 * self.fpr, 100 * self.tpr, self.threshold, strict=True)
+        return tabulate(
+            rows, headers=["FPR (%)", "TPR (%)", "accept below"], tablefmt="pipe", floatfmt=("g", ".2f", ".4f")
+        )
 
     def as_dict(self) -> dict:
         return {

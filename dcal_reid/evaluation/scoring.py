@@ -3,16 +3,16 @@
 from fastreid.config import CfgNode
 
 from ..errors import InputError
-from .distances import FeatureDistances
+from .distances import Distances, FeatureDistances
 from .features import FeatureSet
-from .matches import find_matches
+from .matches import Matches, find_matches
 from .query_expansion import ExpansionOptions, expand
 from .ranking import AP_KINDS, rank
 from .rerank import RerankedDistances, RerankOptions
 from .result import RankingResult
 from .scaled import METRICS
 
-__all__ = ["ROC_FPRS", "check_test_options", "score"]
+__all__ = ["ROC_FPRS", "check_test_options", "compare", "rank_compared", "score"]
 
 # The false positive rates that fast-reid reports.
 ROC_FPRS = (1e-4, 1e-3, 1e-2)
@@ -37,11 +37,16 @@ def check_test_options(test: CfgNode) -> None:
 
 
 def score(data: FeatureSet, test: CfgNode, device: str = "cpu") -> RankingResult:
-    """Evaluate features as ``cfg.TEST`` says: AQE, then RERANK or METRIC alone, and AP and ROC of the distances.
+    """Evaluate features as ``cfg.TEST`` says: see :func:`compare` and :func:`rank_compared`.
 
     Raises:
         InputError: see :func:`check_test_options` and :func:`~dcal_reid.evaluation.ranking.rank`.
     """
+    return rank_compared(*compare(data, test, device), test)
+
+
+def compare(data: FeatureSet, test: CfgNode, device: str = "cpu") -> tuple[Distances, Matches]:
+    """The distances of queries to gallery after AQE, by METRIC or by RERANK, and which items match."""
     check_test_options(test)
     query, gallery = data.query, data.gallery
     # First of all: it refuses a test set that has nothing to rank.
@@ -50,9 +55,12 @@ def score(data: FeatureSet, test: CfgNode, device: str = "cpu") -> RankingResult
     if test.AQE.ENABLED:
         features = expand(features, _expansion(test), device)
     if test.RERANK.ENABLED:
-        distances = RerankedDistances(features, query.stop, _rerank(test), test.METRIC, device)
-    else:
-        distances = FeatureDistances(features[query], features[gallery], test.METRIC, device)
+        return RerankedDistances(features, query.stop, _rerank(test), test.METRIC, device), matches
+    return FeatureDistances(features[query], features[gallery], test.METRIC, device), matches
+
+
+def rank_compared(distances: Distances, matches: Matches, test: CfgNode) -> RankingResult:
+    """Rank by these distances, with the AP and the ROC that ``cfg.TEST`` asks for."""
     return rank(distances, matches, ap=test.AP, fprs=ROC_FPRS if test.ROC.ENABLED else ())
 
 

@@ -14,6 +14,7 @@ from dcal_reid.evaluation.recall import exact_nearest
 from dcal_reid.evaluation.records import Records
 from dcal_reid.evaluation.scaled import ScaledFeatures
 
+
 @pytest.fixture(autouse=True, scope="module")
 def one_thread():
     """Threads of faiss wait for each other in a busy loop, which takes seconds on a machine that is shared."""

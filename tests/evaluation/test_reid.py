@@ -190,3 +190,13 @@ def test_every_option_at_once(cfg):
     evaluator, metrics = run(cfg, flip_test=True)
     assert metrics == score(evaluator.features(), cfg.TEST).metrics()
     assert metrics["mAP"] != run(dcal_reid.get_cfg())[1]["mAP"]
+
+
+@pytest.mark.parametrize("rerank", [False, True])
+def test_rank_lists_are_those_that_were_scored(cfg, rerank):
+    cfg.TEST.RERANK.ENABLED = rerank
+    evaluator, _ = run(cfg)
+    data = evaluator.features()
+    for found in evaluator.rank_lists([0, 7], k=115):
+        assert np.flatnonzero(found.matches)[0] + 1 == evaluator.result.first_rank[found.query]
+        assert np.array_equal(data.pids[data.gallery][found.gallery] == data.pids[found.query], found.matches)

@@ -1,0 +1,45 @@
+"""Score a file of features again, with other options and without the model."""
+
+import json
+from pathlib import Path
+
+import torch
+from fastreid.config import CfgNode
+
+from ..files import written_atomically
+from .features import FeatureSet
+from .plot import draw_curves
+from .result import RankingResult
+from .scoring import check_test_options, score
+
+__all__ = ["rescore"]
+
+
+def rescore(features: str, cfg: CfgNode, json_path: str = "", plot_path: str = "") -> RankingResult:
+    """Score ``features.npz`` of a run as ``cfg.TEST`` says, and print the table.
+
+    Args:
+        features: the file that ``DCALReidEvaluator`` wrote.
+        cfg: ``TEST`` (but FLIP, which is in the features) and ``MODEL.DEVICE`` are used.
+        json_path: where everything is written, query by query; empty: nowhere.
+        plot_path: where CMC and ROC are drawn; empty: nowhere.
+
+    Raises:
+        InputError: a file or options that cannot be used.
+    """
+    check_test_options(cfg.TEST)
+    data = FeatureSet.load(features)
+    device = "cuda" if torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu" else "cpu"
+    result = score(data, cfg.TEST, device)
+    print(result.describe(), result.table(), sep="\n\n")
+    if result.roc is not None:
+        print("", result.roc.table(), sep="\n")
+    if json_path:
+        queries = {"paths": data.paths[data.query].tolist(), "indices": data.indices[data.query].tolist()}
+        everything = result.as_dict()
+        everything["queries"] |= queries
+        with written_atomically(json_path) as temporary:
+            Path(temporary).write_text(json.dumps(everything, indent=1, allow_nan=False) + "\n")
+    if plot_path:
+        draw_curves(result, plot_path)
+    return result
