@@ -13,14 +13,14 @@ from fastreid.modeling.heads import build_heads
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from .attention import project, self_attention_block
+from .attention import self_attention_block
 from .backbones import TimmBackbone, pixel_statistics
 from .glca import GLCA
 from .heads import running_statistics_kept
 from .losses import BranchLoss, LossWeights
 from .pair_samplers import PAIR_SAMPLER_REGISTRY
 from .pwca import pairwise_block
-from .rollout import attention_weights, cls_rollout, top_patches
+from .rollout import cls_rollout, roll_back, top_patches
 
 __all__ = ["DCAL", "AttentionMaps"]
 
@@ -29,7 +29,7 @@ class AttentionMaps(NamedTuple):
     """Where the branches look, for pictures. gh x gw is the grid of patches."""
 
     sa: Tensor  # (B, gh, gw), rollout of the CLS token over the self-attention blocks
-    glca: Tensor | None  # (B, gh, gw), the CLS token's attention in the first GLCA block, averaged over heads
+    glca: Tensor | None  # (B, gh, gw), rollout of GLCA's read-out: its first block, then the blocks before
     selected: Tensor | None  # (B, n), the patches that are GLCA's local queries
 
 
@@ -225,8 +225,8 @@ class DCAL(nn.Module):
 
     @torch.no_grad()
     def attention_maps(self, images: dict | Tensor) -> AttentionMaps:
-        """Rollout of SA, GLCA's selection and GLCA's attention. Works under fused attention: the softmax is made
-        from queries and keys again, for the CLS token alone.
+        """Rollout of SA and of GLCA, and GLCA's selection (DCAL figs. 3 and 4). Works under fused attention: the
+        softmax is made again from queries and keys.
 
         Args:
             images: (B, 3, H, W) as for ``forward``, or a batch.
@@ -244,7 +244,6 @@ class DCAL(nn.Module):
 
         contexts, depth = self._glca_contexts(inputs, x)
         rollout = cls_rollout(queries_and_keys[:depth], self._scale)
-        block = self.glca.blocks[0]
-        q, k, _ = project(block.attn, block.norm1(contexts[0]))
-        attention = attention_weights(q[:, :, :1], k, block.attn.scale).mean(dim=1)[:, 0, 1:]
-        return AttentionMaps(sa, attention.unflatten(1, grid), top_patches(rollout, self.glca.ratio))
+        before = depth if self.glca_input == "stacked" else depth - 1  # blocks that the first context has behind it
+        glca = roll_back(self.glca.rollout_row(contexts[0], rollout), queries_and_keys[:before], self._scale)
+        return AttentionMaps(sa, glca[:, 1:].unflatten(1, grid), top_patches(rollout, self.glca.ratio))

@@ -7,8 +7,8 @@ import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from .attention import cross_attention_block
-from .rollout import top_patches
+from .attention import cross_attention_block, project_keys_values, project_queries
+from .rollout import attention_weights, top_patches
 
 __all__ = ["GLCA"]
 
@@ -64,9 +64,30 @@ class GLCA(nn.Module):
         tokens = self.local_queries(contexts[0], rollout)
         for block, context in zip(self.blocks, contexts, strict=True):
             tokens = cross_attention_block(block, tokens, context)
-        tokens = self.norm(tokens)
+        return self._read_out(self.norm(tokens))
+
+    def rollout_row(self, context: Tensor, rollout: Tensor | None) -> Tensor:
+        """The read-out's row of 0.5 S + 0.5 E in the first GLCA block, for pictures (DCAL eq. 2).
+
+        Args:
+            context: (B, N + 1, D), the tokens that the block's keys and values come from.
+            rollout: as for ``forward``.
+
+        Returns:
+            (B, N + 1): attention averaged over heads, and over the queries as the read-out averages them.
+        """
+        block = self.blocks[0]
+        q = project_queries(block.attn, block.norm1(self.local_queries(context, rollout)))
+        k, _ = project_keys_values(block.attn, block.norm1(context))
+        attention = attention_weights(q, k, block.attn.scale).mean(dim=1)  # (B, n, N + 1)
+        positions = torch.eye(context.shape[1], device=context.device).expand(len(context), -1, -1)
+        identity = self.local_queries(positions, rollout)  # (B, n, N + 1), which token each query is
+        return self._read_out(0.5 * attention + 0.5 * identity)
+
+    def _read_out(self, queries: Tensor) -> Tensor:
+        """One vector of what there is for each query: (B, n, ...) -> (B, ...)."""
         if self.readout == "mean":
-            return tokens.mean(dim=1)
+            return queries.mean(dim=1)
         if self.readout == "cls+local":
-            return 0.5 * (tokens[:, 0] + tokens[:, 1:].mean(dim=1))
-        return tokens[:, 0]
+            return 0.5 * (queries[:, 0] + queries[:, 1:].mean(dim=1))
+        return queries[:, 0]

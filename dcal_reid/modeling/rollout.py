@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["attention_weights", "cls_rollout", "top_patches"]
+__all__ = ["attention_weights", "cls_rollout", "roll_back", "top_patches"]
 
 # Rows of softmax(q k^T) are made so many values at a time (32 MB in fp32).
 _VALUES_AT_A_TIME = 2**23
@@ -33,11 +33,23 @@ def cls_rollout(queries_and_keys: Sequence[tuple[Tensor, Tensor]], scale: float)
     Returns:
         (B, N) in fp32, each row summing to 1. No gradient: it selects patches.
     """
-    (q, k), *earlier = reversed(queries_and_keys)
+    *earlier, (q, k) = queries_and_keys
     with torch.autocast(q.device.type, enabled=False):
         r = 0.5 * attention_weights(q[:, :, :1], k, scale).mean(dim=1)[:, 0]  # (B, N), e_cls S_L
         r[:, 0] += 0.5
-        for q, k in earlier:
+    return roll_back(r, earlier, scale)
+
+
+@torch.no_grad()
+def roll_back(r: Tensor, queries_and_keys: Sequence[tuple[Tensor, Tensor]], scale: float) -> Tensor:
+    """Carry weights over tokens from the output of some blocks back to their input: r times eq. 2's product.
+
+    Args:
+        r: (B, N) in fp32.
+        queries_and_keys, scale: as for ``cls_rollout``, every q with all tokens.
+    """
+    for q, k in reversed(queries_and_keys):
+        with torch.autocast(q.device.type, enabled=False):
             r = 0.5 * r + 0.5 * _weighted_rows(r, q, k, scale)
     return r
 

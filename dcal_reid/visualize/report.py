@@ -84,7 +84,7 @@ def draw_attention_of(path: str | Path, model: DCAL, image_paths: list[str], siz
     """
     images = torch.stack([transforms.resize(read_image(p), list(size), antialias=True) for p in image_paths])
     maps = model.attention_maps(images)
-    columns = {"SA: rollout of the CLS token": maps.sa}
+    columns = {"SA rollout": maps.sa}
     if maps.glca is not None:
-        columns["GLCA: attention of the CLS token"] = maps.glca
+        columns["GLCA rollout"] = maps.glca
     draw_attention(path, images, columns, maps.selected)

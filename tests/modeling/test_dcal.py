@@ -189,6 +189,13 @@ def test_losses_are_the_branches_and_metrics_what_they_are_made_of(tiny_model, t
     assert all(not value.requires_grad for value in metrics.values())
 
 
+def test_the_map_of_a_fresh_glca_with_the_cls_readout_is_that_of_sa(tiny_cfg, tiny_batch):
+    """It is a copy of the last block, reads the same tokens, and rolls back through the same blocks."""
+    model = build(tiny_cfg, GLCA__READOUT="cls").eval()
+    maps = model.attention_maps(tiny_batch)
+    torch.testing.assert_close(maps.glca, maps.sa, rtol=0, atol=1e-6)
+
+
 def test_attention_maps(tiny_model, tiny_batch):
     tiny_model.eval()
     maps = tiny_model.attention_maps(tiny_batch)

@@ -82,6 +82,22 @@ def test_the_selection_is_used_with_the_mean_readout(vit, context, rollout):
     assert not torch.allclose(glca([context], rollout), glca([context], -rollout))
 
 
+@pytest.mark.parametrize("readout", ["cls", "mean", "cls+local"])
+def test_rollout_row_is_that_of_the_queries_which_are_read_out(vit, context, rollout, readout):
+    glca = make(vit, readout=readout)
+    block = glca.blocks[0]
+    q, k, _ = block.attn.qkv(block.norm1(context)).unflatten(2, (3, 3, 16)).permute(2, 0, 3, 1, 4)
+    rows = 0.5 * torch.softmax(q @ k.transpose(2, 3) / 4, dim=-1).mean(dim=1) + 0.5 * torch.eye(9)  # (2, 9, 9)
+    for i in range(2):
+        best = 1 + rollout[i, 1:].argsort(descending=True)[:2]
+        expected = {
+            "cls": rows[i, 0],
+            "mean": rows[i, [0, *best]].mean(dim=0),
+            "cls+local": 0.5 * (rows[i, 0] + rows[i, best].mean(dim=0)),
+        }[readout]
+        torch.testing.assert_close(glca.rollout_row(context, rollout)[i], expected)
+
+
 def test_every_parameter_gets_a_gradient(vit, context, rollout):
     for readout in ("cls", "mean", "cls+local"):
         glca = make(vit, 2, 0.3, readout)
