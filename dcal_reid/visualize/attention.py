@@ -1,5 +1,6 @@
 """Attention maps over images, and the patches that GLCA selects (as in DCAL figs. 3 and 4)."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from ..errors import InputError
 __all__ = ["draw_attention"]
 
 CELL_HEIGHT = 3.0  # inches
+CHARACTERS_PER_INCH = 11  # of a column title
 SHORTEST_SIDE = 256  # pixels that an image is enlarged to before the heat map is laid over it
 
 
@@ -33,7 +35,8 @@ def draw_attention(
     """One row per image: the image, each map as a heat map over it, and the selected patches.
 
     Every map is divided by its own maximum, which the picture says: colours compare places within one map and say
-    nothing between maps.
+    nothing between maps. Below each map stands how far that maximum is above the map's mean; near 1 the attention is
+    the same everywhere, whatever the colours.
 
     Args:
         path: the picture to write; its suffix is the format.
@@ -56,7 +59,7 @@ def draw_attention(
     aspect = images.shape[3] / images.shape[2]
     cell_width = max(CELL_HEIGHT * aspect, 1.75)
     figure = Figure(
-        figsize=(cell_width * columns + 1.4, (CELL_HEIGHT + 0.1) * rows + (1.0 if title else 0.6)),
+        figsize=(cell_width * columns + 1.4, (CELL_HEIGHT + 0.3) * rows + (1.0 if title else 0.6)),
         dpi=dpi,
         layout="constrained",
     )
@@ -72,6 +75,8 @@ def draw_attention(
         for column, panel in enumerate(panels):
             axes[row, column].imshow(panel)
             axes[row, column].set(xticks=[], yticks=[])
+        for column, values in enumerate(maps.values(), start=1):
+            axes[row, column].set_xlabel(f"maximum {_peak(values[row]):.1f} x mean", fontsize=9)
         if row_titles is not None:
             axes[row, 0].set_ylabel(row_titles[row], fontsize=10)
 
@@ -79,6 +84,7 @@ def draw_attention(
     if selected is not None:
         titles.append(f"selected patches\n({selected.shape[1]} of {grid[0] * grid[1]})")
     for column, text in enumerate(titles):
+        text = "\n".join(textwrap.fill(line, int(cell_width * CHARACTERS_PER_INCH)) for line in text.splitlines())
         axes[0, column].set_title(text, fontsize=11)
     scale = figure.colorbar(ScalarMappable(Normalize(0, 1), "turbo"), ax=axes, fraction=0.03, aspect=40, shrink=0.8)
     scale.set_label("attention, each map divided by its own maximum", fontsize=10)
@@ -132,6 +138,11 @@ def _overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
     heat = cv2.resize(heat, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     heat = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
     return cv2.addWeighted(image, 0.5, heat, 0.5, 0)
+
+
+def _peak(values: np.ndarray) -> float:
+    """How many times the mean the maximum is; 1 where all values are the same."""
+    return float(values.max() / values.mean()) if values.any() else 1.0
 
 
 def _dim(image: np.ndarray, chosen: np.ndarray) -> np.ndarray:

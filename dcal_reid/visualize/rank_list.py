@@ -67,7 +67,7 @@ def draw_rank_lists(
     Args:
         path: the picture to write; its suffix is the format.
         rank_lists: at least one, of any length.
-        size: (height, width) to which every image is resized; what the model sees.
+        size: (height, width) that the model takes. Images are shown in this shape, in a resolution for people.
         dpi: pixels per inch of the picture.
 
     Raises:
@@ -79,6 +79,7 @@ def draw_rank_lists(
     columns = 1 + max(4, *(len(rank_list.gallery) for rank_list in rank_lists))
     rows = len(rank_lists)
     image_height = CELL_WIDTH * size[0] / size[1]
+    pixels = (round(image_height * dpi), round(CELL_WIDTH * dpi))
     figure = Figure(
         figsize=(
             CELL_WIDTH * (columns + QUERY_GAP),
@@ -98,7 +99,7 @@ def draw_rank_lists(
     )
     _draw_legend(figure.add_subplot(grid[0, :]))
     for row, rank_list in enumerate(rank_lists):
-        _draw_row(figure, grid, 1 + 2 * row, rank_list, size)
+        _draw_row(figure, grid, 1 + 2 * row, rank_list, pixels)
     figure.savefig(path)
 
 
@@ -109,18 +110,18 @@ def _draw_legend(axes: Axes) -> None:
     axes.legend(handles=handles, ncols=3, loc="center left", borderpad=0, frameon=False, fontsize=10)
 
 
-def _draw_row(figure: Figure, grid: GridSpec, row: int, rank_list: RankList, size: tuple[int, int]) -> None:
+def _draw_row(figure: Figure, grid: GridSpec, row: int, rank_list: RankList, pixels: tuple[int, int]) -> None:
     title = figure.add_subplot(grid[row, :])
     title.set_axis_off()
     title.text(0, 0, _title(rank_list), fontsize=12, weight="bold", va="bottom")
 
     query = figure.add_subplot(grid[row + 1, 0])
-    _draw_image(query, rank_list.query, size, QUERY, "query", rank_list.camid)
+    _draw_image(query, rank_list.query, pixels, QUERY, "query", rank_list.camid)
     cameras = [None] * len(rank_list.gallery) if rank_list.camids is None else rank_list.camids
     parts = zip(rank_list.gallery, rank_list.distances, rank_list.matches, cameras, strict=True)
     for column, (image, distance, match, camera) in enumerate(parts, start=2):
         colour, mark = (RIGHT, "✓") if match else (WRONG, "✗")
-        _draw_image(figure.add_subplot(grid[row + 1, column]), image, size, colour, f"{mark} {distance:.3f}", camera)
+        _draw_image(figure.add_subplot(grid[row + 1, column]), image, pixels, colour, f"{mark} {distance:.3f}", camera)
 
 
 def _title(rank_list: RankList) -> str:
@@ -130,9 +131,9 @@ def _title(rank_list: RankList) -> str:
 
 
 def _draw_image(
-    axes: Axes, path: str | Path, size: tuple[int, int], colour: str, caption: str, camid: int | str | None
+    axes: Axes, path: str | Path, pixels: tuple[int, int], colour: str, caption: str, camid: int | str | None
 ) -> None:
-    image = F.resize(read_image(str(path)), list(size), antialias=True)
+    image = F.resize(read_image(str(path)), list(pixels), antialias=True)
     axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="bicubic")
     axes.set(xticks=[], yticks=[])
     if camid is not None:

@@ -51,10 +51,21 @@ def test_the_scale_is_stated(tmp_path, drawn, images, maps):
     assert "attention, each map divided by its own maximum" in labels
 
 
+def test_flat_maps_are_told_from_peaked_ones(tmp_path, drawn, images):
+    peaked = torch.full((3, *GRID), 1.0)
+    peaked[:, 2, 2] = 33.0
+    maps = {"flat": torch.full((3, *GRID), 0.03), "peaked": peaked, "none": torch.zeros(3, *GRID)}
+    draw_attention(tmp_path / "attention.png", images, maps)
+    labels = [axes.get_xlabel() for axes in drawn[0].axes if axes.images]
+    # 33 against a mean of (31 + 33) / 32.
+    assert labels[1:4] == ["maximum 1.0 x mean", "maximum 16.5 x mean", "maximum 1.0 x mean"]
+
+
 @pytest.mark.parametrize("size", [(64, 32), (32, 64), (256, 256)])
 def test_picture_is_legible(tmp_path, drawn, assert_legible, maps, selected, size):
     images = torch.zeros(3, 3, *size, dtype=torch.uint8)
     titles = [f"identity {number:04d}" for number in range(3)]
+    maps["GLCA: attention of the CLS token, averaged over heads"] = maps.pop("GLCA")
     draw_attention(tmp_path / "attention.png", images, maps, selected, row_titles=titles, title="Where DCAL looks")
     assert_legible(drawn[0])
     with Image.open(tmp_path / "attention.png") as picture:

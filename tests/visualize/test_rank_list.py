@@ -79,9 +79,9 @@ def test_a_query_without_a_match_in_the_gallery_says_so(tmp_path, drawn, crops):
     assert texts(drawn[0]) == ["identity 3  ·  no match in the gallery"]
 
 
-def test_images_are_shown_as_the_model_sees_them(tmp_path, drawn, rank_list):
-    draw_rank_lists(tmp_path / "rank.png", [rank_list], size=(64, 48))
-    assert {axes.images[0].get_array().shape for axes in images(drawn[0])} == {(64, 48, 3)}
+def test_images_have_the_shape_that_the_model_sees_and_a_resolution_for_people(tmp_path, drawn, rank_list):
+    draw_rank_lists(tmp_path / "rank.png", [rank_list], size=(32, 16), dpi=100)
+    assert {axes.images[0].get_array().shape for axes in images(drawn[0])} == {(250, 125, 3)}
 
 
 @pytest.mark.parametrize("size", [(256, 128), (256, 256), (96, 192)])
