@@ -28,7 +28,7 @@ def run(*arguments):
 
 
 def test_scores_again_with_other_options(features, tmp_path):
-    options = "TEST.METRIC euclidean TEST.RERANK.ENABLED True TEST.ROC.ENABLED True TEST.AP trapezoid".split()
+    options = ["TEST.METRIC", "euclidean", "TEST.RERANK.ENABLED", "True", "TEST.ROC.ENABLED", "True"]
     done = run(features, "--json", tmp_path / "result.json", "--plot", tmp_path / "curves.png", *options)
     assert done.returncode == 0, done.stderr
     cfg = dcal_reid.get_cfg()

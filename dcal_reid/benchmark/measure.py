@@ -1,0 +1,87 @@
+"""Time and peak memory of several ways to do one thing."""
+
+import ctypes
+import gc
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import faiss
+import numpy as np
+import scipy
+import torch
+from tabulate import tabulate
+
+__all__ = ["Measurement", "describe_environment", "measure", "print_table"]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """``seconds`` is the median of all runs, ``memory`` the most that a run had above the inputs, in bytes."""
+
+    seconds: float
+    memory: int | None
+    runs: int
+    result: object
+
+
+def measure(ways: dict[str, Callable[[], object]], repeats: int = 3) -> dict[str, Measurement]:
+    """Run each of some ways ``repeats`` times, in turns, so that a busy moment of the machine meets all of them.
+
+    Memory is the peak of the process (Linux only), less what it had before the run.
+    """
+    seconds, memory, results = {name: [] for name in ways}, {name: [] for name in ways}, {}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            results.pop(name, None)
+            before = _reset_peak()
+            start = time.perf_counter()
+            results[name] = way()
+            seconds[name].append(time.perf_counter() - start)
+            if before is not None:
+                memory[name].append(_status("VmHWM") - before)
+    return {
+        name: Measurement(statistics.median(seconds[name]), max(memory[name], default=None), repeats, results[name])
+        for name in ways
+    }
+
+
+def print_table(title: str, headers: list[str], rows: list[list]) -> None:
+    print(f"\n{title}\n")
+    print(tabulate(rows, headers=headers, tablefmt="pipe", floatfmt=".2f", missingval="-"))
+
+
+def describe_environment() -> str:
+    """What the figures depend on, in one line."""
+    cpu = platform.processor() or "unknown CPU"
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [
+            line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0] if names else cpu
+    device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return (
+        f"{date.today()}, {cpu}, {torch.get_num_threads()} threads{device}, Python {platform.python_version()}, "
+        f"NumPy {np.__version__}, SciPy {scipy.__version__}, PyTorch {torch.__version__}, faiss {faiss.__version__}"
+    )
+
+
+def _reset_peak() -> int | None:
+    """Give back what is free, start the peak anew, and return what the process has now."""
+    gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")
+        return _status("VmRSS")
+    except (OSError, AttributeError):
+        return None
+
+
+def _status(name: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
+    return int(line.split()[1]) * 1024

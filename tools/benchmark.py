@@ -1,0 +1,62 @@
+#!/usr/bin/env python
+"""Measure ours and the other side in one run.
+
+python tools/benchmark.py ranking --size market1501
+python tools/benchmark.py rerank --size market1501 --dim 256 --dense
+python tools/benchmark.py search --items 1000000 --dim 256
+"""
+
+import argparse
+
+from dcal_reid.benchmark.ranking import benchmark_ranking
+from dcal_reid.benchmark.rerank import benchmark_rerank
+from dcal_reid.benchmark.search import FACTORIES, benchmark_search
+from dcal_reid.benchmark.synthetic import SIZES
+from dcal_reid.errors import exit_on_input_error
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="BENCHMARK")
+    _ranking(commands.add_parser("ranking", help="exact ranking against fast-reid's"))
+    _rerank(commands.add_parser("rerank", help="k-reciprocal re-ranking against its products and fast-reid's"))
+    _search(commands.add_parser("search", help="faiss indexes of a large gallery"))
+    return parser
+
+
+def _features(parser: argparse.ArgumentParser, repeats: int) -> None:
+    parser.add_argument("--size", choices=SIZES, default="market1501", help="of which test set")
+    parser.add_argument("--dim", type=int, default=1536, help="of the features")
+    parser.add_argument("--noise", type=float, help="around identities; default: mAP is between 0.5 and 0.9")
+    parser.add_argument("--repeats", type=int, default=repeats, help="runs of each way; the median counts")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+
+
+def _ranking(parser: argparse.ArgumentParser) -> None:
+    _features(parser, repeats=5)
+    parser.add_argument("--no-fastreid", dest="fastreid", action="store_false", help="it needs 16 bytes for each pair")
+    parser.set_defaults(benchmark=benchmark_ranking)
+
+
+def _rerank(parser: argparse.ArgumentParser) -> None:
+    _features(parser, repeats=3)
+    parser.add_argument("--dense", action="store_true", help="run fast-reid's dense implementation, too")
+    parser.set_defaults(benchmark=benchmark_rerank)
+
+
+def _search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--items", type=int, default=1_000_000)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--factories", nargs="+", default=FACTORIES, help="faiss' words for indexes")
+    parser.add_argument("--repeats", type=int, default=3, help="searches; the median counts")
+    parser.set_defaults(benchmark=benchmark_search)
+
+
+def run(args: argparse.Namespace) -> None:
+    options = vars(args)
+    options.pop("benchmark")(**options)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(run, parser().parse_args())
