@@ -97,6 +97,9 @@ def add_dcal_config(cfg: CfgNode) -> None:
     # --- Evaluation -------------------------------------------------------------------------------------------
     # step: as in fast-reid and TransReID. trapezoid: as in the benchmarks' own scripts, never larger.
     cfg.TEST.AP = "step"
+    # Keep the features in OUTPUT_DIR/features/<dataset>/features.npz, to score them again without the model
+    # (tools/evaluate_features.py).
+    cfg.TEST.SAVE_FEATURES = False
 
 
 def get_cfg() -> CfgNode:

@@ -37,9 +37,9 @@ def run_demo(args: argparse.Namespace) -> dict[str, dict]:
     cfg.MODEL.WEIGHTS = str(folder / "model_final.pth")
     model = load_model(cfg)
     _, evaluator = evaluate_dataset(cfg, model, cfg.DATASETS.TESTS[0])
-    data, result = evaluator.features(), evaluator.result
-    draw_rank_lists_of(folder / "rank_lists.png", data, result, input_size(cfg))
-    draw_attention_of(folder / "attention.png", model, data.paths[spread_by_ap(result, 6)].tolist(), input_size(cfg))
+    draw_rank_lists_of(folder / "rank_lists.png", evaluator, input_size(cfg))
+    queries = evaluator.features().paths[spread_by_ap(evaluator.result, 6)]
+    draw_attention_of(folder / "attention.png", model, queries.tolist(), input_size(cfg))
 
     logger.info("%s: untrained and trained\n%s", cfg.DATASETS.TESTS[0], results_table(results))
     logger.info(

@@ -1,6 +1,7 @@
 """A model's features of a test set, scored."""
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
@@ -26,7 +27,8 @@ def evaluate_dataset(cfg: CfgNode, model: nn.Module, dataset_name: str) -> tuple
         The metrics in percent (empty but on the first process), and the evaluator, which knows every query's result.
     """
     loader, num_query = build_test_loader(cfg, dataset_name)
-    evaluator = DCALReidEvaluator(cfg, num_query)
+    folder = Path(cfg.OUTPUT_DIR, "features", dataset_name) if cfg.TEST.SAVE_FEATURES else None
+    evaluator = DCALReidEvaluator(cfg, num_query, folder)
     with autocast(cfg):
         metrics = inference_on_dataset(model, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
     return metrics, evaluator

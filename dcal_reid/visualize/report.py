@@ -4,44 +4,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
-from torchvision.transforms.v2 import functional as transforms
+from torchvision.transforms.v2 import functional as F
 
 from ..data.images import read_image
-from ..evaluation import FeatureSet, RankingResult
+from ..evaluation import DCALReidEvaluator, RankingResult
 from ..modeling import DCAL
 from .attention import draw_attention
 from .rank_list import RankList, draw_rank_lists
 
-__all__ = ["draw_attention_of", "draw_rank_lists_of", "rank_list", "spread_by_ap"]
-
-
-def rank_list(data: FeatureSet, result: RankingResult, query: int, length: int) -> RankList:
-    """The gallery images nearest to a query by cosine distance, without its junk; ties by gallery index.
-
-    Args:
-        data: the features of a test set.
-        result: its evaluation.
-        query: the number of the query, 0 .. Q - 1.
-        length: how many gallery images.
-    """
-    gallery = data.gallery
-    features = F.normalize(torch.from_numpy(data.features), dim=1)
-    distances = (1 - features[gallery] @ features[query]).numpy()
-    junk = (data.pids[gallery] == data.pids[query]) & (data.camids[gallery] == data.camids[query])
-    order = np.argsort(distances, kind="stable")
-    order = order[~junk[order]][:length]
-    rows = gallery.start + order
-    return RankList(
-        query=data.paths[query],
-        pid=int(data.pids[query]),
-        average_precision=float(result.ap[query]),
-        gallery=data.paths[rows].tolist(),
-        distances=distances[order].tolist(),
-        matches=(data.pids[rows] == data.pids[query]).tolist(),
-        camid=int(data.camids[query]),
-        camids=data.camids[rows].tolist(),
-    )
+__all__ = ["draw_attention_of", "draw_rank_lists_of", "spread_by_ap"]
 
 
 def spread_by_ap(result: RankingResult, count: int) -> list[int]:
@@ -52,25 +23,34 @@ def spread_by_ap(result: RankingResult, count: int) -> list[int]:
 
 
 def draw_rank_lists_of(
-    path: str | Path,
-    data: FeatureSet,
-    result: RankingResult,
-    size: tuple[int, int],
-    *,
-    count: int = 6,
-    length: int = 10,
+    path: str | Path, evaluator: DCALReidEvaluator, size: tuple[int, int], *, count: int = 6, length: int = 10
 ) -> None:
     """Rank lists of queries from the worst to the best average precision.
 
     Args:
         path: the picture to write.
-        data, result: features of a test set and their evaluation.
+        evaluator: after its evaluation.
         size: (height, width) of the images as the model sees them.
         count: how many queries.
         length: how many gallery images each.
     """
-    lists = [rank_list(data, result, query, length) for query in spread_by_ap(result, count)]
-    draw_rank_lists(path, lists, size=size)
+    data, result = evaluator.features(), evaluator.result
+    pictures = []
+    for found in evaluator.rank_lists(spread_by_ap(result, count), length):
+        rows = data.gallery.start + found.gallery
+        pictures.append(
+            RankList(
+                query=data.paths[found.query],
+                pid=int(data.pids[found.query]),
+                average_precision=float(result.ap[found.query]),
+                gallery=data.paths[rows].tolist(),
+                distances=found.distances.tolist(),
+                matches=found.matches.tolist(),
+                camid=int(data.camids[found.query]),
+                camids=data.camids[rows].tolist(),
+            )
+        )
+    draw_rank_lists(path, pictures, size=size)
 
 
 def draw_attention_of(path: str | Path, model: DCAL, image_paths: list[str], size: tuple[int, int]) -> None:
@@ -82,7 +62,7 @@ def draw_attention_of(path: str | Path, model: DCAL, image_paths: list[str], siz
         image_paths: image files.
         size: (height, width) that the model takes.
     """
-    images = torch.stack([transforms.resize(read_image(p), list(size), antialias=True) for p in image_paths])
+    images = torch.stack([F.resize(read_image(p), list(size), antialias=True) for p in image_paths])
     maps = model.attention_maps(images)
     columns = {"SA rollout": maps.sa}
     if maps.glca is not None:

@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 import torch
 from fastreid.modeling.meta_arch import build_model
 
 from dcal_reid.data import build_test_loader
 from dcal_reid.engine.inference import autocast, evaluate_dataset
+from dcal_reid.evaluation import FeatureSet, score
 
 
 @pytest.fixture
@@ -23,6 +26,16 @@ def test_the_evaluator_has_the_models_features(run_cfg, model):
     assert metrics["mAP"] == pytest.approx(100 * evaluator.result.mAP)
     expected = features_of(run_cfg, model, model)
     torch.testing.assert_close(torch.as_tensor(evaluator.features().features), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_features_are_kept_where_asked(run_cfg, model):
+    metrics, _ = evaluate_dataset(run_cfg, model, "CSVReID")
+    folder = Path(run_cfg.OUTPUT_DIR, "features")
+    assert not folder.exists()
+    run_cfg.TEST.SAVE_FEATURES = True
+    evaluate_dataset(run_cfg, model, "CSVReID")
+    kept = FeatureSet.load(folder / "CSVReID" / "features.npz")
+    assert score(kept, run_cfg.TEST).metrics() == metrics
 
 
 def test_flip_test_averages_the_features_of_both(run_cfg, model):
