@@ -10,7 +10,6 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import written_atomically
-from ..files import written_atomically
 
 __all__ = ["FeatureSet"]
 
