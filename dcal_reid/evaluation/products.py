@@ -1,9 +1,9 @@
 """Squared distances of many features to many, from one matrix product, on the CPU or on a GPU."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 import torch
+
+from .threads import for_blocks
 
 __all__ = ["Prepared", "error_bound", "like", "squared_distances"]
 
@@ -38,8 +38,7 @@ class Prepared:
             right[rows, :dim] = x
             squares[rows] = np.einsum("ij,ij->i", x, x)
 
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            list(threads.map(prepare, range(0, len(features), 32)))
+        for_blocks(prepare, len(features), 32)
         right[:, dim], right[:, dim + 1] = squares, 1
         self.right = right if device.type == "cpu" else torch.from_numpy(right).to(device)
         self.lengths = np.sqrt(squares)  # (n,) float64, |x|
@@ -73,11 +72,11 @@ def error_bound(dim: int, left_lengths: np.ndarray, right_lengths: np.ndarray) -
 
     The errors of a sum of D products are independent and of both signs, so that they grow with the square root of D
     (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019). For x.y their standard
-    deviation is at most sqrt(D) / 3 units of |x| |y|, which all-positive features reach. The bound is six of these,
-    and adds the rounding of x and y, of their squared lengths and of the sum.
+    deviation is at most sqrt(D) / 3 units of |x| |y|, and that only for features that are nearly the same. The bound
+    is four of these, and adds the rounding of x and y, of their squared lengths and of the sum.
     """
     longest = right_lengths.max()
-    product = 4 * np.sqrt(dim) * left_lengths * longest
+    product = 2 * 4 / 3 * np.sqrt(dim) * left_lengths * longest
     rounding = 4 * (left_lengths + longest) ** 2
     return _UNIT_ROUNDOFF * (product + rounding) + 1e-15
 

@@ -4,15 +4,14 @@ AQE: Chum et al., "Total recall", ICCV 2007. With weights, alpha-QE: Radenovic e
 with no human annotation", TPAMI 2019.
 """
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from ..errors import InputError
 from .neighbours import find_neighbours
 from .scaled import ScaledFeatures, pair_distances
+from .threads import for_blocks
 
 __all__ = ["ExpansionOptions", "expand"]
 
@@ -78,6 +77,5 @@ def _expand_once(items: ScaledFeatures, options: ExpansionOptions, device: str) 
         rows = slice(start, start + 64)
         expanded[rows] = np.einsum("bk,bkd->bd", weight[rows], items.features[index[rows]])
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        list(threads.map(some, range(0, len(items), 64)))
+    for_blocks(some, len(items), 64)
     return expanded

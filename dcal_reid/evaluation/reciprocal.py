@@ -1,12 +1,10 @@
 """The sparse parts of k-reciprocal re-ranking: reciprocal neighbours, their encoding, and its Jaccard similarity."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
-import torch
 from scipy import sparse
 
 from .scaled import ScaledFeatures, pair_distances
+from .threads import for_blocks
 
 __all__ = ["average_encoding", "encode", "expanded_neighbours", "jaccard_similarity"]
 
@@ -40,7 +38,7 @@ def expanded_neighbours(index: np.ndarray, size: int, half: int) -> sparse.csr_a
         pairs = np.concatenate([(base[:, None] + members)[mutual], (base[:, None, None] + joining)[joins]])
         return np.unique(pairs)
 
-    pairs = np.concatenate(_in_threads(expand, len(index), _ROWS))
+    pairs = np.concatenate(for_blocks(expand, len(index), _ROWS))
     row, column = np.divmod(pairs, len(index))
     start = np.searchsorted(row, np.arange(len(index) + 1))
     return sparse.csr_array((np.ones(len(pairs)), column, start), shape=(len(index), len(index)))
@@ -91,7 +89,7 @@ def jaccard_similarity(encoding: sparse.csr_array, num_query: int) -> sparse.csr
         maxima = total[start + row] + total[num_query + column] - minima
         return sparse.csr_array((minima / maxima, (row, column)), shape=(mine.shape[0], num_gallery))
 
-    return sparse.vstack(_in_threads(some, num_query, _QUERIES), format="csr")
+    return sparse.vstack(for_blocks(some, num_query, _QUERIES), format="csr")
 
 
 # Rows that one thread looks at together.
@@ -105,9 +103,4 @@ def _mutual(index: np.ndarray) -> np.ndarray:
         mine = index[start : start + _ROWS]
         return (index[mine] == np.arange(start, start + len(mine))[:, None, None]).any(axis=2)
 
-    return np.concatenate(_in_threads(some, len(index), _ROWS))
-
-
-def _in_threads(function, count: int, step: int) -> list:
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        return list(threads.map(function, range(0, count, step)))
+    return np.concatenate(for_blocks(some, len(index), _ROWS))

@@ -1,7 +1,6 @@
 """Features with the scale that a metric asks for, and exact distances of pairs of them."""
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 
 from ..errors import InputError
 from .products import Prepared
+from .threads import for_blocks
 
 __all__ = ["METRICS", "ScaledFeatures", "pair_distances"]
 
@@ -40,8 +40,7 @@ class ScaledFeatures:
             raise InputError(f"{name} must be a matrix, items x dimension, not of shape {features.shape}")
         self.features = features if features.dtype in (np.float32, np.float64) else features.astype(np.float32)
         self.metric = metric
-        parts = (self.features[i : i + 64].astype(np.float64) for i in range(0, len(features), 64))
-        lengths = np.sqrt(np.concatenate([np.empty(0), *(np.einsum("ij,ij->i", part, part) for part in parts)]))
+        lengths = np.sqrt(self._squares())
         bad = np.flatnonzero(~np.isfinite(lengths))
         if len(bad):
             raise InputError(
@@ -74,6 +73,16 @@ class ScaledFeatures:
     def prepared(self, centre: np.ndarray, device: torch.device) -> Prepared:
         return Prepared(self.features, self.scale, centre, device)
 
+    def _squares(self) -> np.ndarray:
+        squares = np.empty(len(self))
+
+        def some(start: int) -> None:
+            part = self.features[start : start + 32].astype(np.float64)
+            np.einsum("ij,ij->i", part, part, out=squares[start : start + 32])
+
+        for_blocks(some, len(self), 32)
+        return squares
+
     @cached_property
     def first_copy(self) -> np.ndarray:
         """(n,) position of the first feature that equals this one."""
@@ -95,10 +104,5 @@ def pair_distances(a: ScaledFeatures, i: np.ndarray, b: ScaledFeatures, j: np.nd
         difference -= b[j[start : start + step]]
         np.einsum("ij,ij->i", difference, difference, out=out[start : start + step])
 
-    if len(i) <= 8 * step:
-        for start in range(0, len(i), step):
-            some(start)
-    else:
-        with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            list(threads.map(some, range(0, len(i), step)))
+    for_blocks(some, len(i), step)
     return out
