@@ -73,7 +73,7 @@ def prepare_metrics_file(path: Path, start_iter: int) -> None:
     A run that starts anew (0) keeps the file of the run before as metrics.1.json, metrics.2.json, ...
     A resumed run drops the lines written after its checkpoint.
     """
-    if not path.is_file():
+    if not path.is_file() or not path.stat().st_size:
         return
     if start_iter == 0:
         number = 1
