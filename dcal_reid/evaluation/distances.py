@@ -130,7 +130,7 @@ class FeatureDistances(Distances):
     def tiles(self):
         centre = self._gallery.centre()
         query, gallery = (side.prepared(centre, self._device) for side in (self._query, self._gallery))
-        slack = error_bound(self._query.dim, query.lengths, gallery.lengths)
+        slack = error_bound(query, gallery)
         buffer = np.empty(self._block * self.num_gallery if self._device.type == "cpu" else 0, dtype=np.float32)
         for start in range(0, self.num_query, self._block):
             rows = slice(start, min(start + self._block, self.num_query))

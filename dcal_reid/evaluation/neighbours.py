@@ -42,7 +42,7 @@ def find_neighbours(items: ScaledFeatures, sizes, device: str = "cpu", block: in
     """
     sizes = sorted({min(size, len(items)) for size in sizes})
     prepared = items.prepared(items.centre(), torch.device(device))
-    slack = 2 * error_bound(items.dim, prepared.lengths, prepared.lengths)  # of the difference of two distances
+    slack = 2 * error_bound(prepared, prepared)  # of the difference of two distances
     search = _search_on_cpu if isinstance(prepared.right, np.ndarray) else _search_on_gpu
     near, far = search(prepared, min(sizes[-1] + _SPARE, len(items)), min(_FARTHEST, len(items)), block)
     return Neighbours(_settle_nearest(items, near, slack, sizes), _settle_farthest(items, far, slack))

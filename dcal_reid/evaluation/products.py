@@ -41,7 +41,8 @@ class Prepared:
         for_blocks(prepare, len(features), 32)
         right[:, dim], right[:, dim + 1] = squares, 1
         self.right = right if device.type == "cpu" else torch.from_numpy(right).to(device)
-        self.lengths = np.sqrt(squares)  # (n,) float64, |x|
+        self.dim, self.lengths = dim, np.sqrt(squares)  # (n,) float64, |x|
+        self.centre_length = float(np.linalg.norm(centre))
 
     def __len__(self) -> int:
         return len(self.right)
@@ -67,18 +68,19 @@ def squared_distances(left, right, buffer: np.ndarray | None = None):
         return left @ right.T
 
 
-def error_bound(dim: int, left_lengths: np.ndarray, right_lengths: np.ndarray) -> np.ndarray:
-    """(B,) how far squared distances of the rows can be from the exact ones, whoever computes the product.
+def error_bound(left: Prepared, right: Prepared) -> np.ndarray:
+    """(n,) how far squared distances of ``left`` to ``right`` can be from the exact ones, whoever computes the product.
 
     The errors of a sum of D products are independent and of both signs, so that they grow with the square root of D
     (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019). For x.y their standard
     deviation is at most sqrt(D) / 3 units of |x| |y|, and that only for features that are nearly the same. The bound
     is four of these, and adds the rounding of x and y, of their squared lengths and of the sum.
     """
-    longest = right_lengths.max()
-    product = 2 * 4 / 3 * np.sqrt(dim) * left_lengths * longest
-    rounding = 4 * (left_lengths + longest) ** 2
-    return _UNIT_ROUNDOFF * (product + rounding) + 1e-15
+    longest = right.lengths.max()
+    reach = left.lengths + longest
+    product = 2 * 4 / 3 * np.sqrt(left.dim) * left.lengths * longest
+    # The last part: features are scaled and centred in double precision, which matters where all are nearly the same.
+    return _UNIT_ROUNDOFF * (product + 4 * reach**2) + 2.0**-50 * reach * (reach + 2 * left.centre_length)
 
 
 def like(array: np.ndarray, values):

@@ -90,7 +90,7 @@ class RerankedDistances(Distances):
         items = self._items.prepared(self._items.centre(), self._device)
         buffer = np.empty(self._block * self.num_gallery if self._device.type == "cpu" else 0, dtype=np.float32)
         scale = self._weight / self._farthest[: self.num_query]
-        slack = scale * error_bound(self._items.dim, items.lengths[: self.num_query], items.lengths)
+        slack = scale * error_bound(items, items)[: self.num_query]
         slack += 2.0**-21  # the three operations below, on numbers up to 1
         for start in range(0, self.num_query, self._block):
             rows = slice(start, min(start + self._block, self.num_query))

@@ -71,20 +71,26 @@ class ClosestNegatives:
         self._new, self._limit = [], np.inf
 
     def add(self, tile: Tile) -> None:
-        """Look at one tile."""
-        values = tile.values
-        near = values <= like((self._limit + tile.slack)[:, None], values)
-        start, gallery = self._matches.of_queries(tile.query)
-        near[like(np.repeat(np.arange(len(values)), np.diff(start)), values), like(gallery, values)] = False
+        """Look at one tile, a few rows at a time: of the first ones all pairs are kept for a moment."""
+        step = max(1, _BUFFER // self._num_gallery)
+        start, same = self._matches.of_queries(tile.query)
+        for first in range(0, len(tile.values), step):
+            rows = slice(first, min(first + step, len(tile.values)))
+            bounds = start[rows.start : rows.stop + 1]
+            not_negative = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds)), same[bounds[0] : bounds[-1]]
+            self._add_rows(tile.values[rows], tile.slack[rows], rows.start + tile.query.start, not_negative)
+
+    def _add_rows(self, values, slack: np.ndarray, first_query: int, not_negative) -> None:
+        near = values <= like((self._limit + slack)[:, None], values)
+        near[tuple(like(index, values) for index in not_negative)] = False
         if isinstance(values, torch.Tensor):
             row, column = (index.cpu().numpy() for index in near.nonzero(as_tuple=True))
-            value = values[near].cpu().numpy()
+            value = values[near].double().cpu().numpy()
         else:
             row, column = np.divmod(np.flatnonzero(near), values.shape[1])
-            value = values[row, column]
-        value = value.astype(np.float64)
-        pair = (row + tile.query.start) * self._num_gallery + column
-        self._new.append((value - tile.slack[row], value + tile.slack[row], pair))
+            value = values[row, column].astype(np.float64)
+        pair = (row + first_query) * self._num_gallery + column
+        self._new.append((value - slack[row], value + slack[row], pair))
         if sum(len(pair) for *_, pair in self._new) > max(self._wanted // 4, _BUFFER):
             self._shrink()
 
