@@ -15,7 +15,8 @@ DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md", *sorted((
 
 
 def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    found = re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+    return [block.replace("\\\n", " ") for block in found]
 
 
 def test_python_blocks_run(monkeypatch):
