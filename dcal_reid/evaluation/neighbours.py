@@ -59,15 +59,16 @@ def _search_on_cpu(prepared: Prepared, num_near: int, num_far: int, block: int) 
 
     def look_at(tile: np.ndarray, rows: slice, columns: slice, axis: int) -> None:
         """Update the candidates of ``rows``, which lie along ``axis`` of the tile, with those of ``columns``."""
-        near_limit, far_limit = _values(near[rows, -1]), _values(far[rows, 0])
-        if rows == columns and len(tile) > max(num_near, num_far):
-            near_limit = np.partition(tile, num_near - 1, axis=1)[:, num_near - 1]
-            far_limit = np.partition(tile, -num_far, axis=1)[:, -num_far]
-        lines = (slice(None), None) if axis == 0 else (None, slice(None))
-        line, keys = _passing(tile, tile <= near_limit[lines], axis, columns.start)
-        _merge(near[rows], line, keys, slice(None, num_near))
-        line, keys = _passing(tile, tile >= far_limit[lines], axis, columns.start)
-        _merge(far[rows], line, keys, slice(-num_far, None))
+        if rows == columns:
+            k, f = min(num_near, len(tile)) - 1, max(len(tile) - num_far, 0)
+            closer = tile <= np.partition(tile, k, axis=1)[:, k, None]
+            farther = tile >= np.partition(tile, f, axis=1)[:, f, None]
+        else:
+            # What ties with the last candidate is not needed: see what is hidden, below.
+            lines = (slice(None), None) if axis == 0 else (None, slice(None))
+            closer, farther = tile < _values(near[rows, -1])[lines], tile > _values(far[rows, 0])[lines]
+        _merge(near[rows], *_passing(tile, closer, axis, columns.start), slice(None, num_near))
+        _merge(far[rows], *_passing(tile, farther, axis, columns.start), slice(-num_far, None))
 
     with ThreadPoolExecutor(2) as threads:
         for i, j in pairs:
@@ -146,8 +147,10 @@ def _settle_farthest(items: ScaledFeatures, keys: np.ndarray, slack: np.ndarray)
     if keys.shape[1] < len(items):
         # More items are equally far than candidates were kept, such as copies of one image unlike all others.
         hidden = np.flatnonzero(values[:, 0] >= limit)
-        for i in range(0, len(hidden), 64):
-            farthest[hidden[i : i + 64]] = _farthest_in_double_precision(items, hidden[i : i + 64])
+        if len(hidden):
+            rows, copy = np.unique(items.first_copy[hidden], return_inverse=True)
+            blocks = [_farthest_in_double_precision(items, rows[i : i + 64]) for i in range(0, len(rows), 64)]
+            farthest[hidden] = np.concatenate(blocks)[copy]
     row, place = np.nonzero(values >= limit[:, None])
     exact = pair_distances(items, row, items, index[row, place])
     exact = np.maximum.reduceat(exact, np.flatnonzero(np.diff(row, prepend=-1)))

@@ -96,13 +96,19 @@ class ClosestNegatives:
 
     def _shrink(self) -> None:
         """Drop the pairs that are certainly not among the wanted ones."""
-        self._kept = tuple(np.concatenate(parts) for parts in zip(self._kept, *self._new, strict=True))
+        lower, upper, pair = (np.concatenate(parts) for parts in zip(self._kept, *self._new, strict=True))
         self._new = []
-        if len(self._kept[0]) > self._wanted:
-            lower, upper, _ = self._kept
+        if len(pair) > self._wanted:
             self._limit = np.partition(upper, self._wanted - 1)[self._wanted - 1]
-            kept = lower <= self._limit
-            self._kept = tuple(part[kept] for part in self._kept)
+            near = lower <= self._limit
+            lower, upper, pair = lower[near], upper[near], pair[near]
+        if len(pair) > 2 * self._wanted + _BUFFER:
+            # Most distances are nearly the same. Exact ones tell which are, and of these any will do.
+            lower[:] = upper[:] = self._distances.between_many(*np.divmod(pair, self._num_gallery))
+            wanted = np.argpartition(lower, self._wanted - 1)[: self._wanted]
+            lower, upper, pair = lower[wanted], upper[wanted], pair[wanted]
+            self._limit = lower.max()
+        self._kept = lower, upper, pair
 
     def curve(self) -> RocCurve:
         """The curve at ``fprs``."""
@@ -124,5 +130,7 @@ class ClosestNegatives:
             return np.inf
         lower, upper, pair = self._kept
         low, high = (np.partition(bound, k)[k] for bound in (lower, upper))  # it lies between these
-        near = np.sort(self._distances.between(*np.divmod(pair[(lower <= high) & (upper >= low)], self._num_gallery)))
+        near = pair[(lower <= high) & (upper >= low)]
+        between = self._distances.between_many if len(near) > _BUFFER else self._distances.between
+        near = np.sort(between(*np.divmod(near, self._num_gallery)))
         return near[k - np.count_nonzero(upper < low)]

@@ -105,3 +105,17 @@ def test_all_gallery_items_are_positives():
 def test_rates_that_are_no_rates(fpr):
     with pytest.raises(InputError, match=f"false positive rate must be between 0 and 1, not {fpr}"):
         rank_matrix(np.ones((1, 2)), [1], [1, 2], fprs=(0.1, fpr))
+
+
+def test_ties_do_not_fill_the_memory(monkeypatch):
+    """A model that gives one feature for everything: all negatives are as close as the closest."""
+    kept = []
+    shrink = roc.ClosestNegatives._shrink
+    monkeypatch.setattr(roc, "_BUFFER", 1000)
+    monkeypatch.setattr(roc.ClosestNegatives, "_shrink", lambda self: shrink(self) or kept.append(len(self._kept[0])))
+    _, _, *labels = realistic()
+    curve = rank_features(np.ones((40, 8)), np.ones((800, 8)), *labels, fprs=(1e-3, 1e-2)).roc
+    assert curve.tpr.tolist() == [0.0, 0.0]
+    assert curve.threshold.tolist() == [0.0, 0.0]
+    assert len(kept) > 10
+    assert max(kept) < 2000
