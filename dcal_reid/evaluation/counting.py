@@ -17,6 +17,8 @@ __all__ = ["CloserNegatives"]
 
 # More pairs than this to compare exactly in one tile: most features must be copies of each other.
 _MANY = 2**16
+# Distances that stay in the processor's cache while they are looked at.
+_CACHED = 2**21
 
 
 @dataclass
@@ -94,21 +96,38 @@ def _count_on_cpu(values, same_identity, start, lower, upper):
         below: (P,) counts.
         unsure: list of _Unsure.
     """
-    below, unsure = np.zeros(len(lower), dtype=np.int64), []
+    below, up_to, unsure = np.zeros(len(lower), dtype=np.int64), np.zeros(len(lower), dtype=np.int64), []
     same_start, same = same_identity
-    near = np.empty(values.shape[1], dtype=bool)
-    for row in np.flatnonzero(np.diff(start)):
-        mine = slice(start[row], start[row + 1])
-        of_row = values[row]
-        np.less_equal(of_row, upper[mine].max(), out=near)  # beyond the farthest positive nothing matters
-        near[same[same_start[row] : same_start[row + 1]]] = False
-        closest = of_row[near]
-        closest.sort()
-        below[mine] = closest.searchsorted(lower[mine], "left")
-        inside = closest.searchsorted(upper[mine], "right") > below[mine]
-        if inside.any():
-            unsure.append(_look_up(row, of_row, near, start[row] + np.flatnonzero(inside), lower, upper))
+    some = np.diff(start) > 0
+    farthest = np.full((len(values), 1), -np.inf, dtype=values.dtype)
+    farthest[some, 0] = np.maximum.reduceat(upper, start[:-1][some])
+    step = max(1, _CACHED // values.shape[1])
+    for first in range(0, len(values), step):
+        rows = values[first : first + step]
+        near = rows <= farthest[first : first + step]  # beyond the farthest positive nothing matters
+        bounds = same_start[first : first + len(rows) + 1]
+        near[np.repeat(np.arange(len(rows)), np.diff(bounds)), same[bounds[0] : bounds[-1]]] = False
+        flat = np.flatnonzero(near)
+        kept = rows.reshape(-1)[flat]
+        cuts = np.searchsorted(flat, np.arange(len(rows) + 1) * values.shape[1]).tolist()
+        for row in range(len(rows)):
+            mine = slice(start[first + row], start[first + row + 1])
+            closest = np.sort(kept[cuts[row] : cuts[row + 1]])
+            below[mine] = closest.searchsorted(lower[mine], "left")
+            up_to[mine] = closest.searchsorted(upper[mine], "right")
+        windows = start[first] + np.flatnonzero((up_to > below)[start[first] : start[first + len(rows)]])
+        for row, positives in _by_row(windows, start):
+            cut = slice(cuts[row - first], cuts[row - first + 1])
+            columns = flat[cut] - (row - first) * values.shape[1]
+            unsure.append(_look_up(row, columns, kept[cut], positives, lower, upper))
     return below, unsure
+
+
+def _by_row(positives: np.ndarray, start: np.ndarray):
+    """Each row that has some of these positives, and which."""
+    row = np.searchsorted(start, positives, "right") - 1
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    return zip(row[first].tolist(), np.split(positives, first[1:]), strict=True) if len(row) else ()
 
 
 def _count_on_gpu(values, same_identity, start, lower, upper):
@@ -128,19 +147,18 @@ def _count_on_gpu(values, same_identity, start, lower, upper):
     below = torch.searchsorted(ordered, padded(lower)).cpu().numpy()[row, place]
     inside = torch.searchsorted(ordered, padded(upper), right=True).cpu().numpy()[row, place] > below
     unsure = []
-    for i in np.unique(row[inside]):
-        of_row = values[int(i)].cpu().numpy()
-        unsure.append(_look_up(i, of_row, np.isfinite(of_row), np.flatnonzero(inside & (row == i)), lower, upper))
+    for i, positives in _by_row(np.flatnonzero(inside), start):
+        of_row = values[i].cpu().numpy()
+        unsure.append(_look_up(i, np.arange(len(of_row)), of_row, positives, lower, upper))
     return below, unsure
 
 
-def _look_up(row: int, values: np.ndarray, near: np.ndarray, positives: np.ndarray, lower, upper) -> _Unsure:
-    """The columns of one row that are ``near`` and in the window of one of a few positives."""
-    inside = np.zeros_like(near)
+def _look_up(row: int, columns: np.ndarray, values: np.ndarray, positives: np.ndarray, lower, upper) -> _Unsure:
+    """Those columns of one row whose value is in the window of one of a few positives."""
+    inside = np.zeros(len(values), dtype=bool)
     for low, high in set(zip(lower[positives].tolist(), upper[positives].tolist(), strict=True)):
         inside |= (low <= values) & (values <= high)
-    columns = np.flatnonzero(inside & near)
-    return _Unsure(row, positives, columns, values[columns])
+    return _Unsure(row, positives, columns[inside], values[inside])
 
 
 def _pick(values, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
