@@ -6,23 +6,19 @@ them. The four cameras differ in background, light, colour cast, blur and noise,
 alike than two images of one identity until a model has learned where to look.
 """
 
-import json
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ..errors import InputError
 from .demo_figures import CAMERAS, CHOICES, Marks, render
+from .generated import check_at_least, write_once
 
 __all__ = ["write_demo_dataset"]
 
 # Raise it with every change that alters an image, so that a dataset written earlier is written anew.
 VERSION = 1
-STAMP = "demo.json"
 # Images of one identity in one camera.
 TRAIN_SHOTS, QUERY_SHOTS, GALLERY_SHOTS = 2, 1, 2
 # Identities that share most of their marks.
@@ -60,40 +56,8 @@ def write_demo_dataset(
         "distractors": distractors,
         "junk": junk,
     }
-    for name, value in contents.items():
-        if value < least[name]:
-            raise InputError(f"{name} of the demo dataset is {value}; it must be at least {least[name]}")
-
-    folder = Path(root) / "demo-reid"
-    stamp = {"version": VERSION, **contents}
-    exists, found = folder.exists(), _read_stamp(folder)
-    if found == stamp:
-        return folder
-    if exists and found is None:
-        raise InputError(f"{str(folder)!r} exists and is not a generated dataset; move it away or choose another root")
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".demo-reid-") as temporary:
-        new = Path(temporary) / "new"
-        for name, image in _images(**contents):
-            (new / name).parent.mkdir(parents=True, exist_ok=True)
-            image.save(new / name, quality=90)
-        (new / STAMP).write_text(json.dumps(stamp, indent=2) + "\n")
-        try:
-            if exists and _read_stamp(folder) == found:
-                os.replace(folder, Path(temporary) / "old")
-            os.replace(new, folder)
-        except OSError:  # another process was first
-            if _read_stamp(folder) != stamp:
-                raise
-    return folder
-
-
-def _read_stamp(folder: Path) -> dict | None:
-    try:
-        return json.loads((folder / STAMP).read_text())
-    except (OSError, ValueError):
-        return None
+    check_at_least(least, contents)
+    return write_once(Path(root) / "demo-reid", {"version": VERSION, **contents}, _images(**contents))
 
 
 def _images(

@@ -1,0 +1,73 @@
+"""Folders of generated images: written once, complete or not at all, and never over somebody's own files."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from ..errors import InputError
+
+__all__ = ["check_at_least", "write_once"]
+
+STAMP = "demo.json"
+
+
+def check_at_least(least: Mapping[str, int], values: Mapping[str, int]) -> None:
+    """Refuse settings of a generated dataset that are too small.
+
+    Raises:
+        InputError: a value is below that of the same name in ``least``.
+    """
+    for name, value in values.items():
+        if value < least[name]:
+            raise InputError(f"{name} of the demo dataset is {value}; it must be at least {least[name]}")
+
+
+def write_once(folder: Path, stamp: Mapping[str, int], images: Iterable[tuple[str, Image.Image]]) -> Path:
+    """Write ``images`` into ``folder``, unless a folder with the same stamp is there already.
+
+    The folder appears complete or not at all, also when several processes call this at once. A generated dataset
+    with another stamp is replaced.
+
+    Args:
+        folder: of the dataset; its parents are made.
+        stamp: all that decides what the images show; kept in the folder as JSON.
+        images: by path inside the folder. Not looked at if nothing is to be written.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: ``folder`` holds something else than a generated dataset.
+    """
+    exists, found = folder.exists(), _read_stamp(folder)
+    if found == stamp:
+        return folder
+    if exists and found is None:
+        raise InputError(f"{str(folder)!r} exists and is not a generated dataset; move it away or choose another root")
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as temporary:
+        new = Path(temporary) / "new"
+        for name, image in images:
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            image.save(new / name, quality=90)
+        (new / STAMP).write_text(json.dumps(stamp, indent=2) + "\n")
+        try:
+            if exists and _read_stamp(folder) == found:
+                os.replace(folder, Path(temporary) / "old")
+            os.replace(new, folder)
+        except OSError:  # another process was first
+            if _read_stamp(folder) != stamp:
+                raise
+    return folder
+
+
+def _read_stamp(folder: Path) -> dict | None:
+    try:
+        return json.loads((folder / STAMP).read_text())
+    except (OSError, ValueError):
+        return None
