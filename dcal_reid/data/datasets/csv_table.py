@@ -1,0 +1,88 @@
+"""What the datasets described by a CSV file share: where the file is, and how its lines are read."""
+
+import csv
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from fastreid.config import CfgNode
+
+from ...errors import InputError
+from .table import below_root
+
+__all__ = ["Line", "find_table", "path_inside", "read_table"]
+
+
+class Line(NamedTuple):
+    """One line of the file: one image."""
+
+    image: str
+    values: dict[str, str]  # the text in each column
+    where: str  # for messages, for instance "line 7"
+
+
+def find_table(dataset: str, keys: CfgNode, key_name: str, root: str) -> tuple[str, str]:
+    """The CSV file that ``keys.PATH`` names, and the folder that the paths in it are relative to.
+
+    Raises:
+        InputError: no path, or no file there.
+    """
+    if not keys.PATH:
+        raise InputError(f"dataset {dataset}: {key_name}.PATH is empty; give the path of the CSV file")
+    path = below_root(keys.PATH, root)
+    if not os.path.isfile(path):
+        raise InputError(
+            f"dataset {dataset}: {path!r} not found; {key_name}.PATH is relative to FASTREID_DATASETS "
+            "(datasets/README.md has an example)"
+        )
+    return path, below_root(keys.IMAGE_ROOT, root) if keys.IMAGE_ROOT else os.path.dirname(path)
+
+
+def read_table(
+    path: str, image_root: str, key_name: str, required: tuple[str, ...], optional: str = ""
+) -> Iterator[Line]:
+    """The lines of a CSV file with a header, which names at least the columns ``required``, among them path.
+
+    Raises:
+        InputError: no CSV in UTF-8; a missing column; a line with an empty required field or with too many or too few
+            fields; a path that leaves ``image_root``. Messages count lines from 1, the header.
+    """
+    with open(path, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets begin the file with a BOM
+        reader = csv.reader(file, strict=True)
+        try:
+            header = [name.strip() for name in next(reader, [])]
+            missing = [name for name in required if name not in header]
+            if missing:
+                if_known = f" (and {optional}, if known)" if optional else ""
+                raise InputError(
+                    f"{path!r} has no column {', '.join(missing)}; its columns are {', '.join(header) or 'none'}, and "
+                    f"{', '.join(required)}{if_known} are read, separated by commas"
+                )
+            for fields in reader:
+                if any(field.strip() for field in fields):
+                    where = f"line {reader.line_num}"
+                    values = _values(f"{path!r} {where}", header, fields, required)
+                    image = path_inside(image_root, values["path"])
+                    if image is None:
+                        raise InputError(
+                            f"{path!r} {where}: path {values['path']!r} leaves {key_name}.IMAGE_ROOT {image_root!r}"
+                        )
+                    yield Line(image, values, where)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"{path!r} line {reader.line_num}: {error}; save it as CSV in UTF-8") from error
+
+
+def _values(where: str, header: list[str], fields: list[str], required: tuple[str, ...]) -> dict[str, str]:
+    if len(fields) != len(header):
+        raise InputError(f"{where} has {len(fields)} fields, the header {len(header)}")
+    values = dict(zip(header, (field.strip() for field in fields), strict=True))
+    for name in required:
+        if not values[name]:
+            raise InputError(f"{where} has no {name}")
+    return values
+
+
+def path_inside(folder: str, path: str) -> str | None:
+    """``path`` below ``folder``, or None if it leaves it."""
+    joined, home = os.path.normpath(os.path.join(folder, path)), os.path.abspath(folder)
+    return joined if os.path.commonpath([os.path.abspath(joined), home]) == home else None
