@@ -84,6 +84,21 @@ def add_dcal_config(cfg: CfgNode) -> None:
         # Only these cameras are queries or gallery. Empty: all.
         own.QUERY_CAMERAS = ()
         own.GALLERY_CAMERAS = ()
+    # CSVFGVC, for classification: a file with a header line and the columns path, label and split.
+    cfg.DATASETS.CLASS_CSV = CN()
+    # As in DATASETS.CSV.
+    cfg.DATASETS.CLASS_CSV.PATH = ""
+    cfg.DATASETS.CLASS_CSV.IMAGE_ROOT = ""
+    # Which values of the split column are trained on, and which are tested on.
+    cfg.DATASETS.CLASS_CSV.TRAIN_SPLITS = ("train",)
+    cfg.DATASETS.CLASS_CSV.TEST_SPLITS = ("test",)
+    # ImageFolderFGVC, for classification: a folder that holds two folders with a folder per class in each. Relative:
+    # below FASTREID_DATASETS.
+    cfg.DATASETS.CLASS_FOLDER = CN()
+    cfg.DATASETS.CLASS_FOLDER.PATH = ""
+    # The names of the two: what is trained on, and what is tested on.
+    cfg.DATASETS.CLASS_FOLDER.TRAIN_FOLDER = "train"
+    cfg.DATASETS.CLASS_FOLDER.TEST_FOLDER = "val"
 
     # An image that cannot be decoded: stop, or skip it and count it.
     cfg.DATALOADER.BROKEN_IMAGES = "stop"

@@ -58,6 +58,33 @@ def test_folder_example(root):
     assert dataset.train and dataset.query and dataset.gallery
 
 
+@pytest.mark.parametrize(("name", "config"), [("ImageFolderFGVC", CONFIGS[3]), ("CSVFGVC", CONFIGS[4])])
+def test_classification_examples(root, name, config):
+    [tree] = [text for _, text in BLOCKS if text.startswith("beetles/")]
+    [table] = [text for _, text in BLOCKS if text.startswith("path,label")]
+    paths = [
+        f"{split}/{class_name}/{image}"
+        for split, classes, image in re.findall(r"^ +(\w+)/ +(.+)/ +\.\.\. +(\S+\.jpg)$", tree, re.MULTILINE)
+        for class_name in classes.split("/  ")
+    ]
+    paths += re.findall(r"images/\d+\.jpg", table)
+    for path in paths:
+        (root / "beetles" / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / "beetles" / path).touch()
+    (root / "beetles" / "labels.csv").write_text(table)
+    dataset = load_dataset(name, configured(config))
+    assert dataset.class_names == ["ladybird", "weevil"] and len(dataset.train) == len(dataset.test) == 2
+
+
+@pytest.mark.parametrize("name", ["CUB200", "StanfordCars", "FGVCAircraft"])
+def test_official_counts_of_classification(name):
+    [line] = [line for line in README.splitlines() if f", `{name}` |" in line and line.count("|") == 5]
+    classes, train, test = (int(cell.replace(",", "")) for cell in line.split("|")[2:5])
+    dataset = DATASET_REGISTRY.get(name)
+    assert (dataset.official_classes, dataset.official) == (classes, {"train": train, "test": test})
+    assert f"\n{dataset.home}/\n" in README
+
+
 @pytest.mark.parametrize(
     ("row", "name"),
     [
@@ -76,3 +103,9 @@ def test_official_counts(row, name):
     dataset = DATASET_REGISTRY.get(name)
     assert dataset.official == {"train": train, "query": query, "gallery": gallery}
     assert dataset.num_cameras == cameras
+
+
+def test_the_names_in_the_table_are_registered():
+    [table] = re.findall(r"^\| name \| what \|\n(.*?)\n\n", README, re.DOTALL | re.MULTILINE)
+    names = [name for line in table.splitlines() for name in re.findall(r"`(\w+)`", line.split("|")[1])]
+    assert len(names) == 14 and all(DATASET_REGISTRY.get(name) for name in names)

@@ -1,0 +1,56 @@
+"""A dataset for classification described by a CSV file."""
+
+from collections.abc import Iterable
+
+from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
+
+from ...errors import InputError
+from .classification import ClassificationDataset
+from .csv_table import Line, find_table, read_table
+from .listing import first_few, natural_key
+
+__all__ = ["CSVFGVC"]
+
+
+@DATASET_REGISTRY.register()
+class CSVFGVC(ClassificationDataset):
+    """Images listed in the file DATASETS.CLASS_CSV.PATH: a header line with path, label and split.
+
+    Other columns are ignored. Paths are relative to DATASETS.CLASS_CSV.IMAGE_ROOT, or to the folder of the file. Labels
+    may be any texts; those of the splits in use are the classes, in natural order.
+
+    Raises:
+        InputError: see ``ClassificationDataset``; also a missing file or column, a line with an empty field or with too
+            many or too few, a path that leaves IMAGE_ROOT, and a split that the file does not have.
+    """
+
+    dataset_name = "csv_fgvc"
+
+    def __init__(self, root: str = "datasets", *, cfg: CfgNode, **kwargs):
+        keys, key_name = cfg.DATASETS.CLASS_CSV, "DATASETS.CLASS_CSV"
+        path, image_root = find_table("CSVFGVC", keys, key_name, root)
+        source = repr(path)
+        lines = list(read_table(path, image_root, key_name, ("path", "label", "split")))
+        if not lines:
+            raise InputError(f"{source} holds no images")
+        train, test = (
+            _of_splits(lines, getattr(keys, key), f"{key_name}.{key}", source)
+            for key in ("TRAIN_SPLITS", "TEST_SPLITS")
+        )
+        class_names = sorted({line.values["label"] for line in train + test}, key=natural_key)
+        label_of = {name: label for label, name in enumerate(class_names)}
+        images = ([(line.image, label_of[line.values["label"]]) for line in subset] for subset in (train, test))
+        super().__init__(*images, class_names, source)
+
+
+def _of_splits(lines: list[Line], splits: Iterable, key: str, source: str) -> list[Line]:
+    wanted = [str(split) for split in splits]
+    found = {line.values["split"] for line in lines}
+    unknown = [split for split in wanted if split not in found]
+    if unknown:
+        raise InputError(
+            f"{key} asks for {', '.join(map(repr, unknown))}, which {source} does not have; choose among "
+            f"{first_few(map(repr, sorted(found, key=natural_key)), 10)}"
+        )
+    return [line for line in lines if line.values["split"] in wanted]

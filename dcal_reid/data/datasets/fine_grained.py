@@ -1,0 +1,171 @@
+"""CUB-200-2011, Stanford Cars and FGVC-Aircraft, in their official layouts."""
+
+import os
+import re
+
+from fastreid.data.datasets import DATASET_REGISTRY
+from torchvision import datasets as torchvision_datasets
+
+from ...errors import InputError
+from ..images import IMAGE_SUFFIXES
+from .classification import ClassificationDataset, home_folder
+from .csv_table import path_inside
+
+__all__ = ["CUB200", "FGVCAircraft", "StanfordCars"]
+
+Images = list[tuple[str, int]]
+
+
+@DATASET_REGISTRY.register()
+class CUB200(ClassificationDataset):
+    """CUB-200-2011 (Wah et al., 2011). Classes are in the order of their numbers, which need not be consecutive.
+
+    Raises:
+        InputError: see ``ClassificationDataset``; also, with file and line, what is not as in the official files, and
+            an image or a class that one file has and another has not.
+    """
+
+    dataset_name = "cub200"
+    home = "CUB_200_2011"
+    official = {"train": 5994, "test": 5794}
+    official_classes = 200
+
+    def __init__(self, root: str = "datasets", **kwargs):
+        home = home_folder("CUB200", root, self.home)
+        classes = _Listing(home, "classes.txt", r"\S+", "<class> <name>")
+        images = _Listing(home, "images.txt", r"\S+", "<image> <path>")
+        classes_of = _Listing(home, "image_class_labels.txt", r"[0-9]{1,9}", "<image> <class>")
+        splits = _Listing(home, "train_test_split.txt", r"[01]", "<image> <1 for train, 0 for test>")
+        for other in (classes_of, splits):
+            _check_same_images(images, other)
+
+        numbers = sorted(classes.values)
+        label_of = {number: label for label, number in enumerate(numbers)}
+        subsets: dict[str, Images] = {"1": [], "0": []}
+        for image in images.values:
+            number = int(classes_of.values[image])
+            if number not in label_of:
+                raise InputError(f"{classes_of.where(image)}: class {number} is not in {classes.path!r}")
+            subsets[splits.values[image]].append((_image_path(images, image, home), label_of[number]))
+        names = [re.sub(r"^\d+\.(?=.)", "", classes.values[number]).replace("_", " ") for number in numbers]
+        super().__init__(subsets["1"], subsets["0"], names, repr(home))
+
+
+class _Listing:
+    """One of CUB's text files: on each line a number and, after a blank, its value.
+
+    ``values[number]`` is the value and ``lines[number]`` the line where it is.
+    """
+
+    def __init__(self, home: str, name: str, value: str, form: str):
+        self.path = os.path.join(home, name)
+        self.values: dict[int, str] = {}
+        self.lines: dict[int, int] = {}
+        pattern = re.compile(rf"([0-9]{{1,9}})\s+({value})")
+        try:
+            with open(self.path, "rb") as file:
+                for line, content in enumerate(file, 1):
+                    if content.strip():
+                        self._add(line, content, pattern, form)
+        except OSError as error:
+            raise InputError(
+                f"{self.path!r} cannot be read: {error.strerror}; datasets/README.md shows the layout"
+            ) from error
+
+    def _add(self, line: int, content: bytes, pattern: re.Pattern, form: str) -> None:
+        try:
+            text = content.decode("utf-8-sig").strip()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{self.path!r} line {line} is not in UTF-8: {error.reason}") from error
+        match = pattern.fullmatch(text)
+        if not match:
+            raise InputError(f"{self.path!r} line {line}: {text[:100]!r} is not of the form {form}")
+        number = int(match[1])
+        if number in self.values:
+            raise InputError(f"{self.path!r} line {line}: number {number} is already in line {self.lines[number]}")
+        self.values[number], self.lines[number] = match[2], line
+
+    def where(self, number: int) -> str:
+        return f"{self.path!r} line {self.lines[number]}"
+
+
+def _check_same_images(one: _Listing, other: _Listing) -> None:
+    for has, lacks in ((one, other), (other, one)):
+        missing = [image for image in has.values if image not in lacks.values]
+        if missing:
+            raise InputError(
+                f"{has.where(missing[0])}: image {missing[0]} is not in {lacks.path!r} (in all {len(missing)} images "
+                "are not); the two files must list the same images"
+            )
+
+
+def _image_path(images: _Listing, image: int, home: str) -> str:
+    name = images.values[image]
+    path = path_inside(os.path.join(home, "images"), name)
+    if path is None:
+        raise InputError(f"{images.where(image)}: path {name!r} leaves the folder images")
+    if os.path.splitext(path)[1].lower() not in IMAGE_SUFFIXES:
+        raise InputError(f"{images.where(image)}: {name!r} is no image file ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return path
+
+
+class _FromTorchvision(ClassificationDataset):
+    """A dataset whose files torchvision reads.
+
+    Raises:
+        InputError: see ``ClassificationDataset``; also whatever torchvision fails on.
+    """
+
+    home: str
+    splits: tuple[str, str]  # torchvision's names of train and test
+
+    def __init__(self, root: str = "datasets", **kwargs):
+        name = type(self).__name__
+        home = home_folder(name, root, self.home)
+        try:
+            (class_names, train), (_, test) = (self.read(root, split) for split in self.splits)
+        except Exception as error:  # a damaged file fails anywhere in torchvision, scipy and numpy, with any exception
+            message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            raise InputError(
+                f"dataset {name}: torchvision cannot read {home!r} ({message}); compare it with the layout in "
+                "datasets/README.md"
+            ) from error
+        super().__init__(train, test, class_names, repr(home))
+
+    @staticmethod
+    def read(root: str, split: str) -> tuple[list[str], Images]:
+        """The names of the classes, and path and label of each image. torchvision has no public list of images."""
+        raise NotImplementedError
+
+
+@DATASET_REGISTRY.register()
+class StanfordCars(_FromTorchvision):
+    """Stanford Cars (Krause et al., ICCVW 2013)."""
+
+    dataset_name = "stanford_cars"
+    home = "stanford_cars"
+    splits = ("train", "test")
+    official = {"train": 8144, "test": 8041}
+    official_classes = 196
+
+    @staticmethod
+    def read(root: str, split: str) -> tuple[list[str], Images]:
+        dataset = torchvision_datasets.StanfordCars(root, split)
+        return [str(name) for name in dataset.classes], [(path, int(label)) for path, label in dataset._samples]
+
+
+@DATASET_REGISTRY.register()
+class FGVCAircraft(_FromTorchvision):
+    """FGVC-Aircraft (Maji et al., 2013), its 100 variants. The banner at the bottom of an image names its author."""
+
+    dataset_name = "fgvc_aircraft"
+    home = "fgvc-aircraft-2013b"
+    splits = ("trainval", "test")
+    official = {"train": 6667, "test": 3333}
+    official_classes = 100
+    banner = 20
+
+    @staticmethod
+    def read(root: str, split: str) -> tuple[list[str], Images]:
+        dataset = torchvision_datasets.FGVCAircraft(root, split, annotation_level="variant")
+        return dataset.classes, list(zip(dataset._image_files, dataset._labels, strict=True))

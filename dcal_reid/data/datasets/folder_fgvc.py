@@ -1,0 +1,82 @@
+"""Datasets for classification with one folder per class."""
+
+import os
+
+from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
+
+from ...errors import InputError
+from .classification import ClassificationDataset, home_folder
+from .listing import image_names, natural_key
+from .table import below_root
+
+__all__ = ["DemoFGVC", "ImageFolderFGVC"]
+
+
+class _ClassFolders(ClassificationDataset):
+    """Images at ``path/<train or test>/<class>/<image>``, classes in natural order.
+
+    Raises:
+        InputError: see ``ClassificationDataset``; also a missing folder.
+    """
+
+    def __init__(self, path: str, train: str, test: str):
+        subsets = [os.path.join(path, name) for name in (train, test)]
+        classes_in = {folder: _class_folders(folder) for folder in subsets}
+        class_names = sorted(set().union(*classes_in.values()), key=natural_key)
+        images = (
+            [
+                (os.path.join(folder, name, image), label)
+                for label, name in enumerate(class_names)
+                if name in classes_in[folder]
+                for image in image_names(os.path.join(folder, name))
+            ]
+            for folder in subsets
+        )
+        super().__init__(*images, class_names, repr(path))
+
+
+@DATASET_REGISTRY.register()
+class ImageFolderFGVC(_ClassFolders):
+    """Images at ``DATASETS.CLASS_FOLDER.PATH/<TRAIN_FOLDER or TEST_FOLDER>/<class>/<image>``.
+
+    Raises:
+        InputError: see ``ClassificationDataset``; also a missing folder.
+    """
+
+    dataset_name = "folder_fgvc"
+
+    def __init__(self, root: str = "datasets", *, cfg: CfgNode, **kwargs):
+        keys = cfg.DATASETS.CLASS_FOLDER
+        if not keys.PATH:
+            raise InputError(
+                "dataset ImageFolderFGVC: DATASETS.CLASS_FOLDER.PATH is empty; give the path of the folder"
+            )
+        path = below_root(keys.PATH, root)
+        if not os.path.isdir(path):
+            raise InputError(
+                f"dataset ImageFolderFGVC: {path!r} not found; DATASETS.CLASS_FOLDER.PATH is relative to "
+                "FASTREID_DATASETS (datasets/README.md has an example)"
+            )
+        super().__init__(path, keys.TRAIN_FOLDER, keys.TEST_FOLDER)
+
+
+@DATASET_REGISTRY.register()
+class DemoFGVC(_ClassFolders):
+    """The generated dataset of the demo: ``demo-fgvc/train/<class>/`` and ``demo-fgvc/val/<class>/``."""
+
+    dataset_name = "demo_fgvc"
+
+    def __init__(self, root: str = "datasets", **kwargs):
+        super().__init__(home_folder("DemoFGVC", root, "demo-fgvc"), "train", "val")
+
+
+def _class_folders(folder: str) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+    except OSError as error:
+        raise InputError(
+            f"folder {folder!r} cannot be listed: {error.strerror}; training and test images have a folder each "
+            "(datasets/README.md shows the layout)"
+        ) from error
