@@ -1,5 +1,6 @@
 """CUB-200-2011, Stanford Cars and FGVC-Aircraft, in their official layouts."""
 
+import logging
 import os
 import re
 
@@ -12,6 +13,8 @@ from .classification import ClassificationDataset, home_folder
 from .csv_table import path_inside
 
 __all__ = ["CUB200", "FGVCAircraft", "StanfordCars"]
+
+logger = logging.getLogger(__name__)
 
 Images = list[tuple[str, int]]
 
@@ -38,6 +41,7 @@ class CUB200(ClassificationDataset):
         splits = _Listing(home, "train_test_split.txt", r"[01]", "<image> <1 for train, 0 for test>")
         for other in (classes_of, splits):
             _check_same_images(images, other)
+        _warn_of_other_folders(images, classes_of, classes)
 
         numbers = sorted(classes.values)
         label_of = {number: label for label, number in enumerate(numbers)}
@@ -97,6 +101,17 @@ def _check_same_images(one: _Listing, other: _Listing) -> None:
                 f"{has.where(missing[0])}: image {missing[0]} is not in {lacks.path!r} (in all {len(missing)} images "
                 "are not); the two files must list the same images"
             )
+
+
+def _warn_of_other_folders(images: _Listing, classes_of: _Listing, classes: _Listing) -> None:
+    """A shifted list of labels fits in every other way."""
+    names = {image: classes.values.get(int(number)) for image, number in classes_of.values.items()}
+    moved = [image for image, path in images.values.items() if os.path.dirname(path) != names[image]]
+    if moved:
+        logger.warning(
+            "%s: image %d is of class %s, its folder has another name (in all %d images); check the labels.",
+            *(classes_of.where(moved[0]), moved[0], names[moved[0]], len(moved)),
+        )
 
 
 def _image_path(images: _Listing, image: int, home: str) -> str:

@@ -80,6 +80,7 @@ def test_cub_with_some_of_the_classes_and_files_of_windows(root, cfg, caplog):
         (home / name).write_bytes("\r\n".join([*lines, "", ""]).encode("utf-8-sig"))
     with caplog.at_level(logging.WARNING, logger="dcal_reid"):
         dataset = load_dataset("CUB200", cfg)
+    assert "folder" not in caplog.text
     assert dataset.class_names == ["Black footed Albatross", "Groove billed Ani"]
     assert [label for _, label, _ in dataset.train] == [0, 1]
     assert "has 2 classes here, officially 200" in caplog.text
@@ -122,6 +123,14 @@ def test_damaged_cub_files_are_refused_with_the_line(root, cfg, name, lines, mes
     with pytest.raises(InputError, match=message) as caught:
         load_dataset("CUB200", cfg)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_labels_that_are_shifted_are_a_warning(root, cfg, caplog):
+    write_cub(root, image_class_labels=["1 2", "2 1", "3 1", "4 2"])
+    with caplog.at_level(logging.WARNING, logger="dcal_reid"):
+        load_dataset("CUB200", cfg)
+    [message] = [message for message in caplog.messages if "folder" in message]
+    assert f"labels.txt' line 1: image 1 is of class {ANI}, its folder has another name (in all 2 images)" in message
 
 
 def test_missing_and_misencoded_cub_files(root, cfg):
