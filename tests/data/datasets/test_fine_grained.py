@@ -126,7 +126,7 @@ def test_damaged_cub_files_are_refused_with_the_line(root, cfg, name, lines, mes
 
 
 def test_labels_that_are_shifted_are_a_warning(root, cfg, caplog):
-    write_cub(root, image_class_labels=["1 2", "2 1", "3 1", "4 2"])
+    write_cub(root, image_class_labels=["1 2", "2 1", "3 2", "4 1"])
     with caplog.at_level(logging.WARNING, logger="dcal_reid"):
         load_dataset("CUB200", cfg)
     [message] = [message for message in caplog.messages if "folder" in message]
