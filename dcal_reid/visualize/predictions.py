@@ -1,0 +1,95 @@
+"""Predictions: every test image with the classes that a model finds most probable for it."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .cells import QUERY, RIGHT, WRONG, Cell, ImageRows
+
+__all__ = ["Prediction", "draw_predictions"]
+
+# Characters of a class name in a title, and in each of the two lines it has in a caption.
+TITLE_LENGTH, LINE_LENGTH = 32, 16
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One test image and its k most probable classes, most probable first.
+
+    Args:
+        image: the test image's file.
+        label: the name of its true class.
+        classes: k class names.
+        probabilities: k numbers, 0..1.
+        examples: k image files: a training image of each class.
+    """
+
+    image: str | Path
+    label: str
+    classes: Sequence[str]
+    probabilities: Sequence[float]
+    examples: Sequence[str | Path]
+
+    def __post_init__(self) -> None:
+        lengths = [len(self.classes), len(self.probabilities), len(self.examples)]
+        if len(set(lengths)) > 1:
+            raise InputError(f"the prediction of image {str(self.image)!r} has parts of different lengths: {lengths}")
+        probabilities = np.asarray(self.probabilities, dtype=float)
+        if not ((probabilities >= 0) & (probabilities <= 1)).all():
+            raise InputError(
+                f"the prediction of image {str(self.image)!r} has probabilities {probabilities.tolist()}; "
+                "give shares of 1, as softmax does"
+            )
+
+
+def draw_predictions(
+    path: str | Path, predictions: Sequence[Prediction], *, size: tuple[int, int], dpi: int = 120
+) -> None:
+    """One row per test image: the image in a blue frame, then its most probable classes.
+
+    A class is shown by its training image, framed green where it is the true class and red where it is another.
+
+    Args:
+        path: the picture to write; its suffix is the format.
+        predictions: at least one, of any length.
+        size: (height, width) that the model takes. Images are shown in this shape, in a resolution for people.
+        dpi: pixels per inch of the picture.
+
+    Raises:
+        InputError: no prediction, or an image that cannot be read.
+    """
+    if not predictions:
+        raise InputError("there is no prediction to draw; give at least one test image")
+    rows = ImageRows(
+        len(predictions),
+        1 + max(len(prediction.classes) for prediction in predictions),
+        size=size,
+        caption_lines=3,
+        legend={QUERY: "test image", RIGHT: "✓ its class", WRONG: "✗ another class"},
+        dpi=dpi,
+    )
+    for row, prediction in enumerate(predictions):
+        parts = zip(prediction.classes, prediction.probabilities, prediction.examples, strict=True)
+        cells = []
+        for name, probability, example in parts:
+            colour, mark = (RIGHT, "✓") if name == prediction.label else (WRONG, "✗")
+            cells.append(Cell(example, colour, f"{mark} {100 * probability:.1f} %\n{_wrap(name)}"))
+        rows.draw(row, _title(prediction), Cell(prediction.image, QUERY, "test image"), cells)
+    rows.save(path)
+
+
+def _title(prediction: Prediction) -> str:
+    name = prediction.label
+    if len(name) > TITLE_LENGTH:
+        name = name[: TITLE_LENGTH - 1] + "…"
+    if prediction.label in prediction.classes:
+        return name
+    return f"{name}  ·  not in the first {len(prediction.classes)}"
+
+
+def _wrap(name: str) -> str:
+    return "\n".join(textwrap.wrap(name, LINE_LENGTH, max_lines=2, placeholder="…"))
