@@ -100,10 +100,17 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.DATASETS.CLASS_FOLDER.TRAIN_FOLDER = "train"
     cfg.DATASETS.CLASS_FOLDER.TEST_FOLDER = "val"
 
+    # How INPUT.CROP cuts a training image. scaled: a part of random size and shape, scaled to CROP.SIZE (CROP.SCALE,
+    # CROP.RATIO). fixed: CROP.SIZE pixels at a random place. In test it cuts CROP.SIZE pixels out of the middle.
+    cfg.INPUT.CROP.METHOD = "scaled"
+
     # An image that cannot be decoded: stop, or skip it and count it.
     cfg.DATALOADER.BROKEN_IMAGES = "stop"
 
     # --- Training ---------------------------------------------------------------------------------------------
+    # SOLVER.BASE_LR and ETA_MIN_LR are for batches of this many images, and are scaled in proportion to IMS_PER_BATCH.
+    # 0: they are not scaled.
+    cfg.SOLVER.LR_FOR_BATCH = 0
     # The type of SOLVER.AMP: bf16 | fp16.
     cfg.SOLVER.AMP.DTYPE = "bf16"
     # Every how many iterations a progress line is written.

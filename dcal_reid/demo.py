@@ -1,16 +1,28 @@
-"""The whole job on a generated dataset: train DCAL, evaluate it against the untrained model, draw two pictures."""
+"""The whole job on a generated dataset: train, evaluate against the untrained model, draw pictures."""
 
 import argparse
 import logging
 import os
 from pathlib import Path
 
+from fastreid.config import CfgNode
+
+from .data import load_dataset
 from .data.demo import write_demo_dataset
+from .data.demo_fgvc import write_demo_fgvc
+from .data.transforms import build_transforms
 from .engine import evaluate, setup, train
 from .engine.inference import evaluate_dataset
 from .engine.job import load_model, results_table
 from .modeling.backbones import input_size
-from .visualize.report import draw_attention_of, draw_rank_lists_of, spread_by_ap
+from .task import is_classification
+from .visualize.report import (
+    draw_attention_of,
+    draw_predictions_of,
+    draw_rank_lists_of,
+    mistakes_first,
+    spread_by_ap,
+)
 
 __all__ = ["run_demo"]
 
@@ -21,29 +33,44 @@ def run_demo(args: argparse.Namespace) -> dict[str, dict]:
     """Write the dataset below FASTREID_DATASETS, then train, evaluate and draw into OUTPUT_DIR.
 
     Args:
-        args: a command line as ``tools/train_net.py`` takes it.
+        args: a command line as ``tools/train_net.py`` takes it. Its config decides: re-identification or
+            classification.
 
     Returns:
         The metrics of the untrained and of the trained model.
     """
     cfg = setup(args)
-    write_demo_dataset(os.environ.get("FASTREID_DATASETS", "datasets"))
+    write_dataset = write_demo_fgvc if is_classification(cfg) else write_demo_dataset
+    write_dataset(os.environ.get("FASTREID_DATASETS", "datasets"))
     logger.info("Evaluating the untrained model")
     results = {"untrained": evaluate(cfg), "trained": train(cfg, resume=args.resume)}
 
-    folder = Path(cfg.OUTPUT_DIR)
+    pictures = _draw(cfg)
+    logger.info("%s: untrained and trained\n%s", cfg.DATASETS.TESTS[0], results_table(results))
+    logger.info(
+        "Look at %s; checkpoint, config, log, metrics and TensorBoard events are beside them.",
+        ", ".join(map(str, pictures)),
+    )
+    return results
+
+
+def _draw(cfg: CfgNode) -> list[Path]:
+    """What the trained model finds, and where it looks."""
+    folder, name = Path(cfg.OUTPUT_DIR), cfg.DATASETS.TESTS[0]
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.WEIGHTS = str(folder / "model_final.pth")
     model = load_model(cfg)
-    _, evaluator = evaluate_dataset(cfg, model, cfg.DATASETS.TESTS[0])
-    draw_rank_lists_of(folder / "rank_lists.png", evaluator, input_size(cfg))
-    queries = evaluator.features().paths[spread_by_ap(evaluator.result, 6)]
-    draw_attention_of(folder / "attention.png", model, queries.tolist(), input_size(cfg))
-
-    logger.info("%s: untrained and trained\n%s", cfg.DATASETS.TESTS[0], results_table(results))
-    logger.info(
-        "Look at %s and %s; checkpoint, config, log, metrics and TensorBoard events are beside them.",
-        *(folder / name for name in ("rank_lists.png", "attention.png")),
-    )
-    return results
+    _, evaluator = evaluate_dataset(cfg, model, name)
+    attention = folder / "attention.png"
+    if is_classification(cfg):
+        result = evaluator.result
+        pictures = [folder / "predictions.png", attention, folder / "evaluation" / name / "confusion.png"]
+        draw_predictions_of(pictures[0], result, load_dataset(name, cfg), input_size(cfg))
+        shown = result.paths[mistakes_first(result, 6)]
+    else:
+        pictures = [folder / "rank_lists.png", attention]
+        draw_rank_lists_of(pictures[0], evaluator, input_size(cfg))
+        shown = evaluator.features().paths[spread_by_ap(evaluator.result, 6)]
+    draw_attention_of(attention, model, shown.tolist(), build_transforms(cfg, is_train=False))
+    return pictures

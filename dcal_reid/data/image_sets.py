@@ -12,15 +12,15 @@ from ..errors import InputError
 from .datasets.listing import first_few, natural_key
 from .images import read_image
 
-__all__ = ["QueryGalleryImages", "TrainImages", "collate"]
+__all__ = ["EvaluationImages", "TrainImages", "collate"]
 
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
 
 class TrainImages(CommDataset):
-    """Images to train on, with identities numbered 0 ... num_classes - 1 and cameras from 0, both in natural order.
+    """Images to train on, with identities (or classes) numbered 0 ... num_classes - 1 and cameras from 0.
 
-    (fast-reid's order is that of texts: camera 10 before camera 2.)
+    Both in natural order. (fast-reid's order is that of texts: camera 10 before camera 2.)
 
     Args:
         img_items: (path, pid, camid); pid and camid are texts.
@@ -64,8 +64,8 @@ class TrainImages(CommDataset):
                 "broken_paths": broken,
             }
         return InputError(
-            f"none of the {len(broken)} images of identity {self.img_items[index][1]!r} can be decoded: "
-            f"{first_few(broken)}; repair them, or leave the identity out of the dataset"
+            f"none of the {len(broken)} images of identity or class {self.img_items[index][1]!r} can be decoded: "
+            f"{first_few(broken)}; repair them, or leave it out of the dataset"
         )
 
     def _candidates(self, index: int, seed: int) -> Iterator[int]:
@@ -75,8 +75,8 @@ class TrainImages(CommDataset):
         yield from np.random.default_rng(seed).permutation(others[others != index]).tolist()
 
 
-class QueryGalleryImages(CommDataset):
-    """Query images and then gallery images, with the identities and cameras they come with.
+class EvaluationImages(CommDataset):
+    """Test images, with the identities (or class labels) and cameras they come with.
 
     ``images[index]`` gives a dict as ``TrainImages`` does, and ``indices``: the position. With ``skip_broken``, an
     image that cannot be decoded gives a dict with ``broken_paths`` alone.
@@ -112,7 +112,7 @@ def collate(samples: list[dict | InputError], image_size: tuple[int, int], numbe
     """Samples to a batch of those that could be decoded, or the first error among them.
 
     Args:
-        samples: what a ``TrainImages`` or ``QueryGalleryImages`` gave.
+        samples: what a ``TrainImages`` or ``EvaluationImages`` gave.
         image_size: height, width of the images, for a batch of none.
         numbers: the keys that become int64 tensors.
 

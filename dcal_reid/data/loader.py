@@ -11,12 +11,13 @@ from fastreid.utils import comm
 from torch.utils.data import BatchSampler, DataLoader
 
 from ..errors import InputError
-from .datasets.loading import load_test_items, load_train_items
-from .image_sets import QueryGalleryImages, TrainImages, collate
+from ..task import is_classification
+from .datasets.loading import load_classes, load_test_items, load_train_items
+from .image_sets import EvaluationImages, TrainImages, collate
 from .samplers import RankBatches, build_sampler
 from .transforms import build_transforms, output_size
 
-__all__ = ["build_test_loader", "build_train_loader"]
+__all__ = ["build_classification_test_loader", "build_test_loader", "build_train_loader"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +44,22 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
 
     Returns:
         a loader with ``dataset`` (a ``TrainImages``) and ``iters_per_epoch``. A batch is a dict: ``images``
-        (B, 3, H, W) uint8, ``targets`` (B,) int64 identity labels, ``camids`` (B,) int64 camera labels, ``img_paths``,
-        and ``broken_paths``, images that were replaced. B = SOLVER.IMS_PER_BATCH / number of processes.
+        (B, 3, H, W) uint8, ``targets`` (B,) int64 labels of identities or classes, ``camids`` (B,) int64 camera
+        labels, ``img_paths``, and ``broken_paths``, images that were replaced. B = SOLVER.IMS_PER_BATCH / number of
+        processes. For classification the loader also has ``class_names``.
 
     Raises:
         InputError: a config, dataset or image that cannot be used; for images when they are loaded.
     """
-    items = load_train_items(cfg)
-    dataset = TrainImages(items, build_transforms(cfg, is_train=True), _skip_broken(cfg))
+    classes = None
+    if is_classification(cfg):
+        classes = load_classes(cfg, cfg.DATASETS.NAMES[0])
+        # As texts, which are numbered in natural order: every class has a training image, so its number is its label.
+        items = [(path, str(label), "0") for path, label, _ in classes.train]
+    else:
+        items = load_train_items(cfg)
+    transform = build_transforms(cfg, is_train=True, banner=classes.banner if classes else 0)
+    dataset = TrainImages(items, transform, _skip_broken(cfg))
     sampler = build_sampler(cfg, dataset.labels, dataset.camera_labels)
     iters_per_epoch = len(dataset) // sampler.batch_size
     if not iters_per_epoch:
@@ -66,9 +75,11 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
         **_worker_options(cfg),
     )
     loader.iters_per_epoch = iters_per_epoch
+    loader.class_names = list(classes.class_names) if classes else None
+    what = "classes" if classes else "identities"
     logger.info(
-        "%d identities, %d images, %s: %d iterations per epoch",
-        *(dataset.num_classes, len(dataset), type(sampler).__name__, iters_per_epoch),
+        "%d %s, %d images, %s: %d iterations per epoch",
+        *(dataset.num_classes, what, len(dataset), type(sampler).__name__, iters_per_epoch),
     )
     return loader
 
@@ -86,11 +97,29 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[ImageLoader, int
         InputError: a config, dataset or image that cannot be used; for images when they are loaded.
     """
     items, num_query = load_test_items(cfg, dataset_name)
-    dataset = QueryGalleryImages(items, build_transforms(cfg, is_train=False), _skip_broken(cfg))
+    return _test_loader(cfg, items, banner=0), num_query
+
+
+def build_classification_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[ImageLoader, list[str]]:
+    """The test images of one data set for classification, in order; each process gets its contiguous part.
+
+    Returns:
+        the loader and the names of the classes, by label. Batches as from ``build_test_loader``, with labels as
+        ``targets``.
+
+    Raises:
+        InputError: as ``build_test_loader``.
+    """
+    classes = load_classes(cfg, dataset_name)
+    return _test_loader(cfg, classes.test, classes.banner), list(classes.class_names)
+
+
+def _test_loader(cfg: CfgNode, items: list[tuple[str, int, int]], banner: int) -> ImageLoader:
+    dataset = EvaluationImages(items, build_transforms(cfg, is_train=False, banner=banner), _skip_broken(cfg))
     world_size = comm.get_world_size()
     shard = -(-len(dataset) // world_size)
     mine = range(len(dataset))[comm.get_rank() * shard : (comm.get_rank() + 1) * shard]
-    loader = ImageLoader(
+    return ImageLoader(
         dataset,
         batch_sampler=BatchSampler(mine, max(1, cfg.TEST.IMS_PER_BATCH // world_size), drop_last=False),
         collate_fn=functools.partial(
@@ -98,7 +127,6 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[ImageLoader, int
         ),
         **_worker_options(cfg),
     )
-    return loader, num_query
 
 
 def _skip_broken(cfg: CfgNode) -> bool:

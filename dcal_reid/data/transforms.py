@@ -4,7 +4,10 @@ Everything comes from ``torchvision.transforms.v2`` and draws its random numbers
 Nothing is normalised here: the model does that on its device.
 """
 
+import functools
+
 from fastreid.config import CfgNode
+from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import InterpolationMode
 
@@ -13,20 +16,31 @@ from ..errors import InputError
 __all__ = ["build_transforms", "output_size"]
 
 
-def build_transforms(cfg: CfgNode, is_train: bool = True) -> v2.Transform:
+def build_transforms(cfg: CfgNode, is_train: bool = True, banner: int = 0) -> v2.Transform:
     """The transform of one image: (3, any, any) uint8 to (3, H, W) uint8, where H, W = ``output_size(cfg, is_train)``.
 
     Training: AUTOAUG, resize, CROP, PADDING, FLIP, CJ, AFFINE, AUGMIX, REA. Test: resize, centre CROP.
 
+    Args:
+        cfg: everything under INPUT.
+        is_train: for training, else for test.
+        banner: rows of pixels that are cut from the bottom of the image before anything else.
+
     Raises:
         InputError: a setting that torchvision cannot do, or that does nothing although it is enabled.
     """
+    before = [v2.Lambda(functools.partial(_without_banner, rows=banner))] if banner else []
     try:
-        return v2.Compose(_train_steps(cfg) if is_train else _test_steps(cfg))
+        return v2.Compose(before + (_train_steps(cfg) if is_train else _test_steps(cfg)))
     except InputError:
         raise
     except (TypeError, ValueError) as error:
         raise InputError(f"a value under INPUT in the config cannot be used: {' '.join(str(error).split())}") from error
+
+
+def _without_banner(image: Tensor, rows: int) -> Tensor:
+    """(3, H, W) without its last ``rows`` rows; an image that has no others keeps them."""
+    return image[:, :-rows] if image.shape[1] > rows else image
 
 
 def _test_steps(cfg: CfgNode) -> list[v2.Transform]:
@@ -48,15 +62,19 @@ def _train_steps(cfg: CfgNode) -> list[v2.Transform]:
         steps.append(v2.RandomApply([auto_augment], p=_probability("AUTOAUG", inputs.AUTOAUG.PROB, zero=False)))
     steps += _resize(inputs.SIZE_TRAIN)
     if inputs.CROP.ENABLED:
-        steps.append(
-            v2.RandomResizedCrop(
-                _height_width("INPUT.CROP.SIZE", inputs.CROP.SIZE),
-                scale=tuple(inputs.CROP.SCALE),
-                ratio=tuple(inputs.CROP.RATIO),
-                interpolation=InterpolationMode.BICUBIC,
-                antialias=True,
+        cropped = _height_width("INPUT.CROP.SIZE", inputs.CROP.SIZE)
+        if inputs.CROP.METHOD == "fixed":
+            steps.append(v2.RandomCrop(cropped))
+        else:
+            steps.append(
+                v2.RandomResizedCrop(
+                    cropped,
+                    scale=tuple(inputs.CROP.SCALE),
+                    ratio=tuple(inputs.CROP.RATIO),
+                    interpolation=InterpolationMode.BICUBIC,
+                    antialias=True,
+                )
             )
-        )
     if inputs.PADDING.ENABLED:
         steps.append(v2.RandomCrop(size, padding=inputs.PADDING.SIZE, padding_mode=inputs.PADDING.MODE))
     if inputs.FLIP.ENABLED:
@@ -92,8 +110,9 @@ def output_size(cfg: CfgNode, is_train: bool) -> tuple[int, int]:
     padding = is_train and cfg.INPUT.PADDING.ENABLED
     if crop and not padding:
         cropped = _height_width("INPUT.CROP.SIZE", cfg.INPUT.CROP.SIZE)
-        # In training a crop is scaled to its size; in test it is cut out of the middle.
-        if not is_train and size[0] > 0 and (cropped[0] > size[0] or cropped[1] > size[-1]):
+        # A crop that is scaled to its size can be larger than what it is cut from.
+        scaled = is_train and cfg.INPUT.CROP.METHOD == "scaled"
+        if not scaled and size[0] > 0 and (cropped[0] > size[0] or cropped[1] > size[-1]):
             raise InputError(f"INPUT.CROP.SIZE {cropped} is larger than {key} {tuple(size)}; make the crop smaller")
         return cropped
     if not padding and len(size) == 1:

@@ -11,6 +11,7 @@ from fastreid.utils.registry import Registry
 from ..compat import registered_names
 from ..errors import InputError
 from ..modeling.pair_samplers import PAIR_SAMPLER_REGISTRY
+from ..task import is_classification
 from .solver import OPTIMIZERS
 
 __all__ = ["check_config"]
@@ -23,6 +24,7 @@ _CHOICES = {
     "MODEL.DCAL.GLCA.READOUT": ("cls", "mean", "cls+local"),
     "MODEL.DCAL.PWCA.DISTRACTOR_STREAM": ("sa", "pwca"),
     "MODEL.HEADS.NECK_FEAT": ("before", "after"),
+    "INPUT.CROP.METHOD": ("scaled", "fixed"),
     "DATALOADER.BROKEN_IMAGES": ("stop", "skip"),
     "SOLVER.OPT": OPTIMIZERS,
     "SOLVER.SCHED": ("CosineAnnealingLR", "MultiStepLR"),
@@ -40,6 +42,7 @@ _AT_LEAST = {
     "SOLVER.CHECKPOINT_PERIOD": 1,
     "SOLVER.LOG_PERIOD": 1,
     "SOLVER.WARMUP_ITERS": 0,
+    "SOLVER.LR_FOR_BATCH": 0,
     "TEST.IMS_PER_BATCH": 1,
     "TEST.EVAL_PERIOD": 0,
     "DATALOADER.NUM_WORKERS": 0,
@@ -63,6 +66,8 @@ def check_config(cfg: CfgNode) -> None:
     _check_registered(cfg)
     _check_dcal(cfg.MODEL.DCAL)
     _check_losses(cfg)
+    if is_classification(cfg):
+        _check_classification(cfg)
     _check_unsupported(cfg)
 
 
@@ -121,6 +126,20 @@ def _check_losses(cfg: CfgNode) -> None:
             "MODEL.HEADS.CLS_LAYER is ArcSoftmax, which in fast-reid gives NaN once a cosine is rounded above 1; use "
             "Linear, CosSoftmax or CircleSoftmax"
         )
+
+
+def _check_classification(cfg: CfgNode) -> None:
+    names, tests = tuple(cfg.DATASETS.NAMES), tuple(cfg.DATASETS.TESTS)
+    if len(names) != 1 or names != tests:
+        raise InputError(
+            f"DATASETS.NAMES is {names} and DATASETS.TESTS {tests}; classification is trained and tested on one data "
+            "set, so name the same one in both"
+        )
+    if cfg.DATASETS.COMBINEALL:
+        raise InputError("DATASETS.COMBINEALL is True, but classification must not train on its test images")
+    for option in ("RERANK", "AQE", "ROC"):
+        if cfg.TEST[option].ENABLED:
+            raise InputError(f"TEST.{option}.ENABLED is True, but it is for re-identification; set it False")
 
 
 def _check_unsupported(cfg: CfgNode) -> None:

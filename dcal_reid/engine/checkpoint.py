@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import torch
+from fastreid.modeling.heads import ClasHead
 from fastreid.utils import comm
 from fastreid.utils.checkpoint import Checkpointer as FastreidCheckpointer
 from torch import Tensor
@@ -12,12 +13,14 @@ from torch import Tensor
 from ..errors import InputError
 from ..files import read_tensors, written_atomically
 
-__all__ = ["Checkpointer", "RandomState", "num_classes_in"]
+__all__ = ["Checkpointer", "RandomState", "class_names_in", "num_classes_in"]
 
 logger = logging.getLogger(__name__)
 
-# Not needed for features: the identity classifiers and the loss weights.
-_TRAINING_ONLY = re.compile(r"heads\.\w+\.weight|loss_weights\..*")
+# Not needed at inference: the loss weights, and for features the identity classifiers.
+_LOSS_WEIGHTS = r"loss_weights\..*"
+_NOT_FOR_FEATURES = re.compile(rf"heads\.\w+\.weight|{_LOSS_WEIGHTS}")
+_NOT_FOR_CLASSES = re.compile(_LOSS_WEIGHTS)
 
 
 class RandomState:
@@ -95,12 +98,13 @@ class Checkpointer(FastreidCheckpointer):
         self._load(path, _weights(path), may_miss=re.compile(r"(?!backbone\.).*"))
 
     def load_for_evaluation(self, path: str) -> None:
-        """Load what features need; nothing of that may be missing.
+        """Load what features, or the scores of classes, need; nothing of that may be missing.
 
         Raises:
             InputError: the file cannot be read, or is of another backbone, size or branch.
         """
-        self._load(path, _weights(path), may_miss=_TRAINING_ONLY)
+        classifies = any(isinstance(module, ClasHead) for module in self.model.modules())
+        self._load(path, _weights(path), may_miss=_NOT_FOR_CLASSES if classifies else _NOT_FOR_FEATURES)
 
     def _load(self, path: str, state: dict[str, Tensor], may_miss: re.Pattern | None) -> None:
         model = self.model.state_dict()
@@ -125,9 +129,14 @@ class Checkpointer(FastreidCheckpointer):
 
 
 def num_classes_in(path: str) -> int:
-    """How many identities the classifier in a checkpoint has; 0 if it has none."""
+    """How many identities or classes the classifier in a checkpoint has; 0 if it has none."""
     weight = _weights(path).get("heads.sa.weight")
     return 0 if weight is None else len(weight)
+
+
+def class_names_in(path: str) -> list[str] | None:
+    """The classes that a checkpoint was trained on, by label; None if it does not say."""
+    return read_tensors(path).get("class_names")
 
 
 def _weights(path: str) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from fastreid.evaluation.testing import flatten_results_dict
 from fastreid.utils import comm
 from fastreid.utils.events import EventWriter
 
-from .solver import learning_rate_factor
+from .solver import base_learning_rate, learning_rate_factor
 
 __all__ = ["CheckpointHook", "EvalHook", "LearningRateHook", "WriterHook"]
 
@@ -28,7 +28,7 @@ class LearningRateHook(HookBase):
         factor = learning_rate_factor(trainer.cfg, trainer.iter, trainer.iters_per_epoch)
         for group in trainer.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
-        trainer.storage.put_scalar("lr", trainer.cfg.SOLVER.BASE_LR * factor, smoothing_hint=False)
+        trainer.storage.put_scalar("lr", base_learning_rate(trainer.cfg) * factor, smoothing_hint=False)
 
 
 class EvalHook(HookBase):
@@ -52,7 +52,7 @@ class EvalHook(HookBase):
 class CheckpointHook(HookBase):
     """model_last each epoch, model_<epoch> every SOLVER.CHECKPOINT_PERIOD epochs, model_best, model_final.
 
-    ``metric`` on the first test set, the mean of mAP and Rank-1, decides which is the best.
+    ``metric`` on the first test set decides which is the best: the mean of mAP and Rank-1, or Top-1.
     """
 
     def after_epoch(self) -> None:
@@ -73,6 +73,8 @@ class CheckpointHook(HookBase):
     def _save(self, name: str) -> None:
         trainer = self.trainer
         state = {"epoch": trainer.epoch, "best_metric": trainer.best_metric, "best_epoch": trainer.best_epoch}
+        if trainer.class_names is not None:
+            state["class_names"] = trainer.class_names
         trainer.checkpointer.save(name, **state)
 
     def _new_metric(self) -> float | None:

@@ -1,4 +1,4 @@
-"""A model's features of a test set, scored."""
+"""A model's features or predictions of a test set, scored."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -6,10 +6,13 @@ from pathlib import Path
 import torch
 from fastreid.config import CfgNode
 from fastreid.evaluation import inference_on_dataset
-from torch import nn
+from fastreid.utils import comm
+from torch import Tensor, nn
 
-from ..data import build_test_loader
-from ..evaluation import DCALReidEvaluator
+from ..data import build_classification_test_loader, build_test_loader
+from ..errors import InputError
+from ..evaluation import DCALClasEvaluator, DCALReidEvaluator
+from ..task import is_classification
 
 __all__ = ["autocast", "evaluate_dataset"]
 
@@ -20,15 +23,55 @@ def autocast(cfg: CfgNode) -> AbstractContextManager:
     return torch.autocast(torch.device(cfg.MODEL.DEVICE).type, dtype=dtype, enabled=cfg.SOLVER.AMP.ENABLED)
 
 
-def evaluate_dataset(cfg: CfgNode, model: nn.Module, dataset_name: str) -> tuple[dict, DCALReidEvaluator]:
-    """Extract the features of a registered test set and score them, as ``cfg.TEST`` says.
+def evaluate_dataset(
+    cfg: CfgNode, model: nn.Module, dataset_name: str
+) -> tuple[dict, DCALReidEvaluator | DCALClasEvaluator]:
+    """Evaluate on a registered test set, as ``cfg.TEST`` and the head say.
+
+    Classification leaves predictions, accuracies by class, confused pairs and the confusion matrix (also as a picture)
+    in OUTPUT_DIR/evaluation/<dataset>.
 
     Returns:
-        The metrics in percent (empty but on the first process), and the evaluator, which knows every query's result.
+        The metrics in percent (empty but on the first process), and the evaluator, which knows every image's result.
     """
+    if is_classification(cfg):
+        return _evaluate_classification(cfg, model, dataset_name)
     loader, num_query = build_test_loader(cfg, dataset_name)
     folder = Path(cfg.OUTPUT_DIR, "features", dataset_name) if cfg.TEST.SAVE_FEATURES else None
     evaluator = DCALReidEvaluator(cfg, num_query, folder)
     with autocast(cfg):
         metrics = inference_on_dataset(model, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
+    return metrics, evaluator
+
+
+class _BranchScores(nn.Module):
+    """The outputs of all branches in one tensor: a batch -> (B, b, classes)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.train(model.training)
+
+    def forward(self, batch: dict) -> Tensor:
+        return torch.stack(list(self.model.branch_outputs(batch).values()), dim=1)
+
+
+def _evaluate_classification(cfg: CfgNode, model: nn.Module, dataset_name: str) -> tuple[dict, DCALClasEvaluator]:
+    loader, class_names = build_classification_test_loader(cfg, dataset_name)
+    num_classes = len(model.heads["sa"].weight)
+    if num_classes != len(class_names):
+        raise InputError(
+            f"the model knows {num_classes} classes, but dataset {dataset_name} has {len(class_names)}; evaluate it on "
+            "the data set it was trained on"
+        )
+    evaluator = DCALClasEvaluator(class_names, model.inference.split("+"))
+    with autocast(cfg):
+        metrics = inference_on_dataset(_BranchScores(model), loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
+    if comm.is_main_process():
+        # Here, not above: OpenCV is imported only where pictures are drawn.
+        from ..visualize.confusion import draw_confusion
+
+        folder = Path(cfg.OUTPUT_DIR, "evaluation", dataset_name)
+        evaluator.result.save(folder)
+        draw_confusion(folder / "confusion.png", evaluator.result.confusion(), class_names, title=dataset_name)
     return metrics, evaluator

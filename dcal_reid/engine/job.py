@@ -3,6 +3,7 @@
 import argparse
 import logging
 from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 
 from fastreid.config import CfgNode
@@ -11,8 +12,11 @@ from fastreid.utils import comm
 from tabulate import tabulate
 from torch import nn
 
+from ..data import load_dataset
+from ..errors import InputError
+from ..task import is_classification
 from .check import check_config
-from .checkpoint import Checkpointer, num_classes_in
+from .checkpoint import Checkpointer, class_names_in, num_classes_in
 from .launch import launch
 from .setup import load_config, resolve_device, setup
 from .trainer import Trainer
@@ -60,12 +64,27 @@ def evaluate(cfg: CfgNode) -> dict:
         InputError: the weights do not fit the model.
     """
     if not cfg.MODEL.WEIGHTS:
-        logger.warning("MODEL.WEIGHTS is empty: evaluating the backbone before any re-identification training.")
+        logger.warning("MODEL.WEIGHTS is empty: evaluating the model before any training of its own.")
+    elif is_classification(cfg):
+        _check_class_names(cfg)
     return Trainer.test(cfg, load_model(cfg))
 
 
+def _check_class_names(cfg: CfgNode) -> None:
+    """The labels of the data set must mean what they meant in training."""
+    trained = class_names_in(cfg.MODEL.WEIGHTS)
+    for name in cfg.DATASETS.TESTS:
+        found = list(load_dataset(name, cfg).class_names)
+        if trained is not None and trained != found:
+            differing = [pair for pair in zip_longest(trained, found) if pair[0] != pair[1]]
+            raise InputError(
+                f"MODEL.WEIGHTS {cfg.MODEL.WEIGHTS!r} was trained on {len(trained)} classes, dataset {name} has "
+                f"{len(found)}; the first that differs is {differing[0][0]!r} there and {differing[0][1]!r} here"
+            )
+
+
 def load_model(cfg: CfgNode) -> nn.Module:
-    """The model for features: with MODEL.WEIGHTS, or if that is empty as it starts. In evaluation mode.
+    """The model for features or scores: with MODEL.WEIGHTS, or if that is empty as it starts. In evaluation mode.
 
     Raises:
         InputError: the weights do not fit the model.
@@ -73,11 +92,16 @@ def load_model(cfg: CfgNode) -> nn.Module:
     weights = cfg.MODEL.WEIGHTS
     cfg = without_pretrained_weights(cfg) if weights else cfg.clone()
     cfg.defrost()
-    cfg.MODEL.HEADS.NUM_CLASSES = num_classes_in(weights) if weights else 1
+    cfg.MODEL.HEADS.NUM_CLASSES = num_classes_in(weights) if weights else _untrained_classes(cfg)
     model = build_model(cfg).eval()
     if weights:
         Checkpointer(model).load_for_evaluation(weights)
     return model
+
+
+def _untrained_classes(cfg: CfgNode) -> int:
+    """Features do not depend on the number of identities; scores are those of the test set's classes."""
+    return len(load_dataset(cfg.DATASETS.TESTS[0], cfg).class_names) if is_classification(cfg) else 1
 
 
 def without_pretrained_weights(cfg: CfgNode) -> CfgNode:

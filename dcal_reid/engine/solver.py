@@ -10,9 +10,15 @@ from torch import nn
 
 from ..errors import InputError
 
-__all__ = ["build_optimizer", "learning_rate_factor"]
+__all__ = ["base_learning_rate", "build_optimizer", "learning_rate_factor"]
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
+
+
+def base_learning_rate(cfg: CfgNode) -> float:
+    """SOLVER.BASE_LR, scaled in proportion to the batch if SOLVER.LR_FOR_BATCH says for which batch it is."""
+    solver = cfg.SOLVER
+    return solver.BASE_LR * (solver.IMS_PER_BATCH / solver.LR_FOR_BATCH if solver.LR_FOR_BATCH else 1)
 
 
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -22,10 +28,10 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     position embeddings and the CLS token get no weight decay, as timm declares, and neither do the loss weights,
     which have a learning-rate factor of their own.
     """
-    solver = cfg.SOLVER
+    solver, base_lr = cfg.SOLVER, base_learning_rate(cfg)
     per_parameter = get_default_optimizer_params(
         model,
-        base_lr=solver.BASE_LR,
+        base_lr=base_lr,
         weight_decay=solver.WEIGHT_DECAY,
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         bias_lr_factor=solver.BIAS_LR_FACTOR,
@@ -41,7 +47,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         if name.rpartition(".")[2] in ("pos_embed", "cls_token"):
             weight_decay = 0.0
         if name == "loss_weights.w":
-            lr, weight_decay = solver.BASE_LR * cfg.MODEL.DCAL.LOSS_WEIGHTS_LR_FACTOR, 0.0
+            lr, weight_decay = base_lr * cfg.MODEL.DCAL.LOSS_WEIGHTS_LR_FACTOR, 0.0
         groups.setdefault((lr, weight_decay), []).append(parameter)
     # `initial_lr` is what learning_rate_factor multiplies.
     options = [

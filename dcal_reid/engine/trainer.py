@@ -17,11 +17,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..data import build_train_loader
 from ..errors import InputError
+from ..task import is_classification
 from .checkpoint import Checkpointer, RandomState
 from .hooks import CheckpointHook, EvalHook, LearningRateHook, WriterHook
 from .inference import autocast, evaluate_dataset
 from .meter import MeanMeter
-from .solver import build_optimizer
+from .solver import base_learning_rate, build_optimizer
 from .writers import ProgressPrinter, prepare_metrics_file
 
 __all__ = ["Trainer"]
@@ -47,6 +48,7 @@ class Trainer(TrainerBase):
         """
         super().__init__()
         self.data_loader = build_train_loader(cfg)
+        self.class_names: list[str] | None = self.data_loader.class_names
         self.cfg = cfg = with_num_classes(cfg, self.data_loader.dataset.num_classes)
         self.iters_per_epoch = self.data_loader.iters_per_epoch
         self.max_epoch = cfg.SOLVER.MAX_EPOCH
@@ -65,6 +67,11 @@ class Trainer(TrainerBase):
             grad_scaler=self.grad_scaler,
             random_state=RandomState(),
         )
+        if cfg.SOLVER.LR_FOR_BATCH:
+            logger.info(
+                "Learning rate %g = SOLVER.BASE_LR %g x %d / %d (IMS_PER_BATCH / LR_FOR_BATCH)",
+                *(base_learning_rate(cfg), cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.LR_FOR_BATCH),
+            )
         self.meter = MeanMeter()
         self.best_metric, self.best_epoch = -1.0, -1
         self.broken_paths: set[str] = set()
@@ -139,7 +146,7 @@ class Trainer(TrainerBase):
         batch = next(self._batches)
         self.storage.put_scalar("data_time", time.perf_counter() - start)
         for path in set(batch["broken_paths"]) - self.broken_paths:
-            logger.warning("Image %s cannot be decoded; another image of the same identity takes its place.", path)
+            logger.warning("Image %s cannot be decoded; another of the same identity or class takes its place.", path)
         self.broken_paths.update(batch["broken_paths"])
 
         with autocast(self.cfg):
@@ -183,14 +190,15 @@ def with_num_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
     """``cfg`` with MODEL.HEADS.NUM_CLASSES filled in where it is 0.
 
     Raises:
-        InputError: it is set, and too small for the training identities.
+        InputError: it is set, and too small for the training identities, or not the number of classes.
     """
-    given = cfg.MODEL.HEADS.NUM_CLASSES
-    if given >= num_classes:
+    given, classes = cfg.MODEL.HEADS.NUM_CLASSES, is_classification(cfg)
+    if given == num_classes or (given > num_classes and not classes):
         return cfg
     if given:
         raise InputError(
-            f"MODEL.HEADS.NUM_CLASSES is {given}, but there are {num_classes} training identities; set it to 0"
+            f"MODEL.HEADS.NUM_CLASSES is {given}, but there are {num_classes} "
+            f"{'classes' if classes else 'training identities'}; set it to 0"
         )
     cfg = cfg.clone()
     cfg.defrost()

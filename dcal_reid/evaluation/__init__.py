@@ -1,6 +1,8 @@
-"""Evaluation: exact ranking, re-ranking, and search in galleries."""
+"""Evaluation: exact ranking, re-ranking, search in galleries, and classification."""
 
+from .classification import ClassificationResult
 from .features import FeatureSet
+from .fgvc import DCALClasEvaluator
 from .fingerprint import model_fingerprint
 from .gallery import Gallery, Hits
 from .index import FaissGallery
@@ -12,6 +14,8 @@ from .result import RankingResult
 from .scoring import score
 
 __all__ = [
+    "ClassificationResult",
+    "DCALClasEvaluator",
     "DCALReidEvaluator",
     "FaissGallery",
     "FeatureSet",

@@ -2,7 +2,15 @@
 
 from .backbones import TimmBackbone, build_timm_backbone
 from .dcal import DCAL, AttentionMaps
-from .heads import DCALHead
+from .heads import DCALClassificationHead, DCALHead
 from .pair_samplers import PAIR_SAMPLER_REGISTRY
 
-__all__ = ["DCAL", "PAIR_SAMPLER_REGISTRY", "AttentionMaps", "DCALHead", "TimmBackbone", "build_timm_backbone"]
+__all__ = [
+    "DCAL",
+    "PAIR_SAMPLER_REGISTRY",
+    "AttentionMaps",
+    "DCALClassificationHead",
+    "DCALHead",
+    "TimmBackbone",
+    "build_timm_backbone",
+]

@@ -38,7 +38,8 @@ class DCAL(nn.Module):
     """SA, GLCA and PWCA branches on one timm vision transformer. Without GLCA and PWCA it is the plain baseline.
 
     The contract is that of fast-reid's ``Baseline``: called with a batch (dict), it returns in training a dict of
-    losses whose sum is the training loss, else the features (B, D) or (B, 2D). The batch is not changed.
+    losses whose sum is the training loss, else the features (B, D) or (B, 2D), or with a classification head the
+    scores of the classes (B, classes). The batch is not changed.
     ``metrics`` holds, after a training step, the detached scalars worth logging.
     """
 
@@ -132,15 +133,25 @@ class DCAL(nn.Module):
                 training ``targets`` (B,); outside training the images alone will do.
 
         Returns:
-            In training ``{"loss_sa": ..., ...}``; else the features (B, D), or (B, 2D) for sa+glca.
+            In training ``{"loss_sa": ..., ...}``; else what the heads make of the branches that MODEL.DCAL.INFERENCE
+            names: the features (B, D), or (B, 2D) for sa+glca; for classification the sum of the branches'
+            probabilities (B, classes).
         """
-        images = self.preprocess_image(batched_inputs)
         if not self.training:
-            features = self.branch_features(images)
-            return torch.cat([self.heads[b](features[b]) for b in self.inference.split("+")], dim=1)
+            return self.heads["sa"].combine(list(self.branch_outputs(batched_inputs).values()))
+        images = self.preprocess_image(batched_inputs)
         targets = batched_inputs["targets"]
         partner = self.pair_sampler(targets).to(self.device) if self.pwca_blocks else None
         return self.losses(self.branch_features(images, partner), targets.to(self.device))
+
+    def branch_outputs(self, batched_inputs: dict | Tensor) -> dict[str, Tensor]:
+        """Outside training: what the head of each branch of MODEL.DCAL.INFERENCE gives, before they are combined.
+
+        Returns:
+            (B, D) embeddings or (B, classes) probabilities, by branch.
+        """
+        features = self.branch_features(self.preprocess_image(batched_inputs))
+        return {branch: self.heads[branch](features[branch]) for branch in self.inference.split("+")}
 
     def preprocess_image(self, batched_inputs: dict | Tensor) -> Tensor:
         """Images on the model's device, normalised; the input is left as it is (fast-reid changes it in place)."""

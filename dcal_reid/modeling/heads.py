@@ -1,13 +1,13 @@
-"""The re-identification head: BNNeck, embedding and identity classifier of one branch."""
+"""The heads of one branch: for re-identification and for classification."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from fastreid.modeling.heads import REID_HEADS_REGISTRY
-from fastreid.modeling.heads.embedding_head import EmbeddingHead
+import torch
+from fastreid.modeling.heads import REID_HEADS_REGISTRY, ClasHead, EmbeddingHead
 from torch import Tensor, nn
 
-__all__ = ["DCALHead", "running_statistics_kept"]
+__all__ = ["DCALClassificationHead", "DCALHead", "running_statistics_kept"]
 
 
 @REID_HEADS_REGISTRY.register()
@@ -29,6 +29,38 @@ class DCALHead(EmbeddingHead):
             ``features`` (B, D); else the embedding (B, D).
         """
         return super().forward(features[:, :, None, None], targets)
+
+    @staticmethod
+    def combine(outputs: Sequence[Tensor]) -> Tensor:
+        """The branches' embeddings, concatenated (DCAL sec. 4.1): b times (B, D) -> (B, b D)."""
+        return torch.cat(list(outputs), dim=1)
+
+
+@REID_HEADS_REGISTRY.register()
+class DCALClassificationHead(ClasHead):
+    """fast-reid's ``ClasHead`` on a feature vector: a linear classifier, in fp32.
+
+    One instance serves the SA and the PWCA branch, another the GLCA branch.
+    """
+
+    def forward(self, features: Tensor, targets: Tensor | None = None):
+        """
+        Args:
+            features: (B, D).
+            targets: (B,) labels, in training.
+
+        Returns:
+            In training a dict with ``cls_outputs`` and ``pred_class_logits`` (B, classes) and ``features`` (B, D);
+            else the probabilities of the classes (B, classes).
+        """
+        with torch.autocast(features.device.type, enabled=False):
+            outputs = super().forward(features.float()[:, :, None, None], targets)
+        return outputs if self.training else outputs.softmax(dim=1)
+
+    @staticmethod
+    def combine(outputs: Sequence[Tensor]) -> Tensor:
+        """The sum of the branches' probabilities (DCAL sec. 4.1): b times (B, classes) -> (B, classes)."""
+        return torch.stack(list(outputs)).sum(dim=0)
 
 
 @contextmanager

@@ -1,25 +1,28 @@
-"""The two pictures of an evaluated model: what it finds, and where it looks."""
+"""The pictures of an evaluated model: what it finds, and where it looks."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.transforms.v2 import functional as F
+from torch import Tensor
 
+from ..data.datasets.classification import ClassificationDataset
 from ..data.images import read_image
-from ..evaluation import DCALReidEvaluator, RankingResult
+from ..evaluation import ClassificationResult, DCALReidEvaluator, RankingResult
 from ..modeling import DCAL
 from .attention import draw_attention
+from .predictions import Prediction, draw_predictions
 from .rank_list import RankList, draw_rank_lists
 
-__all__ = ["draw_attention_of", "draw_rank_lists_of", "spread_by_ap"]
+__all__ = ["draw_attention_of", "draw_predictions_of", "draw_rank_lists_of", "mistakes_first", "spread_by_ap"]
 
 
 def spread_by_ap(result: RankingResult, count: int) -> list[int]:
     """Queries from the worst to the best average precision, evenly spread over all that have a match."""
     answered = np.flatnonzero(result.answered)
     by_ap = answered[np.argsort(result.ap[answered], kind="stable")]
-    return by_ap[np.linspace(0, len(by_ap) - 1, min(count, len(by_ap))).round().astype(int)].tolist()
+    return _spread(by_ap, min(count, len(by_ap)))
 
 
 def draw_rank_lists_of(
@@ -53,16 +56,64 @@ def draw_rank_lists_of(
     draw_rank_lists(path, pictures, size=size)
 
 
-def draw_attention_of(path: str | Path, model: DCAL, image_paths: list[str], size: tuple[int, int]) -> None:
+def mistakes_first(result: ClassificationResult, count: int) -> list[int]:
+    """Images, half of them mistakes if there are so many, each half evenly spread from sure to unsure predictions."""
+    order = np.argsort(-result.probabilities[:, 0], kind="stable")
+    wrong, right = (order[(result.rank[order, 0] == 1) == correct] for correct in (False, True))
+    mistakes = min(len(wrong), max(count // 2, count - len(right)))
+    return _spread(wrong, mistakes) + _spread(right, min(len(right), count - mistakes))
+
+
+def _spread(values: np.ndarray, count: int) -> list[int]:
+    return values[np.linspace(0, len(values) - 1, count).round().astype(int)].tolist() if count else []
+
+
+def draw_predictions_of(
+    path: str | Path,
+    result: ClassificationResult,
+    dataset: ClassificationDataset,
+    size: tuple[int, int],
+    *,
+    count: int = 6,
+) -> None:
+    """Test images with their most probable classes, mistakes first.
+
+    Args:
+        path: the picture to write.
+        result: of an evaluation on ``dataset``.
+        dataset: gives each class an example, its first training image.
+        size: (height, width) in which images are shown.
+        count: how many test images.
+    """
+    examples: dict[int, str] = {}
+    for image, label, _ in dataset.train:
+        examples.setdefault(label, image)
+    names = result.class_names
+    predictions = [
+        Prediction(
+            image=str(result.paths[number]),
+            label=names[result.labels[number]],
+            classes=[names[label] for label in result.top[number]],
+            probabilities=result.probabilities[number].clip(max=1).tolist(),
+            examples=[examples[label] for label in result.top[number]],
+        )
+        for number in mistakes_first(result, count)
+    ]
+    draw_predictions(path, predictions, size=size)
+
+
+def draw_attention_of(
+    path: str | Path, model: DCAL, image_paths: list[str], transform: Callable[[Tensor], Tensor]
+) -> None:
     """Where SA and GLCA look in some images, and which patches are GLCA's local queries (DCAL figs. 3 and 4).
 
     Args:
         path: the picture to write.
         model: in evaluation mode.
         image_paths: image files.
-        size: (height, width) that the model takes.
+        transform: what makes the model's input of an image, as ``build_transforms`` gives it.
     """
-    images = torch.stack([F.resize(read_image(p), list(size), antialias=True) for p in image_paths])
+    images = torch.stack([transform(read_image(path)) for path in image_paths])
     maps = model.attention_maps(images)
     columns = {"SA rollout": maps.sa}
     if maps.glca is not None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from dcal_reid.data.image_sets import QueryGalleryImages, TrainImages, collate
+from dcal_reid.data.image_sets import EvaluationImages, TrainImages, collate
 from dcal_reid.errors import InputError
 
 RESIZE = v2.Resize((8, 4))
@@ -59,7 +59,7 @@ def test_a_broken_image_is_an_error_that_names_it(items):
     error = TrainImages(items, RESIZE, skip_broken=False)[1, 0]
     assert isinstance(error, InputError) and "1.png" in str(error)
     tests = [(path, 0, 0) for path, _, _ in items]
-    error = QueryGalleryImages(tests, RESIZE, skip_broken=False)[1]
+    error = EvaluationImages(tests, RESIZE, skip_broken=False)[1]
     assert isinstance(error, InputError) and "1.png" in str(error)
 
 
@@ -89,12 +89,12 @@ def test_an_identity_without_a_readable_image_is_an_error(items):
         break_image(path)
     error = TrainImages(items, RESIZE, skip_broken=True)[3, 0]
     assert isinstance(error, InputError)
-    assert "none of the 2 images of identity 'm_10' can be decoded" in str(error)
+    assert "none of the 2 images of identity or class 'm_10' can be decoded" in str(error)
 
 
 def test_batches_of_test_images_leave_broken_ones_out(items):
     break_image(items[1][0])
-    images = QueryGalleryImages([(path, 70 + i, i) for i, (path, _, _) in enumerate(items)], RESIZE, skip_broken=True)
+    images = EvaluationImages([(path, 70 + i, i) for i, (path, _, _) in enumerate(items)], RESIZE, skip_broken=True)
     numbers = ("targets", "camids", "indices")
     batch = collate([images[i] for i in range(3)], (8, 4), numbers)
     assert batch["images"].shape == (2, 3, 8, 4) and batch["images"].dtype == torch.uint8
@@ -106,7 +106,7 @@ def test_batches_of_test_images_leave_broken_ones_out(items):
 
 def test_a_batch_of_broken_images_is_empty_not_missing(items):
     break_image(items[1][0])
-    images = QueryGalleryImages([(path, 0, 0) for path, _, _ in items], RESIZE, skip_broken=True)
+    images = EvaluationImages([(path, 0, 0) for path, _, _ in items], RESIZE, skip_broken=True)
     batch = collate([images[1]], (8, 4), ("targets", "camids", "indices"))
     assert batch["images"].shape == (0, 3, 8, 4) and batch["images"].dtype == torch.uint8
     assert batch["targets"].shape == batch["indices"].shape == (0,) and batch["targets"].dtype == torch.int64
@@ -120,6 +120,6 @@ def test_an_error_takes_the_place_of_its_batch(items):
 
 
 def test_test_identities_must_be_integers(items):
-    QueryGalleryImages([(items[0][0], np.int64(3), 0)], RESIZE, skip_broken=False)
+    EvaluationImages([(items[0][0], np.int64(3), 0)], RESIZE, skip_broken=False)
     with pytest.raises(InputError, match=r"0\.png' has identity and camera \['m_2', 'c_9'\]"):
-        QueryGalleryImages(items, RESIZE, skip_broken=False)
+        EvaluationImages(items, RESIZE, skip_broken=False)

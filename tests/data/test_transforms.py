@@ -188,3 +188,31 @@ def set_inputs(cfg, settings):
         for parent in parents:
             node = node[parent]
         node[last] = value
+
+
+def test_a_fixed_crop_is_cut_out_without_scaling(cfg, image):
+    cfg.INPUT.SIZE_TRAIN = cfg.INPUT.SIZE_TEST = [40, 24]
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.METHOD, cfg.INPUT.CROP.SIZE = True, "fixed", [32, 16]
+    resized = F.resize(image, [40, 24], interpolation=F.InterpolationMode.BICUBIC, antialias=True)
+    places = {
+        resized[:, y : y + 32, x : x + 16].numpy().tobytes(): (y, x) for y in range(40 - 31) for x in range(24 - 15)
+    }
+    torch.manual_seed(0)
+    transform = build_transforms(cfg, is_train=True)
+    found = {places[transform(image).numpy().tobytes()] for _ in range(300)}
+    assert len(found) > 0.8 * len(places)
+    assert torch.equal(build_transforms(cfg, is_train=False)(image), resized[:, 4:36, 4:20])
+    cfg.INPUT.CROP.SIZE = [48, 16]
+    for is_train in (True, False):
+        with pytest.raises(InputError, match="is larger than"):
+            build_transforms(cfg, is_train)
+
+
+def test_a_banner_is_cut_off_before_anything_else(cfg, image):
+    image = image.clone()
+    image[:, -20:] = torch.randint(0, 256, (3, 20, 45), dtype=torch.uint8)
+    for is_train in (True, False):
+        expected = build_transforms(cfg, is_train)(image[:, :-20])
+        assert torch.equal(build_transforms(cfg, is_train, banner=20)(image), expected)
+    # An image that is all banner is better than none.
+    assert build_transforms(cfg, is_train=False, banner=20)(image[:, :20]).shape == (3, 32, 16)

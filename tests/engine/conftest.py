@@ -1,4 +1,5 @@
 import csv
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -42,4 +43,32 @@ def run_cfg(tiny_cfg, crops, tmp_path):
     cfg.SOLVER.LOG_PERIOD, cfg.SOLVER.CHECKPOINT_PERIOD = 2, 2
     cfg.TEST.EVAL_PERIOD, cfg.TEST.IMS_PER_BATCH = 1, 5
     cfg.OUTPUT_DIR = str(tmp_path / "run")
+    return cfg
+
+
+@pytest.fixture
+def class_cfg(run_cfg, tmp_path, monkeypatch):
+    """Two epochs of four steps on four classes of colours."""
+    rng = np.random.default_rng(0)
+    root = tmp_path / "images"
+    for folder, images in (("train", 8), ("val", 3)):
+        for name, colour in (("blue", 2), ("green", 1), ("grey", slice(None)), ("red", 0)):
+            (root / folder / name).mkdir(parents=True)
+            for number in range(images):
+                image = rng.integers(0, 100, (40, 40, 3), dtype=np.uint8)
+                image[..., colour] += 100
+                Image.fromarray(image).save(root / folder / name / f"{number}.png")
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
+    cfg = run_cfg
+    cfg.DATASETS.NAMES = cfg.DATASETS.TESTS = ("ImageFolderFGVC",)
+    cfg.DATASETS.CLASS_FOLDER.PATH = "images"
+    cfg.MODEL.HEADS.NAME, cfg.MODEL.HEADS.WITH_BNNECK = "DCALClassificationHead", False
+    cfg.MODEL.LOSSES.NAME = ("CrossEntropyLoss",)
+    cfg.DATALOADER.SAMPLER_TRAIN = "TrainingSampler"
+    cfg.INPUT.SIZE_TRAIN = cfg.INPUT.SIZE_TEST = [40, 40]
+    cfg.INPUT.CROP.ENABLED, cfg.INPUT.CROP.METHOD, cfg.INPUT.CROP.SIZE = True, "fixed", [32, 32]
+    cfg.INPUT.PADDING.ENABLED = cfg.INPUT.REA.ENABLED = False
+    cfg.SOLVER.OPT, cfg.SOLVER.BASE_LR, cfg.SOLVER.LR_FOR_BATCH = "AdamW", 0.01, 16
+    cfg.SOLVER.MAX_EPOCH = 2
+    Path(cfg.OUTPUT_DIR).mkdir()
     return cfg

@@ -42,6 +42,23 @@ def test_two_processes_train_and_any_number_gives_the_same_metrics(run_cfg):
     assert tables[1:] == tables[:-1]
 
 
+def test_classification_counts_every_image_once_in_any_number_of_processes(class_cfg):
+    """12 test images: with 5 processes the last ones have fewer, or none."""
+    class_cfg.SOLVER.MAX_EPOCH = 1
+    trained = start(class_cfg)
+    assert trained.returncode == 0, trained.stderr
+    weights = ("MODEL.WEIGHTS", str(Path(class_cfg.OUTPUT_DIR, "model_final.pth")))
+    predictions = Path(class_cfg.OUTPUT_DIR, "evaluation", "ImageFolderFGVC", "predictions.csv")
+    expected = [line.split(",")[0] for line in predictions.read_text().splitlines()]
+    assert len(expected) == 13
+    for processes in ("2", "5"):
+        predictions.unlink()
+        evaluated = start(class_cfg, "--eval-only", "--num-gpus", processes, "--dist-url", "auto", *weights)
+        assert evaluated.returncode == 0, evaluated.stderr
+        assert table(evaluated.stdout) == table(trained.stdout)
+        assert [line.split(",")[0] for line in predictions.read_text().splitlines()] == expected
+
+
 def test_torchrun(run_cfg):
     run_cfg.SOLVER.MAX_EPOCH = 1
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")

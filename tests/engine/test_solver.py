@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from dcal_reid.engine.solver import build_optimizer, learning_rate_factor
+from dcal_reid.engine.solver import base_learning_rate, build_optimizer, learning_rate_factor
 from dcal_reid.errors import InputError
 
 
@@ -15,6 +15,16 @@ def test_every_trainable_parameter_is_in_the_optimiser_once(tiny_cfg, tiny_model
     assert len(inside) == len({id(p) for p in inside})
     assert {id(p) for p in inside} == {id(p) for p in tiny_model.parameters() if p.requires_grad}
     assert any(p is tiny_model.loss_weights.w for p in inside)
+
+
+def test_the_learning_rate_is_scaled_to_the_batch_if_asked(tiny_cfg, tiny_model):
+    solver = tiny_cfg.SOLVER
+    solver.BASE_LR, solver.IMS_PER_BATCH = 0.0005, 16
+    assert base_learning_rate(tiny_cfg) == 0.0005
+    solver.LR_FOR_BATCH = 512
+    assert base_learning_rate(tiny_cfg) == pytest.approx(5e-4 / 512 * 16)
+    lrs = {group["lr"] for group in build_optimizer(tiny_cfg, tiny_model).param_groups}
+    assert max(lrs) == pytest.approx(5e-4 / 512 * 16 * solver.BIAS_LR_FACTOR)
 
 
 def test_decay_and_learning_rates(tiny_cfg, tiny_model):

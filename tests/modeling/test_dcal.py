@@ -210,3 +210,21 @@ def test_bf16_autocast_trains(tiny_model, tiny_batch):
     total = sum(losses.values())
     assert total.dtype == torch.float32
     total.backward()
+
+
+def test_classification_adds_the_probabilities_of_the_branches(tiny_cfg, tiny_batch):
+    tiny_cfg.MODEL.HEADS.NAME, tiny_cfg.MODEL.HEADS.WITH_BNNECK = "DCALClassificationHead", False
+    tiny_cfg.MODEL.LOSSES.NAME = ("CrossEntropyLoss",)
+    model = build(tiny_cfg)
+    assert set(model(tiny_batch)) == {"loss_sa", "loss_glca", "loss_pwca"}
+    assert "sa/triplet" not in model.metrics
+    model.eval()
+    features = model.branch_features(model.preprocess_image(tiny_batch))
+    expected = {branch: (features[branch] @ model.heads[branch].weight.T).softmax(dim=1) for branch in ("sa", "glca")}
+    outputs = model.branch_outputs(tiny_batch)
+    for branch, probabilities in expected.items():
+        torch.testing.assert_close(outputs[branch], probabilities)
+    torch.testing.assert_close(model(tiny_batch), expected["sa"] + expected["glca"])
+    for branch in expected:
+        model.inference = branch
+        torch.testing.assert_close(model(tiny_batch), expected[branch])

@@ -1,7 +1,7 @@
 import torch
-from fastreid.modeling.heads import EmbeddingHead, build_heads
+from fastreid.modeling.heads import ClasHead, EmbeddingHead, build_heads
 
-from dcal_reid.modeling.heads import DCALHead, running_statistics_kept
+from dcal_reid.modeling.heads import DCALClassificationHead, DCALHead, running_statistics_kept
 
 
 def build(cfg):
@@ -21,6 +21,37 @@ def test_is_fastreids_embedding_head_on_vectors(tiny_cfg):
     for name, value in ours(features, targets).items():
         assert torch.equal(value, expected[name])
     torch.testing.assert_close(ours.eval()(features), theirs.eval()(features[:, :, None, None]))
+
+
+def test_embeddings_are_concatenated(tiny_cfg):
+    one, other = torch.randn(8, 16), torch.randn(8, 16)
+    assert torch.equal(build(tiny_cfg).combine([one, other]), torch.cat([one, other], dim=1))
+
+
+def test_classification_is_fastreids_clas_head_on_vectors(tiny_cfg):
+    tiny_cfg.MODEL.HEADS.WITH_BNNECK = False
+    tiny_cfg.MODEL.HEADS.NAME = "DCALClassificationHead"
+    ours = build(tiny_cfg)
+    assert isinstance(ours, DCALClassificationHead)
+    tiny_cfg.MODEL.HEADS.NAME = "ClasHead"
+    theirs = build(tiny_cfg)
+    assert type(theirs) is ClasHead
+    features, targets = torch.randn(8, 16), torch.arange(8) % 4
+    expected = theirs(features[:, :, None, None], targets)
+    for name, value in ours(features, targets).items():
+        assert torch.equal(value, expected[name])
+    probabilities = ours.eval()(features)
+    torch.testing.assert_close(probabilities, theirs.eval()(features[:, :, None, None]).softmax(dim=1))
+    torch.testing.assert_close(ours.combine([probabilities, probabilities]), 2 * probabilities)
+
+
+def test_classes_are_scored_in_fp32_under_autocast(tiny_cfg):
+    tiny_cfg.MODEL.HEADS.NAME = "DCALClassificationHead"
+    head = build(tiny_cfg).eval()
+    features = torch.randn(8, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(head(features), head(features.float()))
+        assert head(features.bfloat16()).dtype == torch.float32
 
 
 def test_triplet_features_are_before_and_logits_after_the_bnneck(tiny_cfg):

@@ -1,12 +1,21 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from fastreid.modeling.meta_arch import build_model
 from PIL import Image
 
-from dcal_reid.evaluation import DCALReidEvaluator
+from dcal_reid.data.transforms import build_transforms
+from dcal_reid.evaluation import ClassificationResult, DCALReidEvaluator
 from dcal_reid.visualize import report
-from dcal_reid.visualize.report import draw_attention_of, draw_rank_lists_of, spread_by_ap
+from dcal_reid.visualize.report import (
+    draw_attention_of,
+    draw_predictions_of,
+    draw_rank_lists_of,
+    mistakes_first,
+    spread_by_ap,
+)
 
 
 @pytest.fixture
@@ -52,7 +61,42 @@ def test_draws_both_pictures(tiny_cfg, evaluator, tmp_path, num_blocks):
     draw_rank_lists_of(tmp_path / "ranks.png", evaluator, (64, 32), count=2, length=3)
     tiny_cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = num_blocks
     model = build_model(tiny_cfg).eval()
-    draw_attention_of(tmp_path / "attention.png", model, evaluator.features().paths[:2].tolist(), (64, 32))
+    paths = evaluator.features().paths[:2].tolist()
+    draw_attention_of(tmp_path / "attention.png", model, paths, build_transforms(tiny_cfg, is_train=False))
     for name in ("ranks.png", "attention.png"):
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 100 and len(picture.getcolors(2**20) or range(1000)) > 100
+
+
+@pytest.fixture
+def classified():
+    """Six images of two classes, surest first; images 1, 3 and 4 are mistakes."""
+    labels = np.array([0, 0, 1, 1, 0, 1])
+    predicted = np.array([0, 1, 1, 0, 1, 1])[:, None]
+    return ClassificationResult(
+        labels=labels,
+        predicted=predicted,
+        rank=np.where(predicted == labels[:, None], 1, 2),
+        top=np.hstack([predicted, 1 - predicted]),
+        probabilities=np.array([[p, 1 - p] for p in (0.99, 0.9, 0.8, 0.7, 0.6, 0.5)], dtype=np.float32),
+        paths=np.array([f"{number}.png" for number in range(6)]),
+        class_names=("ant", "bee"),
+    )
+
+
+def test_half_of_the_predictions_shown_are_mistakes(classified):
+    assert mistakes_first(classified, 4) == [1, 4, 0, 5]
+    assert mistakes_first(classified, 5) == [1, 4, 0, 2, 5]
+    assert sorted(mistakes_first(classified, 99)) == list(range(6))
+
+
+def test_a_prediction_shows_an_example_of_each_class(classified, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(report, "draw_predictions", lambda path, predictions, size: drawn.extend(predictions))
+    dataset = SimpleNamespace(train=[("b1.png", 1, 0), ("a1.png", 0, 0), ("a2.png", 0, 0)])
+    draw_predictions_of(tmp_path / "p.png", classified, dataset, (32, 32), count=2)
+    wrong, right = drawn
+    assert (wrong.image, wrong.label, wrong.classes) == ("1.png", "ant", ["bee", "ant"])
+    assert wrong.examples == ["b1.png", "a1.png"]
+    assert wrong.probabilities == pytest.approx([0.9, 0.1])
+    assert (right.image, right.label, right.classes) == ("0.png", "ant", ["ant", "bee"])

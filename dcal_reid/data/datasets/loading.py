@@ -16,8 +16,10 @@ from tabulate import tabulate
 
 from ...compat import registered_names
 from ...errors import InputError
+from ...task import is_classification
+from .classification import ClassificationDataset
 
-__all__ = ["load_dataset", "load_test_items", "load_train_items"]
+__all__ = ["load_classes", "load_dataset", "load_test_items", "load_train_items"]
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +74,7 @@ def load_train_items(cfg: CfgNode) -> list[Item]:
     items = []
     for name in names:
         dataset = load_dataset(name, cfg)
+        _check_task(name, dataset, cfg)
         _log_table(name, dataset, ("train",))
         train = _named(dataset, dataset.train)
         if not train:
@@ -102,6 +105,7 @@ def load_test_items(cfg: CfgNode, name: str) -> tuple[list[Item], int]:
         InputError: no query or no gallery image, or no query whose identity another camera has seen in the gallery.
     """
     dataset = load_dataset(name, cfg)
+    _check_task(name, dataset, cfg)
     _log_table(name, dataset, ("query", "gallery"))
     query, gallery = ([tuple(item) for item in items] for items in (dataset.query, dataset.gallery))
     for subset, items in (("query", query), ("gallery", gallery)):
@@ -109,6 +113,28 @@ def load_test_items(cfg: CfgNode, name: str) -> tuple[list[Item], int]:
             raise InputError(f"dataset {name} has no {subset} images, so it cannot be tested on; see DATASETS.TESTS")
     _check_protocol(name, query, gallery)
     return query + gallery, len(query)
+
+
+def load_classes(cfg: CfgNode, name: str) -> ClassificationDataset:
+    """A data set for classification. Its items have a label, which is the same in training and test.
+
+    Raises:
+        InputError: it is not for classification, or its files are missing or not as they should be.
+    """
+    dataset = load_dataset(name, cfg)
+    _check_task(name, dataset, cfg)
+    _log_table(name, dataset, ("train", "test"))
+    return dataset
+
+
+def _check_task(name: str, dataset: ImageDataset, cfg: CfgNode) -> None:
+    tasks = ("re-identification", "classification")
+    is_for, head_is_for = isinstance(dataset, ClassificationDataset), is_classification(cfg)
+    if is_for != head_is_for:
+        raise InputError(
+            f"dataset {name} is for {tasks[is_for]}, but MODEL.HEADS.NAME {cfg.MODEL.HEADS.NAME} is for "
+            f"{tasks[head_is_for]}; use a config that is based on configs/Base-{'fgvc' if is_for else 'reid'}.yml"
+        )
 
 
 def _check_protocol(name: str, query: list[Item], gallery: list[Item]) -> None:
@@ -139,13 +165,15 @@ def _log_table(name: str, dataset: ImageDataset, subsets: tuple[str, ...]) -> No
     if not comm.is_main_process():
         return
     rows = []
+    for_classes = isinstance(dataset, ClassificationDataset)
     for subset in subsets:
         items = getattr(dataset, subset)
         num_pids, num_cameras = dataset.parse_data(items)
-        has_cameras = getattr(dataset, "has_cameras", True)
-        rows.append([subset, num_pids, len(items), num_cameras if has_cameras else "not known"])
+        cameras = [] if for_classes else [num_cameras if getattr(dataset, "has_cameras", True) else "not known"]
+        rows.append([subset, num_pids, len(items), *cameras])
         official = getattr(dataset, "official", {}).get(subset, len(items))
         if official != len(items):
             logger.warning("%s has %d %s images here, officially %d.", name, len(items), subset, official)
-    table = tabulate(rows, headers=["subset", "# ids", "# images", "# cameras"], tablefmt="pipe", numalign="left")
+    headers = ["subset", "# classes", "# images"] if for_classes else ["subset", "# ids", "# images", "# cameras"]
+    table = tabulate(rows, headers=headers, tablefmt="pipe", numalign="left")
     logger.info("Loaded %s:\n%s", name, table)

@@ -1,0 +1,103 @@
+"""Classification through the whole engine: train, evaluate, resume, and what must not be mixed up."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dcal_reid.data import build_classification_test_loader
+from dcal_reid.engine import evaluate, train
+from dcal_reid.engine.check import check_config
+from dcal_reid.engine.checkpoint import class_names_in
+from dcal_reid.engine.inference import evaluate_dataset
+from dcal_reid.engine.job import load_model
+from dcal_reid.errors import InputError
+
+
+def weights_of(cfg, name="model_final.pth"):
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = str(Path(cfg.OUTPUT_DIR, name))
+    return cfg
+
+
+def test_train_then_evaluate(class_cfg):
+    check_config(class_cfg)
+    results = train(class_cfg)
+    assert set(results) == {"Top-1", "Top-5", "Class-mean", "Top-1-SA", "Top-1-GLCA", "metric"}
+    assert results["Top-1"] > 50
+    cfg = weights_of(class_cfg)
+    assert evaluate(cfg) == results
+    assert class_names_in(cfg.MODEL.WEIGHTS) == ["blue", "green", "grey", "red"]
+    folder = Path(cfg.OUTPUT_DIR, "evaluation", "ImageFolderFGVC")
+    files = {"predictions.csv", "classes.csv", "confused_pairs.csv", "confusion.csv", "confusion.png"}
+    assert {path.name for path in folder.iterdir()} == files
+    lines = [json.loads(line) for line in Path(cfg.OUTPUT_DIR, "metrics.json").read_text().splitlines()]
+    assert lines[-1]["Top-1"] == results["Top-1"] and 0 <= lines[-1]["sa/accuracy"] <= 1
+    # Scaled to the batch of 8, and not the 0.01 of a batch of 16.
+    assert 0.004 < max(line["lr"] for line in lines) <= 0.005
+
+
+@pytest.mark.parametrize("inference", ["sa+glca", "sa", "glca"])
+def test_the_metrics_are_those_of_the_models_own_scores(class_cfg, inference):
+    class_cfg.MODEL.DCAL.INFERENCE = inference
+    model = load_model(class_cfg)
+    metrics, evaluator = evaluate_dataset(class_cfg, model, "ImageFolderFGVC")
+    assert ("Top-1-SA" in metrics) == (inference == "sa+glca")
+    assert not model.training
+    loader, _ = build_classification_test_loader(class_cfg, "ImageFolderFGVC")
+    predicted = [label for batch in loader for label in model(batch).argmax(dim=1).tolist()]
+    assert evaluator.result.predicted[:, 0].tolist() == predicted
+
+
+def test_a_complete_run_is_evaluated_on_resume(class_cfg):
+    class_cfg.freeze()
+    assert train(class_cfg) == train(class_cfg, resume=True)
+
+
+def test_other_classes_than_those_of_training_are_refused(class_cfg, tmp_path):
+    class_cfg.SOLVER.MAX_EPOCH, class_cfg.SOLVER.WARMUP_ITERS = 1, 0
+    train(class_cfg)
+    cfg = weights_of(class_cfg)
+    for folder in ("train", "val"):
+        (tmp_path / "images" / folder / "red").rename(tmp_path / "images" / folder / "pink")
+    with pytest.raises(
+        InputError, match=r"trained on 4 classes.* has 4; the first that differs is 'red' there and 'pi"
+    ):
+        evaluate(cfg)
+
+
+def test_the_number_of_classes_must_be_the_data_sets(class_cfg):
+    class_cfg.MODEL.HEADS.NUM_CLASSES = 5
+    with pytest.raises(InputError, match="NUM_CLASSES is 5, but there are 4 classes"):
+        train(class_cfg)
+
+
+def test_a_broken_image_is_named_or_skipped(class_cfg, tmp_path):
+    (tmp_path / "images" / "train" / "red" / "3.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"3\.png' cannot be decoded"):
+        train(class_cfg)
+    class_cfg.DATALOADER.BROKEN_IMAGES = "skip"
+    assert "Top-1" in train(class_cfg)
+
+
+def test_a_head_and_a_data_set_of_different_tasks_are_refused(class_cfg):
+    class_cfg.MODEL.HEADS.NAME = "DCALHead"
+    class_cfg.MODEL.LOSSES.NAME = ("CrossEntropyLoss",)
+    with pytest.raises(InputError, match=r"ImageFolderFGVC is for classification.*configs/Base-fgvc\.yml"):
+        train(class_cfg)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("DATASETS.TESTS", ("CUB200",), "name the same one in both"),
+        ("DATASETS.COMBINEALL", True, "must not train on its test images"),
+        ("TEST.RERANK.ENABLED", True, "for re-identification"),
+        ("INPUT.CROP.METHOD", "random", "choose one of scaled, fixed"),
+    ],
+)
+def test_what_classification_cannot_do_is_refused(class_cfg, key, value, message):
+    class_cfg.merge_from_list([key, value])
+    with pytest.raises(InputError, match=message):
+        check_config(class_cfg)
