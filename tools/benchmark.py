@@ -4,13 +4,21 @@
 python tools/benchmark.py ranking --size market1501
 python tools/benchmark.py rerank --size market1501 --dim 256 --dense
 python tools/benchmark.py search --items 1000000 --dim 256
+python tools/benchmark.py step --case vit-b-256x128 --device cuda --amp bf16
+python tools/benchmark.py infer --case deit-t-448x448 --readout cls
+python tools/benchmark.py data --case persons
 """
 
 import argparse
+from collections.abc import Callable, Iterable
 
+from dcal_reid.benchmark.data import CROPS, benchmark_data
+from dcal_reid.benchmark.infer import benchmark_infer
+from dcal_reid.benchmark.models import CASES
 from dcal_reid.benchmark.ranking import benchmark_ranking
 from dcal_reid.benchmark.rerank import benchmark_rerank
 from dcal_reid.benchmark.search import FACTORIES, benchmark_search
+from dcal_reid.benchmark.step import benchmark_step
 from dcal_reid.benchmark.synthetic import SIZES
 from dcal_reid.errors import exit_on_input_error
 
@@ -21,6 +29,10 @@ def parser() -> argparse.ArgumentParser:
     _ranking(commands.add_parser("ranking", help="exact ranking against fast-reid's"))
     _rerank(commands.add_parser("rerank", help="k-reciprocal re-ranking against its products and fast-reid's"))
     _search(commands.add_parser("search", help="faiss indexes of a large gallery"))
+    others = "against timm's self-attention alone, naive DCAL and fast-reid's own"
+    _model(commands.add_parser("step", help=f"the training step {others}"), benchmark_step)
+    _model(commands.add_parser("infer", help=f"inference {others}"), benchmark_infer)
+    _data(commands.add_parser("data", help="the training loader against fast-reid's, on one core"))
     return parser
 
 
@@ -51,6 +63,26 @@ def _search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--factories", nargs="+", default=FACTORIES, help="faiss' words for indexes")
     parser.add_argument("--repeats", type=int, default=3, help="searches; the median counts")
     parser.set_defaults(benchmark=benchmark_search)
+
+
+def _cases(parser: argparse.ArgumentParser, choices: Iterable[str]) -> None:
+    parser.add_argument("--case", dest="cases", action="append", choices=choices, help="repeatable; default: all")
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each way; the median counts")
+
+
+def _model(parser: argparse.ArgumentParser, benchmark: Callable) -> None:
+    _cases(parser, CASES)
+    parser.add_argument("--batch", type=int, help="images in a batch; default: the case's for the device")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--amp", choices=("none", "bf16"), default="none", help="autocast")
+    parser.add_argument("--readout", choices=("cls", "mean"), default="mean", help="of GLCA")
+    parser.set_defaults(benchmark=benchmark)
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    _cases(parser, CROPS)
+    parser.add_argument("--batch", type=int, default=32, help="images in a batch")
+    parser.set_defaults(benchmark=benchmark_data)
 
 
 def run(args: argparse.Namespace) -> None:
