@@ -170,38 +170,41 @@ class DCAL(nn.Module):
         glca = self.glca if "glca" in wanted else None
         blocks = self.backbone.blocks
         first_pairwise = len(blocks) - (self.pwca_blocks if partner is not None else 0)
+        depth = self._rollout_depth if glca is not None and glca.needs_rollout else 0
 
-        rollout_wanted = glca is not None and glca.needs_rollout
-        x, z = self.backbone.embed(images), None  # (B, 1 + N, D)
-        inputs, queries_and_keys = [], []
+        # (B, 1 + N, D), and from the first pair-wise block on (2B, 1 + N, D): the pair-wise stream after the other.
+        x = self.backbone.embed(images)
+        batch, contexts, queries_and_keys = len(x), [], []
         for number, block in enumerate(blocks):
-            inputs.append(x)
+            if glca is not None and self._feeds_glca(number):
+                contexts.append(x[:batch])
             # Nothing reads the last block's patches unless GLCA is stacked on them.
             cls_only = block is blocks[-1] and not (glca is not None and self.glca_input == "stacked")
             if number < first_pairwise:
                 x, q, k = self_attention_block(block, x, cls_only)
             else:
-                x, z, q, k = pairwise_block(
-                    block, x, z, partner, distractor_stream=self.distractor_stream, cls_only=cls_only
-                )
-            if rollout_wanted:
+                x, q, k = pairwise_block(block, x, partner, distractor_stream=self.distractor_stream, cls_only=cls_only)
+            if number < depth:
                 queries_and_keys.append((q, k))
 
-        features = {"sa": self.backbone.norm(x[:, :1])[:, 0]}
-        if z is not None:
-            features["pwca"] = self.backbone.norm(z[:, :1])[:, 0]
+        cls = self.backbone.norm(x[:, :1])[:, 0]  # (B, D) or (2B, D)
+        features = {"sa": cls[:batch]}
+        if partner is not None:
+            features["pwca"] = cls[batch:]
         if glca is not None:
-            contexts, depth = self._glca_contexts(inputs, x)
-            rollout = cls_rollout(queries_and_keys[:depth], self._scale) if rollout_wanted else None
-            features["glca"] = glca(contexts, rollout)
+            contexts = contexts or [x[:batch]] * len(glca.blocks)
+            features["glca"] = glca(contexts, cls_rollout(queries_and_keys, self._scale) if depth else None)
         return features
 
-    def _glca_contexts(self, inputs: list[Tensor], output: Tensor) -> tuple[list[Tensor], int]:
-        """The tokens each GLCA block attends to, and over how many blocks the rollout for its selection runs."""
-        num_glca, num_blocks = len(self.glca.blocks), len(inputs)
-        if self.glca_input == "stacked":
-            return [output] * num_glca, num_blocks
-        return inputs[-num_glca:], num_blocks - num_glca + 1
+    def _feeds_glca(self, number: int) -> bool:
+        """Whether a GLCA block stands beside self-attention block ``number`` and reads what it reads."""
+        return self.glca_input == "parallel" and number >= len(self.backbone.blocks) - len(self.glca.blocks)
+
+    @property
+    def _rollout_depth(self) -> int:
+        """Over how many blocks the rollout for GLCA's selection runs: to the one beside its first block."""
+        num_blocks = len(self.backbone.blocks)
+        return num_blocks if self.glca_input == "stacked" else num_blocks - len(self.glca.blocks) + 1
 
     @property
     def _scale(self) -> float:
@@ -253,8 +256,8 @@ class DCAL(nn.Module):
         if self.glca is None:
             return AttentionMaps(sa, None, None)
 
-        contexts, depth = self._glca_contexts(inputs, x)
+        depth, stacked = self._rollout_depth, self.glca_input == "stacked"
         rollout = cls_rollout(queries_and_keys[:depth], self._scale)
-        before = depth if self.glca_input == "stacked" else depth - 1  # blocks that the first context has behind it
-        glca = roll_back(self.glca.rollout_row(contexts[0], rollout), queries_and_keys[:before], self._scale)
+        context, before = (x, depth) if stacked else (inputs[depth - 1], depth - 1)
+        glca = roll_back(self.glca.rollout_row(context, rollout), queries_and_keys[:before], self._scale)
         return AttentionMaps(sa, glca[:, 1:].unflatten(1, grid), top_patches(rollout, self.glca.ratio))

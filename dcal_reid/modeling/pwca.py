@@ -5,41 +5,41 @@ to its own tokens and to those of a distractor, another image of the batch, unde
 """
 
 import torch
+from timm.layers import Attention
 from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from .attention import attend, finish_block, project, project_keys_values, project_queries
+from .pair_attention import has_pair_attention, pair_attention
 
 __all__ = ["pairwise_block"]
 
 
 def pairwise_block(
     block: Block,
-    x: Tensor,
-    z: Tensor | None,
+    tokens: Tensor,
     partner: Tensor,
     *,
     distractor_stream: str = "sa",
     cls_only: bool = False,
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor]:
     """One transformer block of the self-attention stream and of the pair-wise stream.
 
     Both streams go through the linear layers together, as 2B images.
 
     Args:
         block: timm's block, shared by both streams.
-        x: (B, N, D), the self-attention stream, the CLS token first.
-        z: (B, N, D), the pair-wise stream. None where it starts: then Z = X, and so are its projections.
+        tokens: (2B, N, D), the self-attention stream and then the pair-wise stream, the CLS token first. (B, N, D)
+            where the pair-wise stream starts: then Z = X, and so are its projections.
         partner: (B,), for each image the index in the batch of its distractor.
         distractor_stream: where the distractor's keys and values come from, its self-attention stream ("sa") or its
             own pair-wise stream ("pwca").
         cls_only: only the CLS tokens' outputs are wanted.
 
     Returns:
-        x (B, n, D), z (B, n, D), and the self-attention stream's q (B, h, n, d) and k (B, h, N, d); n is 1 or N.
+        tokens (2B, n, D), and the self-attention stream's q (B, h, n, d) and k (B, h, N, d); n is 1 or N.
     """
-    attn = block.attn
-    tokens = x if z is None else torch.cat([x, z])  # (B or 2B, N, D)
+    attn, batch = block.attn, len(partner)
     normed = block.norm1(tokens)
     if cls_only:
         tokens = tokens[:, :1]
@@ -47,16 +47,20 @@ def pairwise_block(
         k, v = project_keys_values(attn, normed)
     else:
         q, k, v = project(attn, normed)
-
-    (q_x, q_z), (k_x, k_z), (v_x, v_z) = ((t, t) if z is None else t.chunk(2) for t in (q, k, v))
-    distractor_k, distractor_v = (k_x, v_x) if distractor_stream == "sa" else (k_z, v_z)
-    attended = torch.cat(
-        [
-            attend(attn, q_x, k_x, v_x),
-            attend(attn, q_z, torch.cat([k_z, distractor_k[partner]], 2), torch.cat([v_z, distractor_v[partner]], 2)),
-        ]
-    )  # (2B, n, h d)
-    if z is None:
+    if has_pair_attention(attn, q):
+        attended = pair_attention(q, k, v, partner, attn.scale, distractor_stream)
+    else:
+        attended = _attend_both(attn, q, k, v, partner, distractor_stream)
+    if len(tokens) == batch:
         tokens = torch.cat([tokens, tokens])
-    x, z = finish_block(block, tokens, attended).chunk(2)
-    return x, z, q_x, k_x
+    return finish_block(block, tokens, attended), q[:batch], k[:batch]
+
+
+def _attend_both(attn: Attention, q: Tensor, k: Tensor, v: Tensor, partner: Tensor, distractor_stream: str) -> Tensor:
+    """``pair_attention`` with the keys and values of both images concatenated, for any device."""
+    batch = len(partner)
+    pairs = []
+    for own in (k, v):
+        distractors = own[:batch] if distractor_stream == "sa" else own[-batch:]
+        pairs.append(torch.cat([own[-batch:], distractors[partner]], dim=2))  # (B, h, 2N, d)
+    return torch.cat([attend(attn, q[:batch], k[:batch], v[:batch]), attend(attn, q[-batch:], *pairs)])

@@ -12,8 +12,8 @@ from torch import Tensor
 
 __all__ = ["attention_weights", "cls_rollout", "roll_back", "top_patches"]
 
-# Rows of softmax(q k^T) are made so many values at a time (32 MB in fp32).
-_VALUES_AT_A_TIME = 2**23
+# Rows of softmax(q k^T) are made so many values at a time: on the CPU as many as stay in its cache (2 MB in fp32).
+_VALUES_AT_A_TIME = {"cpu": 2**19, "cuda": 2**25}
 
 
 def attention_weights(q: Tensor, k: Tensor, scale: float) -> Tensor:
@@ -70,11 +70,17 @@ def top_patches(rollout: Tensor, ratio: float) -> Tensor:
 
 def _weighted_rows(r: Tensor, q: Tensor, k: Tensor, scale: float) -> Tensor:
     """The mean over heads of sum_i r_i softmax(scale q_i k^T): -> (B, N)."""
-    batch, heads, num_tokens, _ = q.shape
-    rows = max(1, _VALUES_AT_A_TIME // (batch * heads * num_tokens))
-    total = torch.zeros_like(r)
-    for start in range(0, num_tokens, rows):
-        block = slice(start, start + rows)
-        attention = attention_weights(q[:, :, block], k, scale)  # (B, h, rows, N)
-        total += (r[:, None, None, block] @ attention).mean(dim=1)[:, 0]
-    return total
+    _, heads, num_tokens, _ = q.shape
+    values = _VALUES_AT_A_TIME.get(q.device.type, 2**23)
+    # Whole images if they fit, else rows of one.
+    images = max(1, values // (heads * num_tokens**2))
+    rows = num_tokens if images > 1 else max(1, values // (heads * num_tokens))
+    totals = []
+    for r_part, q_part, k_part in zip(*(t.split(images) for t in (r, q * scale, k.transpose(-2, -1))), strict=True):
+        total = torch.zeros_like(r_part)
+        for start in range(0, num_tokens, rows):
+            block = slice(start, start + rows)
+            attention = (q_part[:, :, block] @ k_part).softmax(dim=-1, dtype=torch.float32)  # (B, h, rows, N)
+            total += (r_part[:, None, None, block] @ attention).mean(dim=1)[:, 0]
+        totals.append(total)
+    return torch.cat(totals)

@@ -31,12 +31,24 @@ def naive(block, z, other):
     return x + block.mlp(block.norm2(x))
 
 
+def run(block, x, z, partner, **options):
+    """The block on both streams: -> x, z, q, k. Without z the pair-wise stream starts here."""
+    tokens, q, k = pairwise_block(block, x if z is None else torch.cat([x, z]), partner, **options)
+    return *tokens.chunk(2), q, k
+
+
+@pytest.fixture(params=["fused", "explicit"], autouse=True)
+def attention(request, block):
+    """Without fused attention keys and values are concatenated."""
+    block.attn.fused_attn = request.param == "fused"
+
+
 @pytest.mark.parametrize("stream", ["sa", "pwca"])
 @pytest.mark.parametrize("start", [True, False])
 def test_equals_eq_4(block, streams, stream, start):
     x, z = streams
     partner = torch.tensor([2, 0, 1])
-    new_x, new_z, q, k = pairwise_block(block, x, None if start else z, partner, distractor_stream=stream)
+    new_x, new_z, q, k = run(block, x, None if start else z, partner, distractor_stream=stream)
     z = x if start else z
     distractors = x if stream == "sa" else z
     for i in range(3):
@@ -51,8 +63,8 @@ def test_equals_eq_4(block, streams, stream, start):
 def test_cls_only_is_the_first_token_of_the_whole(block, streams, start):
     x, z = streams
     partner = torch.tensor([2, 0, 1])
-    whole = pairwise_block(block, x, None if start else z, partner)
-    short = pairwise_block(block, x, None if start else z, partner, cls_only=True)
+    whole = run(block, x, None if start else z, partner)
+    short = run(block, x, None if start else z, partner, cls_only=True)
     torch.testing.assert_close(short[0], whole[0][:, :1], rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(short[1], whole[1][:, :1], rtol=1e-5, atol=1e-5)
     assert short[2].shape[2] == 1 and short[3].shape[2] == 7
@@ -60,7 +72,7 @@ def test_cls_only_is_the_first_token_of_the_whole(block, streams, start):
 
 def test_the_distractor_being_oneself_cancels(block, streams):
     x, _ = streams
-    new_x, new_z, _, _ = pairwise_block(block, x, None, torch.arange(3))
+    new_x, new_z, _, _ = run(block, x, None, torch.arange(3))
     torch.testing.assert_close(new_z, new_x, rtol=1e-5, atol=1e-5)
 
 
@@ -70,7 +82,17 @@ def test_attention_leaks_to_the_distractor(block, streams):
     other = x.clone()
     other[1] += 1
     partner = torch.tensor([1, 2, 0])
-    x1, z1, _, _ = pairwise_block(block, x, None, partner)
-    x2, z2, _, _ = pairwise_block(block, other, None, partner)
+    x1, z1, _, _ = run(block, x, None, partner)
+    x2, z2, _, _ = run(block, other, None, partner)
     assert torch.equal(x1[0], x2[0])
     assert not torch.allclose(z1[0], z2[0])
+
+
+def test_normalised_queries_and_keys_are_honoured(streams, attention):
+    torch.manual_seed(0)
+    block = Block(48, 3, qkv_bias=True, qk_norm=True).eval()
+    torch.nn.init.normal_(block.attn.q_norm.weight)
+    x, _ = streams
+    new_x, new_z, _, _ = run(block, x, None, torch.arange(3))
+    torch.testing.assert_close(new_x, block(x), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(new_z, block(x), rtol=1e-5, atol=1e-5)

@@ -37,11 +37,12 @@ def test_is_row_0_of_the_full_product(layers, batch, heads, tokens, seed):
     torch.testing.assert_close(r.sum(dim=1), torch.ones(batch))
 
 
-@pytest.mark.parametrize("values", [1, 7 * 2 * 3, 10**9])
-def test_does_not_depend_on_how_the_rows_are_cut(monkeypatch, values):
-    qk = random_layers(3, 2, 3, 7, 8)
+# A row at a time, three rows, an image, all.
+@pytest.mark.parametrize("values", [1, 3 * 7 * 3, 2 * 3 * 7 * 7, 10**9])
+def test_does_not_depend_on_how_images_and_rows_are_cut(monkeypatch, values):
+    qk = random_layers(3, 5, 3, 7, 8)
     expected = full_product(qk, 0.3)[:, 0].float()
-    monkeypatch.setattr(rollout, "_VALUES_AT_A_TIME", values)
+    monkeypatch.setitem(rollout._VALUES_AT_A_TIME, "cpu", values)
     torch.testing.assert_close(cls_rollout(qk, 0.3), expected, rtol=0, atol=1e-6)
 
 

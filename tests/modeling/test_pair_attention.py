@@ -1,0 +1,76 @@
+"""Against the softmax over the concatenated keys, forward and backward."""
+
+import pytest
+import torch
+from timm.layers import Attention
+
+from dcal_reid.modeling.pair_attention import has_pair_attention, pair_attention
+
+B, HEADS, N, D = 4, 3, 9, 16
+
+
+def reference(q, k, v, partner, scale, stream):
+    """Two softmaxes, written out, in the precision of the input."""
+    own = slice(len(k) - B, len(k))
+    distractors = slice(0, B) if stream == "sa" else own
+    keys = torch.cat([k[own], k[distractors][partner]], dim=2)
+    values = torch.cat([v[own], v[distractors][partner]], dim=2)
+    sa = (q[:B] @ k[:B].transpose(2, 3) * scale).softmax(dim=3) @ v[:B]
+    pwca = (q[-B:] @ keys.transpose(2, 3) * scale).softmax(dim=3) @ values
+    return torch.cat([sa, pwca]).transpose(1, 2).flatten(2)
+
+
+# The last is no permutation: an intra-class partner can be that of several images.
+@pytest.mark.parametrize("partner", [[1, 2, 3, 0], [0, 1, 2, 3], [2, 2, 0, 2]])
+@pytest.mark.parametrize("stream", ["sa", "pwca"])
+@pytest.mark.parametrize("streams", [1, 2])
+@pytest.mark.parametrize("queries", [1, N])
+def test_equals_the_softmax_over_both_sets_of_keys(partner, stream, streams, queries):
+    generator = torch.Generator().manual_seed(0)
+    partner = torch.tensor(partner)
+    ours, theirs = [], []
+    for tokens in (queries, N, N):
+        values = torch.randn(streams * B, HEADS, tokens, D, dtype=torch.float64, generator=generator)
+        theirs.append(values.requires_grad_())
+        ours.append(values.detach().float().requires_grad_())
+    expected = reference(*theirs, partner, 0.3, stream)
+    out = pair_attention(*ours, partner, 0.3, stream)
+    assert out.shape == (2 * B, queries, HEADS * D)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+
+    weights = torch.randn(expected.shape, dtype=torch.float64, generator=generator)
+    (expected * weights).sum().backward()
+    (out * weights.float()).sum().backward()
+    for actual, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(actual.grad.double(), wanted.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_large_logits_do_not_overflow():
+    q = 100 * torch.randn(2 * B, HEADS, N, D, generator=torch.Generator().manual_seed(0))
+    partner = torch.tensor([1, 2, 3, 0])
+    out = pair_attention(q, q, q, partner, 1.0, "sa")
+    torch.testing.assert_close(out, reference(q, q, q, partner, 1.0, "sa"))
+
+
+def test_keeps_no_copy_of_the_distractors_keys():
+    """What the backward pass holds: queries, keys, values, the output and two small things."""
+    q, k, v = (torch.randn(2 * B, HEADS, N, D, requires_grad=True) for _ in range(3))
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        pair_attention(q, k, v, torch.tensor([1, 2, 3, 0]), 0.25, "sa")
+    assert sum(kept.values()) == 4 * q.numel() + 2 * B * HEADS * N + B
+
+
+def test_is_used_where_fused_attention_is_and_nothing_is_dropped():
+    attn, q = Attention(48, 3, attn_drop=0.1), torch.randn(2, 3, 9, 16)
+    attn.fused_attn = True
+    assert not has_pair_attention(attn, q)
+    assert has_pair_attention(attn.eval(), q)
+    assert not has_pair_attention(attn, q.to("meta"))
+    attn.fused_attn = False
+    assert not has_pair_attention(attn, q)
