@@ -29,6 +29,12 @@ def add_dcal_config(cfg: CfgNode) -> None:
     # weights were trained; config: MODEL.PIXEL_MEAN and MODEL.PIXEL_STD.
     cfg.MODEL.PIXEL_STATS = "weights"
 
+    # Compile the branches with torch.compile, for training and inference. The first steps take a minute or two.
+    cfg.MODEL.COMPILE = False
+    # Make the activations of each block again in the backward pass instead of keeping them: far less memory, some
+    # third more time.
+    cfg.MODEL.ACTIVATION_CHECKPOINTING = False
+
     # --- Dual cross-attention learning ------------------------------------------------------------------------
     cfg.MODEL.DCAL = CN()
     # What the features are at inference: sa+glca (concatenated) | sa | glca.
@@ -111,6 +117,14 @@ def add_dcal_config(cfg: CfgNode) -> None:
     # SOLVER.BASE_LR and ETA_MIN_LR are for batches of this many images, and are scaled in proportion to IMS_PER_BATCH.
     # 0: they are not scaled.
     cfg.SOLVER.LR_FOR_BATCH = 0
+    # In how many parts a batch goes through the model, one after the other; their gradients are averaged. For batches
+    # that do not fit into memory. An identity's images stay in one part.
+    cfg.SOLVER.ACCUMULATE = 1
+    # An exponential moving average of the weights, which is then what is evaluated.
+    cfg.SOLVER.EMA = CN()
+    cfg.SOLVER.EMA.ENABLED = False
+    # Reached after a warm-up: 1 - (1 + step)^(-2/3) until then.
+    cfg.SOLVER.EMA.DECAY = 0.9998
     # The type of SOLVER.AMP: bf16 | fp16.
     cfg.SOLVER.AMP.DTYPE = "bf16"
     # Every how many iterations a progress line is written.

@@ -43,6 +43,7 @@ _AT_LEAST = {
     "SOLVER.LOG_PERIOD": 1,
     "SOLVER.WARMUP_ITERS": 0,
     "SOLVER.LR_FOR_BATCH": 0,
+    "SOLVER.ACCUMULATE": 1,
     "TEST.IMS_PER_BATCH": 1,
     "TEST.EVAL_PERIOD": 0,
     "DATALOADER.NUM_WORKERS": 0,
@@ -65,6 +66,10 @@ def check_config(cfg: CfgNode) -> None:
             raise InputError(f"{key} is {_value(cfg, key)}; it must be at least {least}")
     _check_registered(cfg)
     _check_dcal(cfg.MODEL.DCAL)
+    if not 0 < cfg.SOLVER.EMA.DECAY < 1:
+        raise InputError(
+            f"SOLVER.EMA.DECAY is {cfg.SOLVER.EMA.DECAY}; it must lie between 0 and 1, for instance 0.9998"
+        )
     _check_losses(cfg)
     if is_classification(cfg):
         _check_classification(cfg)

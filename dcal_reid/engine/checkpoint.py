@@ -140,8 +140,12 @@ def class_names_in(path: str) -> list[str] | None:
 
 
 def _weights(path: str) -> dict[str, Tensor]:
+    """The weights that were evaluated: the averaged ones where a checkpoint has both."""
     content = read_tensors(path)
-    return content["model"] if isinstance(content.get("model"), dict) else content
+    for name in ("ema", "model"):
+        if isinstance(content.get(name), dict):
+            return content[name]
+    return content
 
 
 def _names(keys) -> str:

@@ -40,7 +40,7 @@ class EvalHook(HookBase):
         trainer.meter.check_finite()
         done, period = trainer.epoch + 1, trainer.cfg.TEST.EVAL_PERIOD
         if done == trainer.max_epoch or (period > 0 and done % period == 0):
-            trainer.last_results = trainer.test(trainer.cfg, trainer.model)
+            trainer.last_results = trainer.test(trainer.cfg, trainer.evaluated_model)
             trainer.last_results_iter = trainer.iter - 1
             comm.synchronize()
             scalars = {name: float(value) for name, value in flatten_results_dict(trainer.last_results).items()}

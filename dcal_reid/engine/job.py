@@ -96,6 +96,8 @@ def load_model(cfg: CfgNode) -> nn.Module:
     model = build_model(cfg).eval()
     if weights:
         Checkpointer(model).load_for_evaluation(weights)
+    if cfg.MODEL.COMPILE:
+        model.compile()
     return model
 
 

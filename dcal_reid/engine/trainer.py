@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import OrderedDict
+from contextlib import nullcontext
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from fastreid.engine.train_loop import TrainerBase
 from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
 from fastreid.utils.events import JSONWriter, TensorboardXWriter
+from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -55,7 +57,16 @@ class Trainer(TrainerBase):
         self.max_iter = self.max_epoch * self.iters_per_epoch
         self.start_epoch = 0
 
-        self.model = self._distributed(build_model(cfg))
+        self._check_parts()
+        model = build_model(cfg)
+        self.ema = (
+            ModelEmaV3(model, cfg.SOLVER.EMA.DECAY, use_warmup=True, exclude_buffers=True)
+            if cfg.SOLVER.EMA.ENABLED
+            else None
+        )
+        if cfg.MODEL.COMPILE:
+            model.compile()
+        self.model = self._distributed(model)
         self.optimizer = build_optimizer(cfg, self._bare_model)
         amp = cfg.SOLVER.AMP
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp.ENABLED and amp.DTYPE == "fp16")
@@ -66,6 +77,7 @@ class Trainer(TrainerBase):
             optimizer=self.optimizer,
             grad_scaler=self.grad_scaler,
             random_state=RandomState(),
+            **({"ema": self.ema.module} if self.ema else {}),
         )
         if cfg.SOLVER.LR_FOR_BATCH:
             logger.info(
@@ -85,6 +97,24 @@ class Trainer(TrainerBase):
     @property
     def _bare_model(self) -> nn.Module:
         return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+
+    @property
+    def evaluated_model(self) -> nn.Module:
+        """What is evaluated: the averaged weights where there are any."""
+        return self.ema.module if self.ema else self.model
+
+    def _check_parts(self) -> None:
+        """
+        Raises:
+            InputError: SOLVER.ACCUMULATE does not divide the batch, or parts the images of an identity.
+        """
+        sampler, processes = self.data_loader.batch_sampler.sampler, comm.get_world_size()
+        parts = self.cfg.SOLVER.ACCUMULATE
+        if sampler.batch_size % (processes * parts * sampler.inseparable):
+            raise InputError(
+                f"SOLVER.IMS_PER_BATCH {sampler.batch_size} is not a multiple of {processes} processes x "
+                f"SOLVER.ACCUMULATE {parts} x {sampler.inseparable} images of one identity; choose another"
+            )
 
     def _distributed(self, model: nn.Module) -> nn.Module:
         if comm.get_world_size() == 1:
@@ -109,13 +139,15 @@ class Trainer(TrainerBase):
             logger.warning("Starting anew: the checkpoints in %s will be replaced.", self.cfg.OUTPUT_DIR)
         if self.cfg.MODEL.WEIGHTS:
             self.checkpointer.load_weights(self.cfg.MODEL.WEIGHTS)
+            if self.ema:
+                self.ema.set(self._bare_model)
 
     def train(self) -> dict:
         """Train the epochs that are left and return the results of the last evaluation."""
         start_iter = self.start_epoch * self.iters_per_epoch
         if self.start_epoch >= self.max_epoch:
             logger.info("The run is complete: %d of %d epochs done. Evaluating it.", self.start_epoch, self.max_epoch)
-            return self.test(self.cfg, self.model)
+            return self.test(self.cfg, self.evaluated_model)
         self.register_hooks(self._build_hooks(start_iter))
         self._batches = iter(build_train_loader(self.cfg, start_iter) if start_iter else self.data_loader)
         self.model.train()
@@ -149,15 +181,23 @@ class Trainer(TrainerBase):
             logger.warning("Image %s cannot be decoded; another of the same identity or class takes its place.", path)
         self.broken_paths.update(batch["broken_paths"])
 
-        with autocast(self.cfg):
-            losses = self.model(batch)
-            total = sum(losses.values())
         self.optimizer.zero_grad()
-        self.grad_scaler.scale(total).backward()
+        parts = _parts(batch, self.cfg.SOLVER.ACCUMULATE)
+        for number, part in enumerate(parts, 1):
+            # Gradients are averaged over the processes once, after the last part.
+            with nullcontext() if number == len(parts) or self.model is self._bare_model else self.model.no_sync():
+                self._backward(part, len(parts))
         self._clip_gradients()
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
+        if self.ema:
+            self.ema.update(self._bare_model, step=self.iter + 1)
 
+    def _backward(self, batch: dict, parts: int) -> None:
+        with autocast(self.cfg):
+            losses = self.model(batch)
+            total = sum(losses.values())
+        self.grad_scaler.scale(total / parts).backward()
         losses = {name: value.detach() for name, value in losses.items()}
         self.meter.add({"total_loss": total.detach(), **losses, **getattr(self._bare_model, "metrics", {})})
 
@@ -184,6 +224,16 @@ class Trainer(TrainerBase):
         if not comm.is_main_process():
             return {}
         return next(iter(results.values())) if len(results) == 1 else results
+
+
+def _parts(batch: dict, number: int) -> list[dict]:
+    """The images and targets of a batch in ``number`` equal parts; the whole batch for one."""
+    if number == 1:
+        return [batch]
+    keys = ("images", "targets")
+    return [
+        dict(zip(keys, values, strict=True)) for values in zip(*(batch[key].chunk(number) for key in keys), strict=True)
+    ]
 
 
 def with_num_classes(cfg: CfgNode, num_classes: int) -> CfgNode:

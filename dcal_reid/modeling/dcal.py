@@ -4,6 +4,7 @@ Three branches read one image. SA, the backbone's self-attention. GLCA, M blocks
 patches that SA attends to most. PWCA, in training only, the backbone once more with a second image as distractor.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from fastreid.modeling.backbones import build_backbone
 from fastreid.modeling.heads import build_heads
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from .attention import self_attention_block
 from .backbones import TimmBackbone, pixel_statistics
@@ -59,6 +61,7 @@ class DCAL(nn.Module):
         inference: str,
         pixel_mean: list[float],
         pixel_std: list[float],
+        activation_checkpointing: bool = False,
     ) -> None:
         """
         Args:
@@ -73,6 +76,7 @@ class DCAL(nn.Module):
             loss_weights: how the branches' losses add up; None with a single branch.
             inference: sa+glca | sa | glca, the features outside training.
             pixel_mean, pixel_std: of the three channels, in 0..255.
+            activation_checkpointing: make each block's activations again in the backward pass.
         """
         super().__init__()
         self.backbone = backbone
@@ -85,6 +89,7 @@ class DCAL(nn.Module):
         self.branch_loss = branch_loss
         self.loss_weights = loss_weights
         self.inference = inference
+        self.activation_checkpointing = activation_checkpointing
         self.metrics: dict[str, Tensor] = {}
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(1, -1, 1, 1), persistent=False)
@@ -120,11 +125,16 @@ class DCAL(nn.Module):
             "inference": dcal.INFERENCE if num_glca else "sa",
             "pixel_mean": mean,
             "pixel_std": std,
+            "activation_checkpointing": cfg.MODEL.ACTIVATION_CHECKPOINTING,
         }
 
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
+
+    def compile(self, **options) -> None:
+        """``torch.compile`` for the branches. The heads and the losses are cheap, and stay as they are."""
+        self.branch_features = torch.compile(self.branch_features, **options)
 
     def forward(self, batched_inputs: dict | Tensor):
         """
@@ -181,9 +191,9 @@ class DCAL(nn.Module):
             # Nothing reads the last block's patches unless GLCA is stacked on them.
             cls_only = block is blocks[-1] and not (glca is not None and self.glca_input == "stacked")
             if number < first_pairwise:
-                x, q, k = self_attention_block(block, x, cls_only)
+                x, q, k = self._run(self_attention_block, block, x, cls_only)
             else:
-                x, q, k = pairwise_block(block, x, partner, distractor_stream=self.distractor_stream, cls_only=cls_only)
+                x, q, k = self._run(pairwise_block, block, x, partner, self.distractor_stream, cls_only)
             if number < depth:
                 queries_and_keys.append((q, k))
 
@@ -195,6 +205,11 @@ class DCAL(nn.Module):
             contexts = contexts or [x[:batch]] * len(glca.blocks)
             features["glca"] = glca(contexts, cls_rollout(queries_and_keys, self._scale) if depth else None)
         return features
+
+    def _run(self, function: Callable, *args):
+        if self.activation_checkpointing and self.training:
+            return checkpoint(function, *args, use_reentrant=False)
+        return function(*args)
 
     def _feeds_glca(self, number: int) -> bool:
         """Whether a GLCA block stands beside self-attention block ``number`` and reads what it reads."""

@@ -47,10 +47,11 @@ class _PairAttention(torch.autograd.Function):
         other, other_lse = _forward(q[-batch:], k[distractors][partner], v[distractors][partner], scale=scale)
         if len(q) == batch:
             out, lse = torch.cat([out, out]), torch.cat([lse, lse])
+        own_lse = lse[batch:]
+        both = torch.logaddexp(own_lse, other_lse)
         # In place: nobody has seen `out` yet.
-        own, own_lse = out[batch:], lse[batch:].clone()
-        both = torch.logaddexp(own_lse, other_lse, out=lse[batch:])
-        own.mul_((own_lse - both).exp()[..., None]).add_(other * (other_lse - both).exp()[..., None])
+        out[batch:].mul_((own_lse - both).exp()[..., None]).add_(other * (other_lse - both).exp()[..., None])
+        lse = torch.cat([lse[:batch], both])
         ctx.save_for_backward(q, k, v, partner, out, lse)
         ctx.scale, ctx.distractors = scale, distractors
         return out.transpose(1, 2).flatten(2)

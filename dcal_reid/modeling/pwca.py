@@ -19,7 +19,6 @@ def pairwise_block(
     block: Block,
     tokens: Tensor,
     partner: Tensor,
-    *,
     distractor_stream: str = "sa",
     cls_only: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils.env import seed_all_rng
+from fastreid.utils.events import EventStorage, get_event_storage
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dcal_reid.engine import Trainer, evaluate
@@ -24,8 +25,8 @@ def run(cfg, resume=False, hook=None):
     return trainer, trainer.train()
 
 
-def weights(folder, name="model_final"):
-    return torch.load(Path(folder, f"{name}.pth"), weights_only=True)["model"]
+def weights(folder, name="model_final", kind="model"):
+    return torch.load(Path(folder, f"{name}.pth"), weights_only=True)[kind]
 
 
 def lines(folder):
@@ -88,9 +89,10 @@ def test_training_changes_every_weight(run_cfg):
     assert same == []
 
 
-@pytest.mark.parametrize("killed_at", [4, 7])
-def test_a_killed_and_resumed_run_ends_in_the_same_weights(run_cfg, killed_at, tmp_path):
+@pytest.mark.parametrize(("killed_at", "ema"), [(4, False), (7, False), (4, True)])
+def test_a_killed_and_resumed_run_ends_in_the_same_weights(run_cfg, killed_at, ema, tmp_path):
     """Bit for bit, with stochastic depth, random pairs and augmentation."""
+    run_cfg.SOLVER.EMA.ENABLED = ema
     run(run_cfg)
     other = copy.deepcopy(run_cfg)
     other.OUTPUT_DIR = str(tmp_path / "killed")
@@ -99,8 +101,9 @@ def test_a_killed_and_resumed_run_ends_in_the_same_weights(run_cfg, killed_at, t
     torch.manual_seed(12345)
     trainer, _ = run(other, resume=True)
     assert trainer.start_epoch == killed_at // 3
-    expected, actual = weights(run_cfg.OUTPUT_DIR), weights(other.OUTPUT_DIR)
-    assert all(torch.equal(value, actual[name]) for name, value in expected.items())
+    for kind in ["model", "ema"][: 1 + ema]:
+        expected, actual = (weights(cfg.OUTPUT_DIR, kind=kind) for cfg in (run_cfg, other))
+        assert all(torch.equal(value, actual[name]) for name, value in expected.items())
 
     def without_clocks(folder):
         return [{k: v for k, v in line.items() if "time" not in k} for line in lines(folder)]
@@ -178,6 +181,57 @@ def test_gradients_are_clipped_by_their_global_norm(run_cfg):
     run_cfg.SOLVER.CLIP_GRADIENTS.ENABLED, run_cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = True, 0.1
     run(run_cfg, hook=Record())
     assert all(float(norm) == pytest.approx(0.1, rel=1e-3) for norm in norms)
+
+
+def test_averaged_weights_are_what_is_evaluated(run_cfg):
+    """The average after the warm-up formula of timm, and --eval-only uses it."""
+    history = []
+
+    class Record(HookBase):
+        def after_step(self):
+            history.append(self.trainer.model.get_parameter("heads.sa.weight").detach().clone())
+
+    run_cfg.SOLVER.EMA.ENABLED = True
+    _, results = run(run_cfg, hook=Record())
+    expected = history[0]
+    for step, value in enumerate(history[1:], 1):
+        decay = 1 - (1 + step) ** (-2 / 3)
+        expected = decay * expected + (1 - decay) * value
+    torch.testing.assert_close(weights(run_cfg.OUTPUT_DIR, kind="ema")["heads.sa.weight"], expected)
+    assert torch.equal(weights(run_cfg.OUTPUT_DIR)["heads.sa.weight"], history[-1])
+    run_cfg.MODEL.WEIGHTS = str(Path(run_cfg.OUTPUT_DIR, "model_final.pth"))
+    run_cfg.SOLVER.EMA.ENABLED = False
+    assert evaluate(run_cfg) == results
+
+
+def test_a_batch_in_parts_has_the_mean_of_their_gradients(run_cfg):
+    run_cfg.MODEL.BACKBONE.DROP_PATH_RATIO = 0.0
+    run_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 0
+    run_cfg.SOLVER.ACCUMULATE = 2
+    Path(run_cfg.OUTPUT_DIR).mkdir()
+    trainer = Trainer(run_cfg)
+    trainer.model.train()
+    batch = next(iter(trainer.data_loader))
+    expected = []
+    for half in (slice(0, 4), slice(4, 8)):
+        sum(trainer.model({"images": batch["images"][half], "targets": batch["targets"][half]}).values()).backward()
+    for parameter in trainer.model.parameters():
+        expected.append(None if parameter.grad is None else parameter.grad / 2)
+    trainer._batches = iter([batch])
+    with EventStorage():
+        trainer.storage = get_event_storage()
+        trainer.iter = 0
+        trainer.run_step()
+    for parameter, gradient in zip(trainer.model.parameters(), expected, strict=True):
+        assert (gradient is None) == (parameter.grad is None)
+        if gradient is not None:
+            torch.testing.assert_close(parameter.grad, gradient)
+
+
+def test_parts_keep_the_images_of_an_identity_together(run_cfg):
+    run_cfg.SOLVER.ACCUMULATE = 8
+    with pytest.raises(InputError, match=r"8 is not a multiple of 1 processes x SOLVER\.ACCUMULATE 8 x 2 images"):
+        Trainer(run_cfg)
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])

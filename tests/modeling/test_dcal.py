@@ -228,3 +228,70 @@ def test_classification_adds_the_probabilities_of_the_branches(tiny_cfg, tiny_ba
     for branch in expected:
         model.inference = branch
         torch.testing.assert_close(model(tiny_batch), expected[branch])
+
+
+def loss_and_gradients(model, batch):
+    """With the same distractors and the same dropped paths each time."""
+    torch.manual_seed(0)
+    model.train().zero_grad()
+    total = sum(model(batch).values())
+    total.backward()
+    return total.detach(), [p.grad.clone() for p in model.parameters() if p.grad is not None]
+
+
+def test_activation_checkpointing_changes_memory_and_nothing_else(tiny_cfg, tiny_batch):
+    tiny_cfg.MODEL.BACKBONE.DROP_PATH_RATIO = 0.5
+    model = build(tiny_cfg)
+
+    def run():
+        kept = {}
+
+        def keep(tensor):
+            kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            torch.manual_seed(0)
+            model(tiny_batch)
+        return sum(kept.values()), loss_and_gradients(model, tiny_batch)
+
+    memory, (loss, gradients) = run()
+    model.activation_checkpointing = True
+    less, (same_loss, same_gradients) = run()
+    assert less < memory / 2
+    assert torch.equal(loss, same_loss)
+    assert all(torch.equal(a, b) for a, b in zip(gradients, same_gradients, strict=True))
+
+
+@pytest.mark.parametrize("readout", ["cls", "mean"])
+@pytest.mark.parametrize("timm_model", ["deit_tiny_patch16_224", "vit_tiny_patch16_224"])
+def test_compiled_in_one_graph_it_gives_the_same(tiny_cfg, tiny_batch, timm_model, readout):
+    """Traced whole, without a break, in training and at inference; the compiler behind it is PyTorch's own matter."""
+    tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = timm_model
+    model = build(tiny_cfg, GLCA__READOUT=readout)
+    loss, gradients = loss_and_gradients(model, tiny_batch)
+    features = model.eval().branch_features(model.preprocess_image(tiny_batch))["glca"]
+    torch.compiler.reset()
+    model.compile(backend="aot_eager", fullgraph=True)
+    compiled_loss, compiled_gradients = loss_and_gradients(model, tiny_batch)
+    torch.testing.assert_close(compiled_loss, loss)
+    for actual, expected in zip(compiled_gradients, gradients, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        compiled = model.eval().branch_features(model.preprocess_image(tiny_batch))["glca"]
+        torch.testing.assert_close(compiled, features, rtol=1e-5, atol=1e-5)
+        # The last batch of a test set is smaller.
+        fewer = {"images": tiny_batch["images"][:3]}
+        torch.testing.assert_close(
+            model.branch_features(model.preprocess_image(fewer))["glca"], features[:3], rtol=1e-5, atol=1e-5
+        )
+
+
+def test_compiled_to_machine_code_it_trains(tiny_cfg, tiny_batch):
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.depth = tiny_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 1
+    model = build(tiny_cfg)
+    loss, _ = loss_and_gradients(model, tiny_batch)
+    torch.compiler.reset()
+    model.compile()
+    compiled, _ = loss_and_gradients(model, tiny_batch)
+    torch.testing.assert_close(compiled, loss, rtol=1e-4, atol=1e-4)
