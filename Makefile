@@ -1,14 +1,18 @@
-# make demo: train and evaluate on a generated dataset.  make test: all tests.  Both make the environment first.
+# make demo: re-identification on a generated dataset.  make demo-fgvc: classification on another.  make test: all tests.
+# Each makes the environment first.
 # On a machine with a GPU: make FAISS=gpu demo
 PYTHON ?= python3
 VENV ?= .venv
 FAISS ?= cpu
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint env
+.PHONY: demo demo-fgvc test lint env
 
 demo: env
 	$(BIN)/python tools/demo.py
+
+demo-fgvc: env
+	$(BIN)/python tools/demo.py --config-file configs/demo/dcal_fgvc.yml
 
 test: env
 	$(BIN)/python -m pytest

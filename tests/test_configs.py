@@ -212,9 +212,10 @@ def test_baseline_is_dcal_without_its_two_branches(path):
     assert differing == {"MODEL.DCAL.GLCA.NUM_BLOCKS", "MODEL.DCAL.PWCA.NUM_BLOCKS", "OUTPUT_DIR"}
 
 
-def test_demo_trains_a_small_model_from_scratch_on_the_generated_data():
-    cfg = load(CONFIGS / "demo" / "dcal.yml")
-    assert tuple(cfg.DATASETS.NAMES) == tuple(cfg.DATASETS.TESTS) == ("DemoReID",)
+@pytest.mark.parametrize(("config", "dataset"), [("dcal", "DemoReID"), ("dcal_fgvc", "DemoFGVC")])
+def test_demos_train_a_small_model_from_scratch_on_generated_data(config, dataset):
+    cfg = load(CONFIGS / "demo" / f"{config}.yml")
+    assert tuple(cfg.DATASETS.NAMES) == tuple(cfg.DATASETS.TESTS) == (dataset,)
     assert not cfg.MODEL.BACKBONE.PRETRAIN
     # Every block is pair-wise, as in the paper.
     assert cfg.MODEL.BACKBONE.TIMM_KWARGS.depth == cfg.MODEL.DCAL.PWCA.NUM_BLOCKS

@@ -1,6 +1,15 @@
 """Pictures of what a model looks at and of what it finds. The only part that imports matplotlib and OpenCV."""
 
 from .attention import draw_attention
+from .confusion import draw_confusion
+from .predictions import Prediction, draw_predictions
 from .rank_list import RankList, draw_rank_lists
 
-__all__ = ["RankList", "draw_attention", "draw_rank_lists"]
+__all__ = [
+    "Prediction",
+    "RankList",
+    "draw_attention",
+    "draw_confusion",
+    "draw_predictions",
+    "draw_rank_lists",
+]

@@ -7,7 +7,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
 from .classification import ClassificationDataset, home_folder
-from .listing import image_names, natural_key
+from .listing import folder_names, image_names, natural_key
 from .table import below_root
 
 __all__ = ["DemoFGVC", "ImageFolderFGVC"]
@@ -22,7 +22,7 @@ class _ClassFolders(ClassificationDataset):
 
     def __init__(self, path: str, train: str, test: str):
         subsets = [os.path.join(path, name) for name in (train, test)]
-        classes_in = {folder: _class_folders(folder) for folder in subsets}
+        classes_in = {folder: set(folder_names(folder)) for folder in subsets}
         class_names = sorted(set().union(*classes_in.values()), key=natural_key)
         images = (
             [
@@ -69,14 +69,3 @@ class DemoFGVC(_ClassFolders):
 
     def __init__(self, root: str = "datasets", **kwargs):
         super().__init__(home_folder("DemoFGVC", root, "demo-fgvc"), "train", "val")
-
-
-def _class_folders(folder: str) -> set[str]:
-    try:
-        with os.scandir(folder) as entries:
-            return {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
-    except OSError as error:
-        raise InputError(
-            f"folder {folder!r} cannot be listed: {error.strerror}; training and test images have a folder each "
-            "(datasets/README.md shows the layout)"
-        ) from error

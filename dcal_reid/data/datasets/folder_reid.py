@@ -8,7 +8,7 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
-from .listing import first_few, image_names, natural_key
+from .listing import first_few, folder_names, image_names
 from .table import Row, TableReID, below_root
 
 __all__ = ["FolderReID"]
@@ -44,8 +44,8 @@ class FolderReID(TableReID):
 def _read_rows(path: str, camera_pattern: str) -> Iterator[Row]:
     camera_of = _compile(camera_pattern) if camera_pattern else None
     unmatched = []
-    for split in _folders(path):
-        for identity in _folders(os.path.join(path, split)):
+    for split in folder_names(path):
+        for identity in folder_names(os.path.join(path, split)):
             for name in image_names(os.path.join(path, split, identity)):
                 image = os.path.join(path, split, identity, name)
                 match = camera_of.search(name) if camera_of else None
@@ -70,8 +70,3 @@ def _compile(pattern: str) -> re.Pattern:
             f"DATASETS.FOLDER.CAMERA_PATTERN {pattern!r} has no group; put the camera in brackets: c(\\d+)"
         )
     return compiled
-
-
-def _folders(path: str) -> list[str]:
-    with os.scandir(path) as entries:
-        return sorted((e.name for e in entries if e.is_dir() and not e.name.startswith(".")), key=natural_key)

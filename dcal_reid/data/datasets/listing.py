@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ...errors import InputError
 from ..images import IMAGE_SUFFIXES
 
-__all__ = ["check_files_exist", "first_few", "image_names", "natural_key"]
+__all__ = ["check_files_exist", "first_few", "folder_names", "image_names", "natural_key"]
 
 
 def natural_key(text: str) -> tuple:
@@ -26,6 +26,22 @@ def image_names(folder: str) -> list[str]:
     except OSError as error:
         raise InputError(f"folder {folder!r} cannot be listed: {error.strerror}; check the path") from error
     return sorted(name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+
+
+def folder_names(folder: str) -> list[str]:
+    """The names of the folders directly in ``folder`` in natural order, without hidden ones.
+
+    Raises:
+        InputError: no such folder.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+    except OSError as error:
+        raise InputError(
+            f"folder {folder!r} cannot be listed: {error.strerror}; see the layout in datasets/README.md"
+        ) from error
+    return sorted(names, key=natural_key)
 
 
 def check_files_exist(paths: Iterable[str], source: str) -> None:
