@@ -56,9 +56,10 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     ]
     if solver.OPT not in OPTIMIZERS:
         raise InputError(f"SOLVER.OPT {solver.OPT!r} is not supported; choose one of {', '.join(OPTIMIZERS)}")
+    # Fused: one pass over all parameters, on the CPU and on the GPU.
     if solver.OPT == "SGD":
-        return torch.optim.SGD(options, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV)
-    return getattr(torch.optim, solver.OPT)(options)
+        return torch.optim.SGD(options, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV, fused=True)
+    return getattr(torch.optim, solver.OPT)(options, fused=True)
 
 
 def learning_rate_factor(cfg: CfgNode, iteration: int, iters_per_epoch: int) -> float:
