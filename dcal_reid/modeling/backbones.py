@@ -22,6 +22,7 @@ class TimmBackbone(nn.Module):
         norm: its final norm.
         embed_dim: D.
         grid_size: (rows, columns) of patches.
+        num_prefix: tokens before the patches, the CLS token and registers.
     """
 
     def __init__(self, vit: VisionTransformer) -> None:
@@ -29,6 +30,7 @@ class TimmBackbone(nn.Module):
         self.vit = vit
         self.embed_dim: int = vit.embed_dim
         self.grid_size: tuple[int, int] = tuple(vit.patch_embed.grid_size)
+        self.num_prefix: int = vit.num_prefix_tokens
 
     @property
     def blocks(self) -> nn.Sequential:
@@ -39,7 +41,7 @@ class TimmBackbone(nn.Module):
         return self.vit.norm
 
     def embed(self, images: Tensor) -> Tensor:
-        """X_0: normalised images (B, 3, H, W) -> tokens (B, 1 + N, D), the CLS token first."""
+        """X_0: normalised images (B, 3, H, W) -> tokens (B, num_prefix + N, D), the CLS token first."""
         vit = self.vit
         return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
 
@@ -106,14 +108,12 @@ def _check_name(name: str) -> None:
 
 
 def _check_architecture(name: str, vit: nn.Module, height: int, width: int) -> None:
-    if not isinstance(vit, VisionTransformer):
+    if type(vit) is not VisionTransformer:
         raise InputError(
             f"MODEL.BACKBONE.TIMM_MODEL {name!r} is a {type(vit).__name__}; only timm's VisionTransformer is supported"
         )
-    if not vit.has_class_token or vit.num_prefix_tokens != 1:
-        raise InputError(
-            f"MODEL.BACKBONE.TIMM_MODEL {name!r} has {vit.num_prefix_tokens} prefix tokens; DCAL needs exactly one, CLS"
-        )
+    if not vit.has_class_token:
+        raise InputError(f"MODEL.BACKBONE.TIMM_MODEL {name!r} has no CLS token, which DCAL reads out; choose another")
     patch_height, patch_width = vit.patch_embed.patch_size
     if height % patch_height or width % patch_width:
         raise InputError(

@@ -106,7 +106,13 @@ class DCAL(nn.Module):
         glca = None
         if num_glca:
             blocks = backbone.blocks[-num_glca:]
-            glca = GLCA(blocks, backbone.norm, ratio=dcal.GLCA.RATIO, readout=dcal.GLCA.READOUT)
+            glca = GLCA(
+                blocks,
+                backbone.norm,
+                ratio=dcal.GLCA.RATIO,
+                readout=dcal.GLCA.READOUT,
+                num_prefix=backbone.num_prefix,
+            )
         branches = ["sa"] + ["glca"] * bool(num_glca) + ["pwca"] * bool(dcal.PWCA.NUM_BLOCKS)
         initial = dict(zip(("sa", "glca", "pwca"), dcal.LOSS_WEIGHTS_INIT, strict=True))
         mean, std = pixel_statistics(cfg)
@@ -267,7 +273,8 @@ class DCAL(nn.Module):
             inputs.append(x)
             x, q, k = self_attention_block(block, x)
             queries_and_keys.append((q, k))
-        sa = cls_rollout(queries_and_keys, self._scale)[:, 1:].unflatten(1, grid)
+        patches = slice(self.backbone.num_prefix, None)
+        sa = cls_rollout(queries_and_keys, self._scale)[:, patches].unflatten(1, grid)
         if self.glca is None:
             return AttentionMaps(sa, None, None)
 
@@ -275,4 +282,5 @@ class DCAL(nn.Module):
         rollout = cls_rollout(queries_and_keys[:depth], self._scale)
         context, before = (x, depth) if stacked else (inputs[depth - 1], depth - 1)
         glca = roll_back(self.glca.rollout_row(context, rollout), queries_and_keys[:before], self._scale)
-        return AttentionMaps(sa, glca[:, 1:].unflatten(1, grid), top_patches(rollout, self.glca.ratio))
+        selected = top_patches(rollout, self.glca.ratio, self.backbone.num_prefix)
+        return AttentionMaps(sa, glca[:, patches].unflatten(1, grid), selected)

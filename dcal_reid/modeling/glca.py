@@ -24,7 +24,9 @@ class GLCA(nn.Module):
     and local queries are not computed then.
     """
 
-    def __init__(self, blocks: Sequence[Block], norm: nn.Module, *, ratio: float, readout: str) -> None:
+    def __init__(
+        self, blocks: Sequence[Block], norm: nn.Module, *, ratio: float, readout: str, num_prefix: int = 1
+    ) -> None:
         """
         Args:
             blocks: the self-attention blocks beside which the GLCA blocks stand; copied, weights included.
@@ -32,12 +34,14 @@ class GLCA(nn.Module):
             ratio: R, the share of patches that become local queries, in (0, 1].
             readout: cls | mean (of the CLS and the local tokens) | cls+local (the average of the CLS token and of the
                 mean of the local tokens).
+            num_prefix: tokens before the patches: the CLS token, and registers if there are any.
         """
         super().__init__()
         self.blocks = copy.deepcopy(nn.ModuleList(blocks))
         self.norm = copy.deepcopy(norm)
         self.ratio = ratio
         self.readout = readout
+        self.num_prefix = num_prefix
 
     @property
     def needs_rollout(self) -> bool:
@@ -48,7 +52,7 @@ class GLCA(nn.Module):
         cls = x[:, :1]
         if not self.needs_rollout:
             return cls
-        patches = 1 + top_patches(rollout, self.ratio)  # (B, n - 1), the CLS token is number 0
+        patches = self.num_prefix + top_patches(rollout, self.ratio, self.num_prefix)  # (B, n - 1) of the tokens
         return torch.cat([cls, x.gather(1, patches[:, :, None].expand(-1, -1, x.shape[2]))], dim=1)
 
     def forward(self, contexts: Sequence[Tensor], rollout: Tensor | None) -> Tensor:

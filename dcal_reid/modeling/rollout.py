@@ -54,17 +54,18 @@ def roll_back(r: Tensor, queries_and_keys: Sequence[tuple[Tensor, Tensor]], scal
     return r
 
 
-def top_patches(rollout: Tensor, ratio: float) -> Tensor:
-    """The patches with the highest response; the CLS token does not compete.
+def top_patches(rollout: Tensor, ratio: float, num_prefix: int = 1) -> Tensor:
+    """The patches with the highest response; the CLS token and registers do not compete.
 
     Args:
-        rollout: (B, 1 + N), the CLS token first.
+        rollout: (B, num_prefix + N), the CLS token first.
         ratio: R, in (0, 1].
+        num_prefix: tokens before the patches.
 
     Returns:
         (B, max(1, round(R N))) patch indices in 0 .. N - 1, the highest response first.
     """
-    patches = rollout[:, 1:]
+    patches = rollout[:, num_prefix:]
     return patches.topk(max(1, round(ratio * patches.shape[1])), dim=1).indices
 
 

@@ -47,14 +47,16 @@ def test_rates_of_dropout_and_stochastic_depth_reach_timm(tiny_cfg):
     [
         ("vit_tiny_pach16_224", "not a timm model; near it"),
         ("resnet18", "ResNet"),
-        ("vit_small_patch14_reg4_dinov2", "5 prefix tokens"),
-        ("vit_base_patch16_siglip_224", "prefix tokens"),
+        ("deit_tiny_distilled_patch16_224", "VisionTransformerDistilled"),
+        ("vit_small_patch16_dinov3", "Eva"),
+        ("beit_base_patch16_224", "Beit"),
+        ("vit_base_patch16_siglip_224", "no CLS token"),
     ],
 )
 def test_refuses_models_by_name(tiny_cfg, name, reason):
     tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = name
     tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.clear()
-    if "vit" in name and "pach" not in name:
+    if "patch" in name:
         tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.depth = 1
         tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [112, 112]
     with pytest.raises(InputError, match=reason):

@@ -42,6 +42,35 @@ def test_sa_equals_timms_features_with_real_weights(tiny_cfg, vit_tiny_weights, 
         torch.testing.assert_close(model.branch_features(images)["sa"], expected, rtol=1e-5, atol=1e-5)
 
 
+# A ResNet before the patches; LayerScale, without CLS in the position embeddings; a norm before the blocks; SwiGLU;
+# registers.
+@pytest.mark.parametrize(
+    ("timm_model", "kwargs"),
+    [
+        ("vit_tiny_r_s16_p8_224", {}),
+        ("deit3_small_patch16_224", {}),
+        ("vit_base_patch16_clip_224", {}),
+        ("vit_small_patch14_dinov2", {"patch_size": 16}),
+        ("vit_giant_patch14_dinov2", {"patch_size": 16}),
+        ("vit_small_patch14_reg4_dinov2", {"patch_size": 16}),
+    ],
+)
+def test_vision_transformers_of_other_kinds_need_no_code(tiny_cfg, tiny_batch, timm_model, kwargs):
+    tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = timm_model
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.update(kwargs)
+    tiny_batch["images"] = tiny_batch["images"].repeat(1, 1, 1, 2)
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [64, 64]
+    model = build(tiny_cfg, GLCA__RATIO=1.0, GLCA__READOUT="cls")
+    losses = model(tiny_batch)
+    sum(losses.values()).backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+    images = model.eval().preprocess_image(tiny_batch)
+    features = model.branch_features(images, torch.arange(8))
+    expected = model.backbone.vit.forward_features(images)[:, 0]
+    for branch in ("sa", "pwca", "glca"):
+        torch.testing.assert_close(features[branch], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_distractor_oneself_makes_pwca_equal_sa(tiny_cfg, tiny_batch):
     for stream in ("sa", "pwca"):
         for blocks in (3, 2, 1):
@@ -94,6 +123,20 @@ def test_selection_is_the_rollout_of_the_block_beside(tiny_cfg, tiny_batch, glca
     model.glca.register_forward_pre_hook(lambda module, args: seen.update(rollout=args[1]))
     model(tiny_batch)
     torch.testing.assert_close(seen["rollout"], product[:, 0], rtol=0, atol=1e-6)
+
+
+def test_registers_are_never_local_queries(tiny_cfg, tiny_batch):
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.reg_tokens = 3
+    model = build(tiny_cfg, GLCA__RATIO=1.0).eval()
+    x = model.backbone.embed(model.preprocess_image(tiny_batch))
+    assert x.shape == (8, 1 + 3 + 8, 48)
+    rollout = torch.rand(8, 12)
+    # In any order, CLS and the eight patches.
+    tokens = model.glca.local_queries(x, rollout)
+    torch.testing.assert_close(tokens.sum(dim=1), x[:, 0] + x[:, 4:].sum(dim=1))
+    maps = model.attention_maps(tiny_batch)
+    assert maps.sa.shape == maps.glca.shape == (8, 4, 2)
+    assert maps.selected.sort(dim=1).values.tolist() == [list(range(8))] * 8
 
 
 def test_every_parameter_gets_a_gradient(tiny_cfg, tiny_batch):

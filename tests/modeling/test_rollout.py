@@ -65,3 +65,5 @@ def test_top_patches_are_the_highest_and_never_the_cls_token():
     assert top_patches(r, 0.5).tolist() == [[1, 2], [0, 3]]
     assert top_patches(r, 1.0).sort(dim=1).values.tolist() == [[0, 1, 2, 3]] * 2
     assert top_patches(r, 0.01).tolist() == [[1], [0]]
+    # With a register, which has number 1 among the tokens.
+    assert top_patches(r, 0.66, num_prefix=2).tolist() == [[0, 1], [2, 1]]
