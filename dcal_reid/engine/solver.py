@@ -12,6 +12,9 @@ from ..errors import InputError
 
 __all__ = ["base_learning_rate", "build_optimizer", "learning_rate_factor"]
 
+# What timm's models declare, by the beginning of the name.
+_NOT_DECAYED = ("pos_embed", "cls_token", "relative_position_bias_table")
+
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 
 
@@ -25,7 +28,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SOLVER.OPT over every parameter that requires a gradient, each exactly once.
 
     fast-reid's parameter groups (bias, norm and head factors), merged where they are alike, with two differences:
-    position embeddings and the CLS token get no weight decay, as timm declares, and neither do the loss weights,
+    position embeddings and CLS tokens get no weight decay, as timm declares, and neither do the loss weights,
     which have a learning-rate factor of their own.
     """
     solver, base_lr = cfg.SOLVER, base_learning_rate(cfg)
@@ -44,7 +47,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         (parameter,) = entry["params"]
         lr, weight_decay = entry["lr"], entry["weight_decay"]
         name = names[parameter]
-        if name.rpartition(".")[2] in ("pos_embed", "cls_token"):
+        if name.rpartition(".")[2].startswith(_NOT_DECAYED):
             weight_decay = 0.0
         if name == "loss_weights.w":
             lr, weight_decay = base_lr * cfg.MODEL.DCAL.LOSS_WEIGHTS_LR_FACTOR, 0.0

@@ -1,6 +1,6 @@
 """The DCAL meta-architecture and its parts. Importing registers them with fast-reid."""
 
-from .backbones import TimmBackbone, build_timm_backbone
+from .backbones import Backbone, build_timm_backbone
 from .dcal import DCAL, AttentionMaps
 from .heads import DCALClassificationHead, DCALHead
 from .pair_samplers import PAIR_SAMPLER_REGISTRY
@@ -9,8 +9,8 @@ __all__ = [
     "DCAL",
     "PAIR_SAMPLER_REGISTRY",
     "AttentionMaps",
+    "Backbone",
     "DCALClassificationHead",
     "DCALHead",
-    "TimmBackbone",
     "build_timm_backbone",
 ]

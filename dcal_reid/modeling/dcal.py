@@ -15,14 +15,13 @@ from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from .attention import self_attention_block
-from .backbones import TimmBackbone, pixel_statistics
+from ..errors import InputError
+from .backbones import Backbone, pixel_statistics
 from .glca import GLCA
 from .heads import running_statistics_kept
 from .losses import BranchLoss, LossWeights
 from .pair_samplers import PAIR_SAMPLER_REGISTRY
-from .pwca import pairwise_block
-from .rollout import cls_rollout, roll_back, top_patches
+from .rollout import top_patches
 
 __all__ = ["DCAL", "AttentionMaps"]
 
@@ -49,7 +48,7 @@ class DCAL(nn.Module):
     def __init__(
         self,
         *,
-        backbone: TimmBackbone,
+        backbone: Backbone,
         heads: dict[str, nn.Module],
         glca: GLCA | None,
         glca_input: str,
@@ -102,6 +101,7 @@ class DCAL(nn.Module):
         cfg.defrost()
         cfg.MODEL.BACKBONE.FEAT_DIM = backbone.embed_dim
 
+        _check_blocks(cfg, backbone)
         num_glca = dcal.GLCA.NUM_BLOCKS
         glca = None
         if num_glca:
@@ -112,6 +112,8 @@ class DCAL(nn.Module):
                 ratio=dcal.GLCA.RATIO,
                 readout=dcal.GLCA.READOUT,
                 num_prefix=backbone.num_prefix,
+                cross_block=backbone.cross_block,
+                cross_attention=backbone.cross_attention,
             )
         branches = ["sa"] + ["glca"] * bool(num_glca) + ["pwca"] * bool(dcal.PWCA.NUM_BLOCKS)
         initial = dict(zip(("sa", "glca", "pwca"), dcal.LOSS_WEIGHTS_INIT, strict=True))
@@ -184,32 +186,32 @@ class DCAL(nn.Module):
         """
         wanted = {"sa", "glca"} if self.training else set(self.inference.split("+"))
         glca = self.glca if "glca" in wanted else None
-        blocks = self.backbone.blocks
-        first_pairwise = len(blocks) - (self.pwca_blocks if partner is not None else 0)
+        backbone, num_blocks = self.backbone, len(self.backbone.blocks)
+        first_pairwise = num_blocks - (self.pwca_blocks if partner is not None else 0)
         depth = self._rollout_depth if glca is not None and glca.needs_rollout else 0
 
         # (B, 1 + N, D), and from the first pair-wise block on (2B, 1 + N, D): the pair-wise stream after the other.
-        x = self.backbone.embed(images)
-        batch, contexts, queries_and_keys = len(x), [], []
-        for number, block in enumerate(blocks):
+        x = backbone.embed(images)
+        batch, contexts, states = len(x), [], []
+        for number in range(num_blocks):
             if glca is not None and self._feeds_glca(number):
                 contexts.append(x[:batch])
             # Nothing reads the last block's patches unless GLCA is stacked on them.
-            cls_only = block is blocks[-1] and not (glca is not None and self.glca_input == "stacked")
+            cls_only = number == num_blocks - 1 and not (glca is not None and self.glca_input == "stacked")
             if number < first_pairwise:
-                x, q, k = self._run(self_attention_block, block, x, cls_only)
+                x, state = self._run(backbone.self_block, number, x, cls_only)
             else:
-                x, q, k = self._run(pairwise_block, block, x, partner, self.distractor_stream, cls_only)
+                x, state = self._run(backbone.pair_block, number, x, partner, self.distractor_stream, cls_only)
             if number < depth:
-                queries_and_keys.append((q, k))
+                states.append(state)
 
-        cls = self.backbone.norm(x[:, :1])[:, 0]  # (B, D) or (2B, D)
-        features = {"sa": cls[:batch]}
+        read_out = backbone.read_out(x)  # (B, D) or (2B, D)
+        features = {"sa": read_out[:batch]}
         if partner is not None:
-            features["pwca"] = cls[batch:]
+            features["pwca"] = read_out[batch:]
         if glca is not None:
             contexts = contexts or [x[:batch]] * len(glca.blocks)
-            features["glca"] = glca(contexts, cls_rollout(queries_and_keys, self._scale) if depth else None)
+            features["glca"] = glca(contexts, backbone.cls_rollout(states) if depth else None)
         return features
 
     def _run(self, function: Callable, *args):
@@ -226,10 +228,6 @@ class DCAL(nn.Module):
         """Over how many blocks the rollout for GLCA's selection runs: to the one beside its first block."""
         num_blocks = len(self.backbone.blocks)
         return num_blocks if self.glca_input == "stacked" else num_blocks - len(self.glca.blocks) + 1
-
-    @property
-    def _scale(self) -> float:
-        return self.backbone.blocks[0].attn.scale
 
     def losses(self, features: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
         """The weighted loss of each branch, and in ``metrics`` what they are made of.
@@ -266,21 +264,40 @@ class DCAL(nn.Module):
         Args:
             images: (B, 3, H, W) as for ``forward``, or a batch.
         """
-        grid = self.backbone.grid_size
-        x = self.backbone.embed(self.preprocess_image(images))
-        inputs, queries_and_keys = [], []
-        for block in self.backbone.blocks:
+        backbone = self.backbone
+        if backbone.grid_size is None:
+            raise InputError(f"{type(backbone.vit).__name__} has no CLS token whose attention could be drawn")
+        patches = slice(backbone.num_prefix, None)
+        x = backbone.embed(self.preprocess_image(images))
+        inputs, states = [], []
+        for number in range(len(backbone.blocks)):
             inputs.append(x)
-            x, q, k = self_attention_block(block, x)
-            queries_and_keys.append((q, k))
-        patches = slice(self.backbone.num_prefix, None)
-        sa = cls_rollout(queries_and_keys, self._scale)[:, patches].unflatten(1, grid)
+            x, state = backbone.self_block(number, x)
+            states.append(state)
+        sa = backbone.cls_rollout(states)[:, patches].unflatten(1, backbone.grid_size)
         if self.glca is None:
             return AttentionMaps(sa, None, None)
 
         depth, stacked = self._rollout_depth, self.glca_input == "stacked"
-        rollout = cls_rollout(queries_and_keys[:depth], self._scale)
+        rollout = backbone.cls_rollout(states[:depth])
         context, before = (x, depth) if stacked else (inputs[depth - 1], depth - 1)
-        glca = roll_back(self.glca.rollout_row(context, rollout), queries_and_keys[:before], self._scale)
-        selected = top_patches(rollout, self.glca.ratio, self.backbone.num_prefix)
-        return AttentionMaps(sa, glca[:, patches].unflatten(1, grid), selected)
+        glca = backbone.roll_back(self.glca.rollout_row(context, rollout), states[:before])
+        selected = top_patches(rollout, self.glca.ratio, backbone.num_prefix)
+        return AttentionMaps(sa, glca[:, patches].unflatten(1, backbone.grid_size), selected)
+
+
+def _check_blocks(cfg: CfgNode, backbone: Backbone) -> None:
+    """
+    Raises:
+        InputError: more GLCA or PWCA blocks than the backbone has room for.
+    """
+    name = cfg.MODEL.BACKBONE.TIMM_MODEL
+    for branch, most, why in (
+        ("GLCA", backbone.num_cls_blocks, "a CLS token attends in"),
+        ("PWCA", len(backbone.blocks), "images can attend to each other in"),
+    ):
+        given = cfg.MODEL.DCAL[branch].NUM_BLOCKS
+        if given > most:
+            raise InputError(
+                f"MODEL.DCAL.{branch}.NUM_BLOCKS is {given}, but {why} {most} blocks of {name!r}; set {most} or less"
+            )

@@ -1,14 +1,12 @@
 """Global-local cross-attention (DCAL eq. 3): the CLS token and the patches it attends to most, against all tokens."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from .attention import cross_attention_block, project_keys_values, project_queries
-from .rollout import attention_weights, top_patches
+from .rollout import top_patches
 
 __all__ = ["GLCA"]
 
@@ -25,7 +23,15 @@ class GLCA(nn.Module):
     """
 
     def __init__(
-        self, blocks: Sequence[Block], norm: nn.Module, *, ratio: float, readout: str, num_prefix: int = 1
+        self,
+        blocks: Sequence[nn.Module],
+        norm: nn.Module,
+        *,
+        ratio: float,
+        readout: str,
+        cross_block: Callable[[nn.Module, Tensor, Tensor], Tensor],
+        cross_attention: Callable[[nn.Module, Tensor, Tensor], Tensor],
+        num_prefix: int = 1,
     ) -> None:
         """
         Args:
@@ -34,6 +40,8 @@ class GLCA(nn.Module):
             ratio: R, the share of patches that become local queries, in (0, 1].
             readout: cls | mean (of the CLS and the local tokens) | cls+local (the average of the CLS token and of the
                 mean of the local tokens).
+            cross_block, cross_attention: what a block makes of queries and a context, and its attention
+                (``Backbone.cross_block``, ``Backbone.cross_attention``).
             num_prefix: tokens before the patches: the CLS token, and registers if there are any.
         """
         super().__init__()
@@ -42,6 +50,8 @@ class GLCA(nn.Module):
         self.ratio = ratio
         self.readout = readout
         self.num_prefix = num_prefix
+        self.cross_block = cross_block
+        self.cross_attention = cross_attention
 
     @property
     def needs_rollout(self) -> bool:
@@ -67,7 +77,7 @@ class GLCA(nn.Module):
         """
         tokens = self.local_queries(contexts[0], rollout)
         for block, context in zip(self.blocks, contexts, strict=True):
-            tokens = cross_attention_block(block, tokens, context)
+            tokens = self.cross_block(block, tokens, context)
         return self._read_out(self.norm(tokens))
 
     def rollout_row(self, context: Tensor, rollout: Tensor | None) -> Tensor:
@@ -80,10 +90,7 @@ class GLCA(nn.Module):
         Returns:
             (B, N + 1): attention averaged over heads, and over the queries as the read-out averages them.
         """
-        block = self.blocks[0]
-        q = project_queries(block.attn, block.norm1(self.local_queries(context, rollout)))
-        k, _ = project_keys_values(block.attn, block.norm1(context))
-        attention = attention_weights(q, k, block.attn.scale).mean(dim=1)  # (B, n, N + 1)
+        attention = self.cross_attention(self.blocks[0], self.local_queries(context, rollout), context)  # (B, n, N + 1)
         positions = torch.eye(context.shape[1], device=context.device).expand(len(context), -1, -1)
         identity = self.local_queries(positions, rollout)  # (B, n, N + 1), which token each query is
         return self._read_out(0.5 * attention + 0.5 * identity)

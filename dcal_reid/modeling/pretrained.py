@@ -1,10 +1,10 @@
 """Pretrained backbone weights from a local file."""
 
 import logging
+import sys
 from pathlib import Path
 
-from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import read_tensors
@@ -14,14 +14,16 @@ __all__ = ["load_pretrained"]
 logger = logging.getLogger(__name__)
 
 
-def load_pretrained(vit: VisionTransformer, path: str | Path) -> None:
+def load_pretrained(vit: nn.Module, path: str | Path) -> None:
     """Load timm-named weights; position embeddings and patches of another size are resized. Logs what was done.
 
     Raises:
         InputError: the file cannot be read, or holds less than half of the model's values.
     """
     given = _state_dict(path)
-    state = checkpoint_filter_fn(given, vit)
+    # Each of timm's architectures has its own: old names to new ones, embeddings to another size.
+    filtered = getattr(sys.modules[type(vit).__module__], "checkpoint_filter_fn", None)
+    state = filtered(dict(given), vit) if filtered else given
     model = vit.state_dict()
     loaded = {key: value for key, value in state.items() if key in model and value.shape == model[key].shape}
 

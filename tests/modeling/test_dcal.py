@@ -7,7 +7,7 @@ import torch
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, build_model
 
 from dcal_reid.modeling import DCAL
-from dcal_reid.modeling import dcal as dcal_module
+from dcal_reid.modeling.backbones import ViTBackbone
 
 
 def build(cfg, **options):
@@ -92,7 +92,7 @@ def test_with_the_cls_readout_rollout_is_not_computed(tiny_cfg, tiny_batch, monk
     def forbidden(*args):
         raise AssertionError("rollout was computed")
 
-    monkeypatch.setattr(dcal_module, "cls_rollout", forbidden)
+    monkeypatch.setattr(ViTBackbone, "cls_rollout", forbidden)
     model = build(tiny_cfg, GLCA__READOUT="cls", GLCA__INPUT=glca_input, GLCA__NUM_BLOCKS=num_blocks)
     model(tiny_batch)
     assert model.eval()(tiny_batch).shape == (8, 96)
@@ -159,7 +159,7 @@ def test_inference_has_no_pwca_and_each_choice_of_branches(tiny_cfg, tiny_batch,
         raise AssertionError("PWCA was computed")
 
     model = build(tiny_cfg)
-    monkeypatch.setattr(dcal_module, "pairwise_block", forbidden)
+    monkeypatch.setattr(ViTBackbone, "pair_block", forbidden)
     with pytest.raises(AssertionError, match="PWCA"):
         model(tiny_batch)
     model.eval()

@@ -3,6 +3,7 @@ import timm
 import torch
 
 from dcal_reid.modeling.attention import cross_attention_block
+from dcal_reid.modeling.backbones import ViTBackbone
 from dcal_reid.modeling.glca import GLCA
 
 
@@ -13,7 +14,14 @@ def vit():
 
 
 def make(vit, num_blocks=1, ratio=0.3, readout="mean"):
-    return GLCA(vit.blocks[-num_blocks:], vit.norm, ratio=ratio, readout=readout).eval()
+    return GLCA(
+        vit.blocks[-num_blocks:],
+        vit.norm,
+        ratio=ratio,
+        readout=readout,
+        cross_block=ViTBackbone.cross_block,
+        cross_attention=ViTBackbone.cross_attention,
+    ).eval()
 
 
 @pytest.fixture

@@ -1,62 +1,41 @@
-"""timm's vision transformers as a fast-reid backbone."""
+"""From a name in the config to a backbone."""
 
 import timm
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
+from timm.models.cait import Cait
+from timm.models.crossvit import CrossVit
+from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import nn
 
-from ..errors import InputError
-from .attention import check_block
-from .pretrained import load_pretrained
+from ...errors import InputError
+from ..attention import check_block
+from ..pretrained import load_pretrained
+from .base import Backbone
+from .cait import CaiTBackbone
+from .crossvit import CrossViTBackbone
+from .swin import SwinBackbone
+from .vit import ViTBackbone
 
-__all__ = ["TimmBackbone", "build_timm_backbone", "input_size", "pixel_statistics"]
+__all__ = ["build_timm_backbone", "input_size", "pixel_statistics"]
 
-
-class TimmBackbone(nn.Module):
-    """A timm ``VisionTransformer`` whose tokens and blocks the DCAL branches share.
-
-    Attributes:
-        vit: timm's model, without its classifier.
-        blocks: its L transformer blocks.
-        norm: its final norm.
-        embed_dim: D.
-        grid_size: (rows, columns) of patches.
-        num_prefix: tokens before the patches, the CLS token and registers.
-    """
-
-    def __init__(self, vit: VisionTransformer) -> None:
-        super().__init__()
-        self.vit = vit
-        self.embed_dim: int = vit.embed_dim
-        self.grid_size: tuple[int, int] = tuple(vit.patch_embed.grid_size)
-        self.num_prefix: int = vit.num_prefix_tokens
-
-    @property
-    def blocks(self) -> nn.Sequential:
-        return self.vit.blocks
-
-    @property
-    def norm(self) -> nn.Module:
-        return self.vit.norm
-
-    def embed(self, images: Tensor) -> Tensor:
-        """X_0: normalised images (B, 3, H, W) -> tokens (B, num_prefix + N, D), the CLS token first."""
-        vit = self.vit
-        return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
-
-    def forward(self, images: Tensor) -> Tensor:
-        """The CLS token as a feature map (B, D, 1, 1), so that fast-reid's own meta-architectures can use it."""
-        return self.vit.forward_features(images)[:, 0, :, None, None]
+# Which adapter serves which class of timm's. Subclasses are not served: their forward pass differs.
+ADAPTERS: dict[type[nn.Module], type[Backbone]] = {
+    VisionTransformer: ViTBackbone,
+    Cait: CaiTBackbone,
+    SwinTransformer: SwinBackbone,
+    CrossVit: CrossViTBackbone,
+}
 
 
 @BACKBONE_REGISTRY.register()
-def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
+def build_timm_backbone(cfg: CfgNode) -> Backbone:
     """Build MODEL.BACKBONE.TIMM_MODEL for the configured input size and load its weights.
 
     Raises:
-        InputError: no such model, an architecture without a CLS token or with an attention that is not supported, a
-            size that the patches do not divide, or weights that cannot be had.
+        InputError: no such model, an architecture or an attention that is not supported, a size that the patches do not
+            divide, or weights that cannot be had.
     """
     options = cfg.MODEL.BACKBONE
     path = options.PRETRAIN_PATH
@@ -65,10 +44,10 @@ def build_timm_backbone(cfg: CfgNode) -> TimmBackbone:
     vit = _create(cfg, from_hub=options.PRETRAIN and not path)
     if path:
         load_pretrained(vit, path)
-    return TimmBackbone(vit)
+    return ADAPTERS[type(vit)](vit)
 
 
-def _create(cfg: CfgNode, from_hub: bool) -> VisionTransformer:
+def _create(cfg: CfgNode, from_hub: bool) -> nn.Module:
     options = cfg.MODEL.BACKBONE
     name, kwargs = options.TIMM_MODEL, dict(options.TIMM_KWARGS)
     _check_name(name)
@@ -108,10 +87,14 @@ def _check_name(name: str) -> None:
 
 
 def _check_architecture(name: str, vit: nn.Module, height: int, width: int) -> None:
-    if type(vit) is not VisionTransformer:
+    if type(vit) not in ADAPTERS:
+        supported = ", ".join(kind.__name__ for kind in ADAPTERS)
         raise InputError(
-            f"MODEL.BACKBONE.TIMM_MODEL {name!r} is a {type(vit).__name__}; only timm's VisionTransformer is supported"
+            f"MODEL.BACKBONE.TIMM_MODEL {name!r} is a {type(vit).__name__}; supported are timm's {supported} "
+            "(docs/backbones.md)"
         )
+    if type(vit) is not VisionTransformer:
+        return
     if not vit.has_class_token:
         raise InputError(f"MODEL.BACKBONE.TIMM_MODEL {name!r} has no CLS token, which DCAL reads out; choose another")
     patch_height, patch_width = vit.patch_embed.patch_size

@@ -5,13 +5,13 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
 from fastreid.modeling.meta_arch import build_model
 
 from dcal_reid.errors import InputError
-from dcal_reid.modeling.backbones import TimmBackbone, build_timm_backbone, input_size, pixel_statistics
+from dcal_reid.modeling.backbones import ViTBackbone, build_timm_backbone, input_size, pixel_statistics
 
 
 def test_is_registered(tiny_cfg):
     assert BACKBONE_REGISTRY.get("build_timm_backbone") is build_timm_backbone
     backbone = build_backbone(tiny_cfg)
-    assert isinstance(backbone, TimmBackbone)
+    assert isinstance(backbone, ViTBackbone)
     assert (backbone.embed_dim, backbone.grid_size, len(backbone.blocks)) == (48, (4, 2), 3)
 
 

@@ -1,0 +1,158 @@
+"""CaiT (Touvron et al., 2021): talking heads among the patches, then class-attention blocks for the CLS token."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from timm.models.cait import Cait, ClassAttn, LayerScaleBlockClassAttn, TalkingHeadAttn
+from torch import Tensor, nn
+
+from ..rollout import attention_weights
+from .base import Backbone, State, attention_replaced, both_streams
+
+__all__ = ["CaiTBackbone"]
+
+
+class CaiTBackbone(Backbone):
+    """Tokens (B, N, D), patches alone; and (B, 1 + N, D) from the class-attention blocks on.
+
+    These change the CLS token only: the patches' rows of their attention are those of the identity, so rollout runs over
+    these blocks alone.
+    """
+
+    def __init__(self, vit: Cait) -> None:
+        super().__init__(vit)
+        self.embed_dim = vit.embed_dim
+        self.num_cls_blocks = len(vit.blocks_token_only)
+        self.grid_size = tuple(vit.patch_embed.grid_size)
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        return [*self.vit.blocks, *self.vit.blocks_token_only]
+
+    def embed(self, images: Tensor) -> Tensor:
+        vit = self.vit
+        return vit.pos_drop(vit.patch_embed(images) + vit.pos_embed)
+
+    def self_block(self, number: int, x: Tensor, cls_only: bool = False) -> tuple[Tensor, State]:
+        block, state = self.blocks[number], None
+        if isinstance(block, LayerScaleBlockClassAttn):
+            state = _queries_and_keys(block.attn, block.norm1(x[:, :1]), block.norm1(x))
+        return self._run(number, x), state
+
+    def pair_block(
+        self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, cls_only: bool = False
+    ) -> tuple[Tensor, State]:
+        block, x = self.blocks[number], both_streams(x, partner)
+        attention = _class_pairs if isinstance(block, LayerScaleBlockClassAttn) else _talking_pairs
+        state = None
+        if isinstance(block, LayerScaleBlockClassAttn):
+            own = x[: len(partner)]
+            state = _queries_and_keys(block.attn, block.norm1(own[:, :1]), block.norm1(own))
+        function = partial(attention, block.attn, partner=partner, distractor_stream=distractor_stream)
+        with attention_replaced(block.attn, function):
+            return self._run(number, x), state
+
+    def _run(self, number: int, x: Tensor) -> Tensor:
+        block = self.blocks[number]
+        if isinstance(block, LayerScaleBlockClassAttn):
+            return torch.cat([block(x[:, 1:], x[:, :1]), x[:, 1:]], dim=1)
+        x = block(x)
+        if number == len(self.vit.blocks) - 1:
+            x = torch.cat([self.vit.cls_token.expand(len(x), -1, -1), x], dim=1)
+        return x
+
+    def read_out(self, x: Tensor) -> Tensor:
+        return self.norm(x[:, :1])[:, 0]
+
+    @staticmethod
+    def cross_block(block: LayerScaleBlockClassAttn, queries: Tensor, context: Tensor) -> Tensor:
+        attn = block.attn
+        q, k = _queries_and_keys(attn, block.norm1(queries), block.norm1(context))
+        attended = _finish(attn, _attend(attn, q, k, _heads(attn, attn.v, block.norm1(context))))
+        x = queries + block.drop_path(block.gamma_1 * attended)
+        return x + block.drop_path(block.gamma_2 * block.mlp(block.norm2(x)))
+
+    @staticmethod
+    def cross_attention(block: LayerScaleBlockClassAttn, queries: Tensor, context: Tensor) -> Tensor:
+        q, k = _queries_and_keys(block.attn, block.norm1(queries), block.norm1(context))
+        return attention_weights(q, k, block.attn.scale).mean(dim=1)
+
+    @torch.no_grad()
+    def cls_rollout(self, states: Sequence[State]) -> Tensor:
+        q, k = next(state for state in states if state is not None)
+        r = torch.zeros(len(q), k.shape[2], device=k.device)
+        r[:, 0] = 1
+        return self.roll_back(r, states)
+
+    @torch.no_grad()
+    def roll_back(self, r: Tensor, states: Sequence[State]) -> Tensor:
+        scale = self.blocks[-1].attn.scale
+        for q, k in (state for state in reversed(states) if state is not None):
+            with torch.autocast(r.device.type, enabled=False):
+                row = 0.5 * attention_weights(q, k, scale).mean(dim=1)[:, 0]  # (B, 1 + N), the CLS token's
+            row[:, 0] += 0.5
+            cls, r = r[:, :1], r.clone()
+            r[:, 0] = 0
+            r += cls * row
+        return r
+
+
+def _heads(attn: nn.Module, linear: nn.Linear, x: Tensor) -> Tensor:
+    """(B, N, D) -> (B, h, N, d)."""
+    return linear(x).unflatten(2, (attn.num_heads, -1)).transpose(1, 2)
+
+
+def _queries_and_keys(attn: ClassAttn, queries: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+    return _heads(attn, attn.q, queries), _heads(attn, attn.k, context)
+
+
+def _attend(attn: ClassAttn, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    dropout = attn.attn_drop.p if attn.training else 0.0
+    if attn.fused_attn:
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
+    return attn.attn_drop((q * attn.scale @ k.transpose(2, 3)).softmax(dim=3)) @ v
+
+
+def _finish(attn: nn.Module, attended: Tensor) -> Tensor:
+    """Heads merged and projected: (B, h, n, d) -> (B, n, D)."""
+    return attn.proj_drop(attn.proj(attended.transpose(1, 2).flatten(2)))
+
+
+def _class_pairs(attn: ClassAttn, x: Tensor, *, partner: Tensor, distractor_stream: str) -> Tensor:
+    """``ClassAttn`` of both streams, (2B, 1 + N, D) -> (2B, 1, D), the softmax over both images' keys."""
+    q, k = _queries_and_keys(attn, x[:, :1], x)
+    v = _heads(attn, attn.v, x)
+    batch = len(partner)
+    (own_k, pairs_k), (own_v, pairs_v) = (_with_distractors(t, partner, distractor_stream) for t in (k, v))
+    attended = torch.cat([_attend(attn, q[:batch], own_k, own_v), _attend(attn, q[batch:], pairs_k, pairs_v)])
+    return _finish(attn, attended)
+
+
+def _talking_pairs(attn: TalkingHeadAttn, x: Tensor, *, partner: Tensor, distractor_stream: str) -> Tensor:
+    """``TalkingHeadAttn`` of both streams, (2B, N, D) -> (2B, N, D), the softmax over both images' keys."""
+    q, k, v = attn.qkv(x).unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    batch = len(partner)
+    (own_k, pairs_k), (own_v, pairs_v) = (_with_distractors(t, partner, distractor_stream) for t in (k, v))
+    attended = torch.cat([_talk(attn, q[:batch], own_k, own_v), _talk(attn, q[batch:], pairs_k, pairs_v)])
+    return _finish(attn, attended)
+
+
+def _talk(attn: TalkingHeadAttn, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention with the heads mixed before and after the softmax: N queries, N or 2N keys.
+
+    The bias of the mixing after the softmax adds a constant to the weight of every key. With twice the keys each gets
+    half of it, so that it is the same in all.
+    """
+    logits = attn.proj_l((q * attn.scale @ k.transpose(2, 3)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    bias = attn.proj_w.bias * (q.shape[2] / k.shape[2])
+    weights = F.linear(logits.softmax(dim=3).permute(0, 2, 3, 1), attn.proj_w.weight, bias).permute(0, 3, 1, 2)
+    return attn.attn_drop(weights) @ v
+
+
+def _with_distractors(own: Tensor, partner: Tensor, distractor_stream: str) -> tuple[Tensor, Tensor]:
+    """Keys or values of both streams (2B, h, N, d): those of the self-attention stream (B, h, N, d), and those that the
+    pair-wise stream attends to (B, h, 2N, d)."""
+    sa, pwca = own.chunk(2)
+    return sa, torch.cat([pwca, (sa if distractor_stream == "sa" else pwca)[partner]], dim=2)

@@ -1,0 +1,22 @@
+"""CrossViT (Chen et al., 2021) as a baseline: two branches with patches of two sizes, read out by their CLS tokens."""
+
+from timm.models.crossvit import CrossVit
+from torch import Tensor
+
+from .base import Backbone
+
+__all__ = ["CrossViTBackbone"]
+
+
+class CrossViTBackbone(Backbone):
+    """The feature is the concatenation of both CLS tokens. Blocks work on two sequences at once: no GLCA, no PWCA."""
+
+    def __init__(self, vit: CrossVit) -> None:
+        super().__init__(vit)
+        self.embed_dim = vit.num_features
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.vit.forward_head(self.vit.forward_features(images), pre_logits=True)
+
+    def read_out(self, x: Tensor) -> Tensor:
+        return x

@@ -1,0 +1,94 @@
+"""Swin (Liu et al., 2021): attention within windows, and no CLS token."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from timm.models.swin_transformer import SwinTransformer, WindowAttention
+from torch import Tensor, nn
+
+from .base import Backbone, State, attention_replaced, both_streams
+
+__all__ = ["SwinBackbone"]
+
+
+class SwinBackbone(Backbone):
+    """Tokens (B, H, W, D), which get fewer and wider from stage to stage.
+
+    A window of the pair-wise stream also attends to the distractor's window at the same place, with the same relative
+    positions. Without a CLS token there is no rollout and no GLCA; the feature is the mean of all tokens.
+    """
+
+    def __init__(self, vit: SwinTransformer) -> None:
+        super().__init__(vit)
+        self.embed_dim = vit.num_features
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        return [block for stage in self.vit.layers for block in stage.blocks]
+
+    def embed(self, images: Tensor) -> Tensor:
+        return self.vit.patch_embed(images)
+
+    def self_block(self, number: int, x: Tensor, cls_only: bool = False) -> tuple[Tensor, State]:
+        return self.blocks[number](self._downsampled(number, x)), None
+
+    def pair_block(
+        self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, cls_only: bool = False
+    ) -> tuple[Tensor, State]:
+        block, x = self.blocks[number], self._downsampled(number, both_streams(x, partner))
+        function = partial(_window_pairs, block.attn, partner=partner, distractor_stream=distractor_stream)
+        with attention_replaced(block.attn, function):
+            return block(x), None
+
+    def _downsampled(self, number: int, x: Tensor) -> Tensor:
+        """Tokens as the block takes them: a stage begins with a step to half the resolution."""
+        for stage in self.vit.layers:
+            if stage.blocks[0] is self.blocks[number]:
+                return stage.downsample(x)
+        return x
+
+    def read_out(self, x: Tensor) -> Tensor:
+        return self.norm(x).mean(dim=(1, 2))
+
+
+def _window_pairs(
+    attn: WindowAttention, x: Tensor, mask: Tensor | None = None, *, partner: Tensor, distractor_stream: str
+) -> Tensor:
+    """``WindowAttention`` of both streams, (2B w, N, D) -> (2B w, N, D), where each image has w windows of N tokens.
+
+    Args:
+        attn: timm's layer.
+        x: windows, image by image.
+        mask: (w, N, N), 0 and negative, or None: which tokens of a shifted window may see each other.
+        partner: (B,), for each image the index in the batch of its distractor.
+        distractor_stream: sa | pwca.
+    """
+    q, k, v = attn.qkv(x).unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # (2B w, h, N, d)
+    half = len(x) // 2
+    windows = half // len(partner)
+    places = (partner[:, None] * windows + torch.arange(windows, device=x.device)).flatten()
+
+    bias = attn._get_rel_pos_bias()  # (1, h, N, N)
+    if mask is not None:
+        bias = (bias + mask[:, None]).repeat(len(partner), 1, 1, 1)  # (B w, h, N, N)
+
+    def with_distractors(own: Tensor) -> Tensor:
+        sa, pwca = own.chunk(2)
+        return torch.cat([pwca, (sa if distractor_stream == "sa" else pwca)[places]], dim=2)
+
+    attended = torch.cat(
+        [
+            _attend(attn, q[:half], k[:half], v[:half], bias),
+            _attend(attn, q[half:], with_distractors(k), with_distractors(v), torch.cat([bias, bias], dim=3)),
+        ]
+    )
+    return attn.proj_drop(attn.proj(attended.transpose(1, 2).flatten(2)))
+
+
+def _attend(attn: WindowAttention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    if attn.fused_attn:
+        dropout = attn.attn_drop.p if attn.training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype), dropout_p=dropout)
+    return attn.attn_drop((q * attn.scale @ k.transpose(2, 3) + bias).softmax(dim=3)) @ v

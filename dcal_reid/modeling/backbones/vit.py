@@ -1,0 +1,60 @@
+"""timm's ``VisionTransformer``: ViT, DeiT, hybrids, CLIP, DINOv2."""
+
+from collections.abc import Sequence
+
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from ..attention import cross_attention_block, project_keys_values, project_queries, self_attention_block
+from ..pwca import pairwise_block
+from ..rollout import attention_weights, cls_rollout, roll_back
+from .base import Backbone, State
+
+__all__ = ["ViTBackbone"]
+
+
+class ViTBackbone(Backbone):
+    """Tokens (B, num_prefix + N, D), the CLS token first. A CLS token attends in every block."""
+
+    def __init__(self, vit: VisionTransformer) -> None:
+        super().__init__(vit)
+        self.embed_dim = vit.embed_dim
+        self.num_cls_blocks = len(vit.blocks)
+        self.num_prefix = vit.num_prefix_tokens
+        self.grid_size = tuple(vit.patch_embed.grid_size)
+
+    @property
+    def blocks(self) -> Sequence[nn.Module]:
+        return self.vit.blocks
+
+    def embed(self, images: Tensor) -> Tensor:
+        vit = self.vit
+        return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
+
+    def self_block(self, number: int, x: Tensor, cls_only: bool = False) -> tuple[Tensor, State]:
+        x, q, k = self_attention_block(self.blocks[number], x, cls_only)
+        return x, (q, k)
+
+    def pair_block(
+        self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, cls_only: bool = False
+    ) -> tuple[Tensor, State]:
+        x, q, k = pairwise_block(self.blocks[number], x, partner, distractor_stream, cls_only)
+        return x, (q, k)
+
+    def read_out(self, x: Tensor) -> Tensor:
+        return self.norm(x[:, :1])[:, 0]
+
+    cross_block = staticmethod(cross_attention_block)
+
+    @staticmethod
+    def cross_attention(block: nn.Module, queries: Tensor, context: Tensor) -> Tensor:
+        attn = block.attn
+        q = project_queries(attn, block.norm1(queries))
+        k, _ = project_keys_values(attn, block.norm1(context))
+        return attention_weights(q, k, attn.scale).mean(dim=1)
+
+    def cls_rollout(self, states: Sequence[State]) -> Tensor:
+        return cls_rollout(states, self.blocks[0].attn.scale)
+
+    def roll_back(self, r: Tensor, states: Sequence[State]) -> Tensor:
+        return roll_back(r, states, self.blocks[0].attn.scale)
