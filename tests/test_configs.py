@@ -49,6 +49,8 @@ PUBLISHED = {
 LEAVES = list(PUBLISHED)
 LEAF_FILES = [CONFIGS / dataset / f"{method}_{model}.yml" for dataset, method, model in LEAVES]
 IDS = [f"{dataset}/{method}_{model}" for dataset, method, model in LEAVES]
+# In the paper's text, with their mAP.
+SWIN_FILES = {CONFIGS / "msmt17" / "dcal_swin_t.yml": "56.7", CONFIGS / "msmt17" / "baseline_swin_t.yml": "55.7"}
 # Everything that can be given to tools/train_net.py.
 RUNNABLE = sorted(path for path in CONFIGS.rglob("*.yml") if path.parent != CONFIGS)
 
@@ -84,8 +86,8 @@ def cfg(leaf):
 
 def test_there_is_one_leaf_for_every_figure_of_table_2():
     found = {path for dataset in DATASETS for path in (CONFIGS / dataset).iterdir()}
-    assert found == set(LEAF_FILES)
-    assert len(found) == 32
+    assert found == {*LEAF_FILES, *SWIN_FILES}
+    assert len(LEAF_FILES) == 32
 
 
 def test_data(leaf, cfg):
@@ -209,7 +211,13 @@ def test_baseline_is_dcal_without_its_two_branches(path):
     baseline = dict(flat(load(path)))
     dcal = dict(flat(load(path.with_name(path.name.replace("baseline", "dcal")))))
     differing = {key for key in dcal if dcal[key] != baseline[key]}
-    assert differing == {"MODEL.DCAL.GLCA.NUM_BLOCKS", "MODEL.DCAL.PWCA.NUM_BLOCKS", "OUTPUT_DIR"}
+    # Swin has no GLCA to leave out.
+    assert differing | {"MODEL.DCAL.GLCA.NUM_BLOCKS"} == {
+        "MODEL.DCAL.GLCA.NUM_BLOCKS",
+        "MODEL.DCAL.PWCA.NUM_BLOCKS",
+        "OUTPUT_DIR",
+    }
+    assert baseline["MODEL.DCAL.GLCA.NUM_BLOCKS"] == baseline["MODEL.DCAL.PWCA.NUM_BLOCKS"] == 0
 
 
 @pytest.mark.parametrize(("config", "dataset"), [("dcal", "DemoReID"), ("dcal_fgvc", "DemoFGVC")])
@@ -220,3 +228,17 @@ def test_demos_train_a_small_model_from_scratch_on_generated_data(config, datase
     # Every block is pair-wise, as in the paper.
     assert cfg.MODEL.BACKBONE.TIMM_KWARGS.depth == cfg.MODEL.DCAL.PWCA.NUM_BLOCKS
     assert cfg.DATALOADER.NUM_WORKERS <= 2
+
+
+@pytest.mark.parametrize("path", SWIN_FILES, ids=name)
+def test_swin_has_pair_wise_attention_alone(path):
+    cfg = load(path)
+    assert path.read_text().splitlines()[0].endswith(f"The paper's text: mAP {SWIN_FILES[path]}.")
+    assert cfg.MODEL.BACKBONE.TIMM_MODEL == "swin_tiny_patch4_window7_224.ms_in1k"
+    cfg.MODEL.DEVICE = "meta"
+    cfg.MODEL.BACKBONE.PRETRAIN = False
+    cfg.MODEL.HEADS.NUM_CLASSES = 10
+    with torch.device("meta"):
+        model = build_model(cfg)
+    assert (model.glca, model.pwca_blocks) == (None, 12 if "dcal" in path.name else 0)
+    assert model.backbone.embed_dim == 768

@@ -93,6 +93,11 @@ def _check_architecture(name: str, vit: nn.Module, height: int, width: int) -> N
             f"MODEL.BACKBONE.TIMM_MODEL {name!r} is a {type(vit).__name__}; supported are timm's {supported} "
             "(docs/backbones.md)"
         )
+    if type(vit) is CrossVit and height % 240 + width % 240:
+        raise InputError(
+            f"the input size {height}x{width} does not suit {name!r}, whose two patch sizes divide multiples of 240; "
+            "change INPUT.SIZE_TRAIN and INPUT.SIZE_TEST, or INPUT.CROP.SIZE"
+        )
     if type(vit) is not VisionTransformer:
         return
     if not vit.has_class_token:

@@ -17,8 +17,8 @@ __all__ = ["CaiTBackbone"]
 class CaiTBackbone(Backbone):
     """Tokens (B, N, D), patches alone; and (B, 1 + N, D) from the class-attention blocks on.
 
-    These change the CLS token only: the patches' rows of their attention are those of the identity, so rollout runs over
-    these blocks alone.
+    These change the CLS token only: the patches' rows of their attention are those of the identity, so rollout runs
+    over these blocks alone.
     """
 
     def __init__(self, vit: Cait) -> None:

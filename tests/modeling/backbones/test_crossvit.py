@@ -26,6 +26,11 @@ def test_a_step_trains_every_parameter(small, images_of):
     assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
 
 
+def test_refuses_a_size_that_the_patches_do_not_divide(small):
+    with pytest.raises(InputError, match="448x448 does not suit 'crossvit_tiny_240'"):
+        small("crossvit_tiny_240", {}, (448, 448), GLCA__NUM_BLOCKS=0, PWCA__NUM_BLOCKS=0)
+
+
 @pytest.mark.parametrize("branch", ["GLCA", "PWCA"])
 def test_branches_of_dcal_are_refused(small, branch):
     with pytest.raises(InputError, match=rf"{branch}\.NUM_BLOCKS is 1, but .* 0 blocks of 'crossvit_tiny_240'"):
