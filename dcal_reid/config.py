@@ -54,6 +54,13 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.MODEL.DCAL.GLCA.RATIO = 0.3
     # parallel: the first GLCA block reads what the self-attention block beside it reads. stacked: it reads X_L.
     cfg.MODEL.DCAL.GLCA.INPUT = "parallel"
+    # What the local queries are selected by: rollout, the attention of the last block alone (last), or chance (random).
+    cfg.MODEL.DCAL.GLCA.SELECTION = "rollout"
+    # What the queries attend to: all tokens, or the CLS token and the selected patches alone (local). local with
+    # READOUT cls is CrossViT's cross-token fusion.
+    cfg.MODEL.DCAL.GLCA.KEYS = "all"
+    # copy: a GLCA block starts with the weights of the self-attention block beside it. fresh: drawn anew.
+    cfg.MODEL.DCAL.GLCA.INIT = "copy"
     # cls: the CLS token (with M = 1 the local queries then change nothing). mean: CLS and local tokens averaged.
     # cls+local: the average of the CLS token and of the mean of the local tokens.
     cfg.MODEL.DCAL.GLCA.READOUT = "mean"
@@ -66,6 +73,13 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.MODEL.DCAL.PWCA.DISTRACTOR_STREAM = "sa"
     # How the distractor is chosen in the batch; a name in PAIR_SAMPLER_REGISTRY: random | inter | intra | balanced.
     cfg.MODEL.DCAL.PWCA.PAIR_SAMPLER = "random"
+
+    # Two other ways to regularise, which the paper compares PWCA with (table 4). In training only.
+    cfg.MODEL.NOISE = CN()
+    # Gaussian noise on the images, in standard deviations of their pixels.
+    cfg.MODEL.NOISE.IMAGE = 0.0
+    # The share of images whose label is replaced by one drawn at random.
+    cfg.MODEL.NOISE.LABEL = 0.0
 
     # --- Data -------------------------------------------------------------------------------------------------
     # CSVReID: a file with a header line and the columns path, identity, split and, if known, camera.

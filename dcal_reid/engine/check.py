@@ -22,6 +22,9 @@ _CHOICES = {
     "MODEL.DCAL.LOSS_WEIGHTS": ("learned", "fixed"),
     "MODEL.DCAL.GLCA.INPUT": ("parallel", "stacked"),
     "MODEL.DCAL.GLCA.READOUT": ("cls", "mean", "cls+local"),
+    "MODEL.DCAL.GLCA.SELECTION": ("rollout", "last", "random"),
+    "MODEL.DCAL.GLCA.KEYS": ("all", "local"),
+    "MODEL.DCAL.GLCA.INIT": ("copy", "fresh"),
     "MODEL.DCAL.PWCA.DISTRACTOR_STREAM": ("sa", "pwca"),
     "MODEL.HEADS.NECK_FEAT": ("before", "after"),
     "INPUT.CROP.METHOD": ("scaled", "fixed"),
@@ -66,6 +69,11 @@ def check_config(cfg: CfgNode) -> None:
             raise InputError(f"{key} is {_value(cfg, key)}; it must be at least {least}")
     _check_registered(cfg)
     _check_dcal(cfg.MODEL.DCAL)
+    if cfg.MODEL.NOISE.IMAGE < 0 or not 0 <= cfg.MODEL.NOISE.LABEL <= 1:
+        raise InputError(
+            f"MODEL.NOISE.IMAGE is {cfg.MODEL.NOISE.IMAGE} and MODEL.NOISE.LABEL {cfg.MODEL.NOISE.LABEL}; give a "
+            "standard deviation of at least 0, and a share from 0 to 1"
+        )
     if not 0 < cfg.SOLVER.EMA.DECAY < 1:
         raise InputError(
             f"SOLVER.EMA.DECAY is {cfg.SOLVER.EMA.DECAY}; it must lie between 0 and 1, for instance 0.9998"

@@ -52,6 +52,7 @@ class DCAL(nn.Module):
         heads: dict[str, nn.Module],
         glca: GLCA | None,
         glca_input: str,
+        glca_selection: str,
         pwca_blocks: int,
         distractor_stream: str,
         pair_sampler,
@@ -60,6 +61,8 @@ class DCAL(nn.Module):
         inference: str,
         pixel_mean: list[float],
         pixel_std: list[float],
+        image_noise: float = 0.0,
+        label_noise: float = 0.0,
         activation_checkpointing: bool = False,
     ) -> None:
         """
@@ -68,6 +71,7 @@ class DCAL(nn.Module):
             heads: by branch, ``sa`` (which PWCA shares) and, with GLCA, ``glca``.
             glca: the GLCA branch, or None.
             glca_input: parallel | stacked, what the first GLCA block reads.
+            glca_selection: rollout | last | random, what the local queries are selected by.
             pwca_blocks: T; the last T blocks are pair-wise. 0: no PWCA.
             distractor_stream: sa | pwca.
             pair_sampler: identities (B,) -> index (B,) of each image's distractor.
@@ -75,6 +79,8 @@ class DCAL(nn.Module):
             loss_weights: how the branches' losses add up; None with a single branch.
             inference: sa+glca | sa | glca, the features outside training.
             pixel_mean, pixel_std: of the three channels, in 0..255.
+            image_noise: standard deviation of the noise on normalised training images.
+            label_noise: share of training images that get a label drawn at random.
             activation_checkpointing: make each block's activations again in the backward pass.
         """
         super().__init__()
@@ -82,12 +88,15 @@ class DCAL(nn.Module):
         self.heads = nn.ModuleDict(heads)
         self.glca = glca
         self.glca_input = glca_input
+        self.glca_selection = glca_selection
         self.pwca_blocks = pwca_blocks
         self.distractor_stream = distractor_stream
         self.pair_sampler = pair_sampler
         self.branch_loss = branch_loss
         self.loss_weights = loss_weights
         self.inference = inference
+        self.image_noise = image_noise
+        self.label_noise = label_noise
         self.activation_checkpointing = activation_checkpointing
         self.metrics: dict[str, Tensor] = {}
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(1, -1, 1, 1), persistent=False)
@@ -111,6 +120,8 @@ class DCAL(nn.Module):
                 backbone.norm,
                 ratio=dcal.GLCA.RATIO,
                 readout=dcal.GLCA.READOUT,
+                keys=dcal.GLCA.KEYS,
+                init=dcal.GLCA.INIT,
                 num_prefix=backbone.num_prefix,
                 cross_block=backbone.cross_block,
                 cross_attention=backbone.cross_attention,
@@ -123,6 +134,7 @@ class DCAL(nn.Module):
             "heads": {branch: build_heads(cfg) for branch in branches if branch != "pwca"},
             "glca": glca,
             "glca_input": dcal.GLCA.INPUT,
+            "glca_selection": dcal.GLCA.SELECTION,
             "pwca_blocks": dcal.PWCA.NUM_BLOCKS,
             "distractor_stream": dcal.PWCA.DISTRACTOR_STREAM,
             "pair_sampler": PAIR_SAMPLER_REGISTRY.get(dcal.PWCA.PAIR_SAMPLER),
@@ -133,6 +145,8 @@ class DCAL(nn.Module):
             "inference": dcal.INFERENCE if num_glca else "sa",
             "pixel_mean": mean,
             "pixel_std": std,
+            "image_noise": cfg.MODEL.NOISE.IMAGE,
+            "label_noise": cfg.MODEL.NOISE.LABEL,
             "activation_checkpointing": cfg.MODEL.ACTIVATION_CHECKPOINTING,
         }
 
@@ -157,9 +171,13 @@ class DCAL(nn.Module):
         """
         if not self.training:
             return self.heads["sa"].combine(list(self.branch_outputs(batched_inputs).values()))
-        images = self.preprocess_image(batched_inputs)
-        targets = batched_inputs["targets"]
+        images, targets = self.preprocess_image(batched_inputs), batched_inputs["targets"]
         partner = self.pair_sampler(targets).to(self.device) if self.pwca_blocks else None
+        if self.image_noise:
+            images = images + self.image_noise * torch.randn_like(images)
+        if self.label_noise:
+            others = torch.randint_like(targets, len(self.heads["sa"].weight))
+            targets = torch.where(torch.rand(targets.shape) < self.label_noise, others, targets)
         return self.losses(self.branch_features(images, partner), targets.to(self.device))
 
     def branch_outputs(self, batched_inputs: dict | Tensor) -> dict[str, Tensor]:
@@ -188,7 +206,7 @@ class DCAL(nn.Module):
         glca = self.glca if "glca" in wanted else None
         backbone, num_blocks = self.backbone, len(self.backbone.blocks)
         first_pairwise = num_blocks - (self.pwca_blocks if partner is not None else 0)
-        depth = self._rollout_depth if glca is not None and glca.needs_rollout else 0
+        first_state, depth = self._selection_blocks if glca is not None and glca.needs_selection else (0, 0)
 
         # (B, 1 + N, D), and from the first pair-wise block on (2B, 1 + N, D): the pair-wise stream after the other.
         x = backbone.embed(images)
@@ -202,7 +220,7 @@ class DCAL(nn.Module):
                 x, state = self._run(backbone.self_block, number, x, cls_only)
             else:
                 x, state = self._run(backbone.pair_block, number, x, partner, self.distractor_stream, cls_only)
-            if number < depth:
+            if first_state <= number < depth:
                 states.append(state)
 
         read_out = backbone.read_out(x)  # (B, D) or (2B, D)
@@ -211,7 +229,7 @@ class DCAL(nn.Module):
             features["pwca"] = read_out[batch:]
         if glca is not None:
             contexts = contexts or [x[:batch]] * len(glca.blocks)
-            features["glca"] = glca(contexts, backbone.cls_rollout(states) if depth else None)
+            features["glca"] = glca(contexts, self._response(x[:batch], states) if glca.needs_selection else None)
         return features
 
     def _run(self, function: Callable, *args):
@@ -222,6 +240,21 @@ class DCAL(nn.Module):
     def _feeds_glca(self, number: int) -> bool:
         """Whether a GLCA block stands beside self-attention block ``number`` and reads what it reads."""
         return self.glca_input == "parallel" and number >= len(self.backbone.blocks) - len(self.glca.blocks)
+
+    @property
+    def _selection_blocks(self) -> tuple[int, int]:
+        """From which block on, and to which, the attention is used to select GLCA's local queries."""
+        depth = self._rollout_depth
+        return {"rollout": (0, depth), "last": (depth - 1, depth), "random": (0, 0)}[self.glca_selection]
+
+    def _response(self, x: Tensor, states: list) -> Tensor:
+        """By what local queries are selected, (B, num_prefix + N). Outside training chance is the same each time."""
+        if states:
+            return self.backbone.cls_rollout(states)
+        height, width = self.backbone.grid_size
+        generator = None if self.training else torch.Generator().manual_seed(0)
+        response = torch.rand(len(x), self.backbone.num_prefix + height * width, generator=generator)
+        return response.to(x.device)
 
     @property
     def _rollout_depth(self) -> int:
@@ -279,10 +312,11 @@ class DCAL(nn.Module):
             return AttentionMaps(sa, None, None)
 
         depth, stacked = self._rollout_depth, self.glca_input == "stacked"
-        rollout = backbone.cls_rollout(states[:depth])
+        first, last = self._selection_blocks
+        response = self._response(x, states[first:last])
         context, before = (x, depth) if stacked else (inputs[depth - 1], depth - 1)
-        glca = backbone.roll_back(self.glca.rollout_row(context, rollout), states[:before])
-        selected = top_patches(rollout, self.glca.ratio, backbone.num_prefix)
+        glca = backbone.roll_back(self.glca.rollout_row(context, response), states[:before])
+        selected = top_patches(response, self.glca.ratio, backbone.num_prefix)
         return AttentionMaps(sa, glca[:, patches].unflatten(1, backbone.grid_size), selected)
 
 

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 
 import torch
+from timm.models.vision_transformer import init_weights_vit_timm
 from torch import Tensor, nn
 
 from .rollout import top_patches
@@ -19,7 +20,8 @@ class GLCA(nn.Module):
 
     With the read-out ``cls`` the patches cannot change the result, forward or backward: the CLS token's output needs
     its own query and the self-attention stream's keys and values, never another query's. The code uses that: rollout
-    and local queries are not computed then.
+    and local queries are not computed then. (With ``keys`` local they can: the selected patches are what the CLS token
+    attends to, as in CrossViT's cross-token fusion.)
     """
 
     def __init__(
@@ -31,6 +33,8 @@ class GLCA(nn.Module):
         readout: str,
         cross_block: Callable[[nn.Module, Tensor, Tensor], Tensor],
         cross_attention: Callable[[nn.Module, Tensor, Tensor], Tensor],
+        keys: str = "all",
+        init: str = "copy",
         num_prefix: int = 1,
     ) -> None:
         """
@@ -42,58 +46,70 @@ class GLCA(nn.Module):
                 mean of the local tokens).
             cross_block, cross_attention: what a block makes of queries and a context, and its attention
                 (``Backbone.cross_block``, ``Backbone.cross_attention``).
+            keys: all (the keys and values are all tokens) | local (they are the CLS token and the selected patches).
+            init: copy (the blocks start with the weights of those beside them) | fresh (drawn anew, as timm does).
             num_prefix: tokens before the patches: the CLS token, and registers if there are any.
         """
         super().__init__()
         self.blocks = copy.deepcopy(nn.ModuleList(blocks))
         self.norm = copy.deepcopy(norm)
+        if init == "fresh":
+            for module in self.modules():
+                _draw_anew(module)
         self.ratio = ratio
         self.readout = readout
+        self.keys = keys
         self.num_prefix = num_prefix
         self.cross_block = cross_block
         self.cross_attention = cross_attention
 
     @property
-    def needs_rollout(self) -> bool:
-        return self.readout != "cls"
+    def needs_selection(self) -> bool:
+        return self.readout != "cls" or self.keys == "local"
 
-    def local_queries(self, x: Tensor, rollout: Tensor | None) -> Tensor:
-        """The CLS token and, where they matter, the selected patches of x (B, N + 1, D): -> (B, n, D)."""
-        cls = x[:, :1]
-        if not self.needs_rollout:
-            return cls
-        patches = self.num_prefix + top_patches(rollout, self.ratio, self.num_prefix)  # (B, n - 1) of the tokens
-        return torch.cat([cls, x.gather(1, patches[:, :, None].expand(-1, -1, x.shape[2]))], dim=1)
+    def selection(self, response: Tensor) -> Tensor:
+        """The CLS token and the patches with the highest response, as positions among the tokens: (B, n)."""
+        patches = self.num_prefix + top_patches(response, self.ratio, self.num_prefix)
+        return torch.cat([torch.zeros_like(patches[:, :1]), patches], dim=1)
 
-    def forward(self, contexts: Sequence[Tensor], rollout: Tensor | None) -> Tensor:
+    def local_queries(self, x: Tensor, response: Tensor | None) -> Tensor:
+        """The CLS token and, where they are read out, the selected patches of x (B, N + 1, D): -> (B, n, D)."""
+        return x[:, :1] if self.readout == "cls" else _take(x, self.selection(response))
+
+    def forward(self, contexts: Sequence[Tensor], response: Tensor | None) -> Tensor:
         """
         Args:
             contexts: for each GLCA block the tokens (B, N + 1, D) that its keys and values come from.
-            rollout: (B, N + 1), the CLS row of the accumulated attention at the first GLCA block; None with the
-                read-out ``cls``.
+            response: (B, N + 1), how much each token is attended to at the first GLCA block (rollout); None where
+                nothing has to be selected.
 
         Returns:
             (B, D), the feature before the head.
         """
-        tokens = self.local_queries(contexts[0], rollout)
+        tokens = self.local_queries(contexts[0], response)
         for block, context in zip(self.blocks, contexts, strict=True):
-            tokens = self.cross_block(block, tokens, context)
+            tokens = self.cross_block(block, tokens, self._keys_of(context, response))
         return self._read_out(self.norm(tokens))
 
-    def rollout_row(self, context: Tensor, rollout: Tensor | None) -> Tensor:
+    def _keys_of(self, context: Tensor, response: Tensor | None) -> Tensor:
+        return _take(context, self.selection(response)) if self.keys == "local" else context
+
+    def rollout_row(self, context: Tensor, response: Tensor | None) -> Tensor:
         """The read-out's row of 0.5 S + 0.5 E in the first GLCA block, for pictures (DCAL eq. 2).
 
         Args:
             context: (B, N + 1, D), the tokens that the block's keys and values come from.
-            rollout: as for ``forward``.
+            response: as for ``forward``.
 
         Returns:
             (B, N + 1): attention averaged over heads, and over the queries as the read-out averages them.
         """
-        attention = self.cross_attention(self.blocks[0], self.local_queries(context, rollout), context)  # (B, n, N + 1)
+        queries = self.local_queries(context, response)
+        attention = self.cross_attention(self.blocks[0], queries, self._keys_of(context, response))
+        # Which token each query and each key is, (B, n, N + 1).
         positions = torch.eye(context.shape[1], device=context.device).expand(len(context), -1, -1)
-        identity = self.local_queries(positions, rollout)  # (B, n, N + 1), which token each query is
-        return self._read_out(0.5 * attention + 0.5 * identity)
+        attention = attention @ self._keys_of(positions, response)
+        return self._read_out(0.5 * attention + 0.5 * self.local_queries(positions, response))
 
     def _read_out(self, queries: Tensor) -> Tensor:
         """One vector of what there is for each query: (B, n, ...) -> (B, ...)."""
@@ -102,3 +118,15 @@ class GLCA(nn.Module):
         if self.readout == "cls+local":
             return 0.5 * (queries[:, 0] + queries[:, 1:].mean(dim=1))
         return queries[:, 0]
+
+
+def _take(x: Tensor, positions: Tensor) -> Tensor:
+    """(B, N, D) and (B, n) -> (B, n, D)."""
+    return x.gather(1, positions[:, :, None].expand(-1, -1, x.shape[2]))
+
+
+def _draw_anew(module: nn.Module) -> None:
+    if isinstance(module, nn.LayerNorm):
+        module.reset_parameters()
+    elif isinstance(module, nn.Linear):
+        init_weights_vit_timm(module)

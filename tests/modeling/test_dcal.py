@@ -125,6 +125,35 @@ def test_selection_is_the_rollout_of_the_block_beside(tiny_cfg, tiny_batch, glca
     torch.testing.assert_close(seen["rollout"], product[:, 0], rtol=0, atol=1e-6)
 
 
+def test_selection_by_the_last_block_alone(tiny_cfg, tiny_batch):
+    model = build(tiny_cfg, GLCA__SELECTION="last", GLCA__RATIO=0.5).eval()
+    x = model.backbone.embed(model.preprocess_image(tiny_batch))
+    for block in model.backbone.blocks[:-1]:
+        x = block(x)
+    block = model.backbone.blocks[-1]
+    q, k, _ = block.attn.qkv(block.norm1(x)).unflatten(2, (3, 3, 16)).permute(2, 0, 3, 1, 4)
+    attention = (q[:, :, :1] @ k.transpose(2, 3) / 4).softmax(dim=3).mean(dim=1)[:, 0, 1:]
+    assert torch.equal(model.attention_maps(tiny_batch).selected, attention.topk(4).indices)
+    seen = []
+    model.glca.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    model(tiny_batch)
+    assert torch.equal(seen[0][:, 1:].topk(4).indices, attention.topk(4).indices)
+
+
+def test_selection_by_chance_is_new_in_each_step_and_fixed_outside_training(tiny_cfg, tiny_batch):
+    model = build(tiny_cfg, GLCA__SELECTION="random")
+    seen = []
+    model.glca.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    for _ in range(2):
+        model(tiny_batch)
+    model.eval()
+    for _ in range(2):
+        model(tiny_batch)
+    assert not torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[2], seen[3])
+    assert seen[0].shape == (8, 9)
+
+
 def test_registers_are_never_local_queries(tiny_cfg, tiny_batch):
     tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.reg_tokens = 3
     model = build(tiny_cfg, GLCA__RATIO=1.0).eval()
@@ -271,6 +300,27 @@ def test_classification_adds_the_probabilities_of_the_branches(tiny_cfg, tiny_ba
     for branch in expected:
         model.inference = branch
         torch.testing.assert_close(model(tiny_batch), expected[branch])
+
+
+def test_noise_on_images_and_labels_is_for_training_only(tiny_cfg, tiny_batch):
+    tiny_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 0
+    tiny_cfg.MODEL.NOISE.IMAGE, tiny_cfg.MODEL.NOISE.LABEL = 0.5, 0.25
+    model = build(tiny_cfg)
+    seen = {}
+    model.backbone.vit.patch_embed.register_forward_pre_hook(lambda module, args: seen.update(images=args[0]))
+    losses_of = model.losses
+    labels = []
+    model.losses = lambda features, targets: labels.append(targets) or losses_of(features, targets)
+    clean = model.preprocess_image(tiny_batch)
+    for _ in range(100):
+        model(tiny_batch)
+    noise = seen["images"] - clean
+    assert noise.mean().abs() < 0.02 and noise.std() == pytest.approx(0.5, rel=0.05)
+    # A quarter is drawn among four labels, one of which is the right one.
+    changed = (torch.stack(labels) != tiny_batch["targets"]).float().mean()
+    assert changed == pytest.approx(0.25 * 3 / 4, abs=0.05)
+    model.eval()(tiny_batch)
+    assert torch.equal(seen["images"], clean)
 
 
 def loss_and_gradients(model, batch):

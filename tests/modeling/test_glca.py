@@ -13,7 +13,7 @@ def vit():
     return timm.create_model("vit_tiny_patch16_224", img_size=(64, 32), depth=3, embed_dim=48, num_heads=3).eval()
 
 
-def make(vit, num_blocks=1, ratio=0.3, readout="mean"):
+def make(vit, num_blocks=1, ratio=0.3, readout="mean", **options):
     return GLCA(
         vit.blocks[-num_blocks:],
         vit.norm,
@@ -21,6 +21,7 @@ def make(vit, num_blocks=1, ratio=0.3, readout="mean"):
         readout=readout,
         cross_block=ViTBackbone.cross_block,
         cross_attention=ViTBackbone.cross_attention,
+        **options,
     ).eval()
 
 
@@ -75,7 +76,7 @@ def test_with_the_cls_readout_the_selected_patches_change_nothing(vit, context, 
 
 def test_with_the_cls_readout_no_rollout_is_needed(vit, context, rollout):
     glca = make(vit, readout="cls")
-    assert not glca.needs_rollout and make(vit, readout="mean").needs_rollout
+    assert not glca.needs_selection and make(vit, readout="mean").needs_selection
     assert glca.local_queries(context, None).shape == (2, 1, 48)
     assert torch.equal(glca([context], None), glca([context], rollout))
 
@@ -111,3 +112,37 @@ def test_every_parameter_gets_a_gradient(vit, context, rollout):
         glca = make(vit, 2, 0.3, readout)
         glca([context, context], rollout).square().sum().backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in glca.parameters())
+
+
+@pytest.mark.parametrize("readout", ["cls", "mean"])
+def test_local_keys_are_those_of_the_selected_patches(vit, context, readout):
+    """Against the same block on these tokens alone; and with all patches selected the keys are all."""
+    response = torch.rand(len(context), context.shape[1])
+    local = make(vit, ratio=0.5, readout=readout, keys="local")
+    chosen = torch.cat(
+        [context[:, :1], context.gather(1, local.selection(response)[:, 1:, None].expand(-1, -1, 48))], 1
+    )
+    expected = vit.norm(vit.blocks[-1](chosen))
+    expected = expected[:, 0] if readout == "cls" else expected.mean(dim=1)
+    torch.testing.assert_close(local([context], response), expected, rtol=1e-5, atol=1e-5)
+    whole = [make(vit, ratio=1.0, readout=readout, keys=keys)([context], response) for keys in ("local", "all")]
+    torch.testing.assert_close(*whole, rtol=1e-5, atol=1e-5)
+
+
+def test_with_local_keys_the_selection_matters_to_the_cls_token(vit, context):
+    glca = make(vit, ratio=0.3, readout="cls", keys="local")
+    assert glca.needs_selection
+    one, other = torch.rand(2, len(context), context.shape[1])
+    assert not torch.allclose(glca([context], one), glca([context], other))
+    row = glca.rollout_row(context, one)
+    torch.testing.assert_close(row.sum(dim=1), torch.ones(len(context)))
+    unselected = torch.ones_like(row).scatter(1, glca.selection(one), 0).bool()
+    assert (row[unselected] == 0).all()
+
+
+def test_fresh_blocks_are_drawn_anew(vit):
+    copied, fresh = make(vit), make(vit, init="fresh")
+    weights = [g.blocks[0].attn.qkv.weight for g in (copied, fresh)]
+    assert torch.equal(weights[0], vit.blocks[-1].attn.qkv.weight) and not torch.equal(*weights)
+    assert torch.equal(fresh.blocks[0].norm1.weight, torch.ones(48))
+    assert 0.015 < weights[1].std() < 0.025
