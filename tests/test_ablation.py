@@ -1,0 +1,274 @@
+import csv
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+from argparse import Namespace
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+from PIL import Image
+
+from dcal_reid import ablation
+from dcal_reid.ablation import cost, group_runs, run_group, seeds_and_overrides, variants
+from dcal_reid.errors import InputError
+
+TOOL = Path(__file__).parents[1] / "tools" / "ablate.py"
+
+
+@pytest.fixture
+def base(tiny_cfg, tmp_path, monkeypatch):
+    """A config file: one epoch of a three-block ViT on the CPU, on similar images of 3 identities to train on and 8 to
+    find."""
+    rng = np.random.default_rng(0)
+    rows = [("path", "identity", "camera", "split")]
+    for identity in range(11):
+        colour = rng.integers(120, 136, 3)
+        for shot in range(4):
+            image = np.clip(colour + rng.normal(0, 30, (64, 32, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(image).save(tmp_path / f"{identity}_{shot}.png")
+            split = "train" if identity < 3 else ("gallery" if shot else "query")
+            rows.append((f"{identity}_{shot}.png", identity, shot % 2, split))
+    with open(tmp_path / "labels.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
+    cfg = tiny_cfg
+    cfg.MODEL.HEADS.NUM_CLASSES = 0
+    cfg.DATASETS.NAMES = cfg.DATASETS.TESTS = ("CSVReID",)
+    cfg.DATASETS.CSV.PATH = "labels.csv"
+    cfg.DATALOADER.NUM_INSTANCE, cfg.DATALOADER.NUM_WORKERS = 2, 0
+    cfg.SOLVER.OPT, cfg.SOLVER.SCHED, cfg.SOLVER.BASE_LR = "SGD", "CosineAnnealingLR", 0.01
+    cfg.SOLVER.MAX_EPOCH, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.WARMUP_ITERS = 1, 4, 0
+    cfg.SOLVER.LOG_PERIOD, cfg.TEST.EVAL_PERIOD, cfg.TEST.IMS_PER_BATCH = 1, 1, 8
+    path = tmp_path / "base.yml"
+    path.write_text(cfg.dump())
+    return path
+
+
+@pytest.fixture
+def args(base, tmp_path):
+    return Namespace(
+        group="glca_input", seeds=[0, 1], config_file=str(base), output=str(tmp_path / "logs"), num_gpus=1, opts=[]
+    )
+
+
+@pytest.fixture
+def pretend(monkeypatch, tmp_path):
+    """Has each run call a script in place of training. It finds ``folder``, ``metrics(**line)`` and ``final()``."""
+    head = (
+        "import json, os, signal, sys, time\n"
+        "from pathlib import Path\n"
+        "folder = Path(sys.argv[-1])\n"
+        "def metrics(**line): open(folder / 'metrics.json', 'a').write(json.dumps(line) + '\\n')\n"
+        "def final(): (folder / 'model_final.pth').touch()\n"
+        "(folder / 'calls').open('a').write(' '.join(sys.argv[1:]) + '\\n')\n"
+    )
+
+    def set_script(body):
+        path = tmp_path / "pretend.py"
+        path.write_text(head + body)
+        monkeypatch.setattr(ablation, "_TRAIN", path)
+
+    return set_script
+
+
+COMPLETE = "metrics(iteration=9, mAP=50.0 + int(sys.argv[-3])); final()\n"
+
+
+def calls(args):
+    """How often each run was called, by its folder."""
+    folder = Path(args.output, args.group)
+    return {str(p.parent.relative_to(folder)): len(p.read_text().splitlines()) for p in folder.rglob("calls")}
+
+
+def test_the_tool_trains_compares_and_does_not_run_again_what_is_complete(base, tmp_path):
+    command = [sys.executable, str(TOOL), "glca_input", "--config-file", str(base), "--output", str(tmp_path / "logs")]
+    command += ["--seeds", "0", "1", "SOLVER.BASE_LR", "0.02"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    folder = tmp_path / "logs" / "glca_input"
+    assert "0 of 4 runs are complete\n[1/4] parallel, seed 0: mAP " in done.stdout
+    assert "; 3 left, about 0:" in done.stdout and "[4/4] stacked, seed 1: mAP " in done.stdout
+
+    with open(folder / "table.csv") as file:
+        table = {row["variant"]: row for row in csv.DictReader(file)}
+    assert list(table) == ["parallel", "stacked"]
+    for variant, row in table.items():
+        for metric in ("mAP", "Rank-1"):
+            values = []
+            for seed in (0, 1):
+                lines = (folder / variant / f"seed{seed}" / "metrics.json").read_text().splitlines()
+                values.append(json.loads(lines[-1])[metric])
+                assert float(row[f"{metric} seed {seed}"]) == values[-1]
+            assert float(row[metric]) == pytest.approx(statistics.fmean(values))
+            assert float(row[f"{metric} std"]) == pytest.approx(statistics.stdev(values))
+        assert float(row["mAP std"]) > 0
+        config = (folder / variant / "seed1" / "config.yaml").read_text()
+        assert "BASE_LR: 0.02" in config and "SEED: 1" in config and f"INPUT: {variant}" in config
+        assert 0 < float(row["memory (GiB)"]) < 20
+    # Stacked, it needs the last block's patches.
+    assert float(table["stacked"]["operations (1e9)"]) > float(table["parallel"]["operations (1e9)"])
+    written = (folder / "table.md").read_text()
+    assert written in done.stdout and "| stacked " in written
+    assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+    trained = {path: path.stat().st_mtime_ns for path in folder.rglob("model_final.pth")}
+    assert len(trained) == 4
+    again = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert again.stdout.startswith("4 of 4 runs are complete\n\n") and written in again.stdout
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("model_final.pth")} == trained
+
+
+def test_a_failed_run_is_told_and_the_others_go_on(args, pretend, capsys):
+    pretend(
+        "if 'stacked' in str(folder) and sys.argv[-3] == '0': sys.exit('first\\nerror: no such file')\n" + COMPLETE,
+    )
+    with pytest.raises(SystemExit) as stop:
+        run_group(args)
+    assert stop.value.code == 1
+    out = capsys.readouterr().out
+    log = Path(args.output, "glca_input", "stacked", "seed0", "console.txt")
+    assert f"[2/4] stacked, seed 0: FAILED with status 1, see {log}: error: no such file  in 0:00:0" in out
+    assert log.read_text() == "first\nerror: no such file\n"
+    rows = [[cell.strip() for cell in line.split("|")[1:6]] for line in out.splitlines() if line.startswith("| ")]
+    assert rows[1:] == [["parallel", "50.50", "0.71", "50.00", "51.00"], ["stacked", "51.00", "-", "-", "51.00"]]
+
+    pretend(COMPLETE)
+    run_group(args)
+    assert "3 of 4 runs are complete\n[1/1] stacked, seed 0: mAP 50.0" in capsys.readouterr().out
+    assert calls(args) == {"parallel/seed0": 1, "parallel/seed1": 1, "stacked/seed0": 2, "stacked/seed1": 1}
+
+
+def test_every_run_may_resume_and_has_its_seed_and_folder(args, pretend):
+    pretend(COMPLETE)
+    args.opts = ["SOLVER.BASE_LR", "0.03"]
+    run_group(args)
+    folder = Path(args.output, "glca_input")
+    (call,) = (folder / "stacked" / "seed1" / "calls").read_text().splitlines()
+    assert call == (
+        f"--config-file {folder}/configs/stacked.yml --resume --num-gpus 1 "
+        f"SOLVER.BASE_LR 0.03 SEED 1 OUTPUT_DIR {folder}/stacked/seed1"
+    )
+
+
+def test_a_run_without_the_metrics_of_its_end_has_failed(args, pretend, capsys):
+    pretend("final()\n")
+    with pytest.raises(SystemExit):
+        run_group(args)
+    out = capsys.readouterr().out
+    assert out.count("FAILED, no metrics of the last epoch; remove ") == 4
+    assert "no run is complete, so there is no table" in out
+
+
+def test_an_interrupt_ends_the_run_at_once_and_loses_nothing(args, pretend, capsys):
+    """It reaches the parent alone; the run must not live on."""
+    pretend(
+        "if 'stacked' in str(folder):\n"
+        "    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "    (folder / 'pid').write_text(str(os.getpid()))\n"
+        "    os.kill(os.getppid(), signal.SIGINT)\n"
+        "    time.sleep(60)\n" + COMPLETE
+    )
+    with pytest.raises(SystemExit) as stop:
+        run_group(args)
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "\nstopped; the same command goes on after the last complete epoch\n"
+    pid = int(Path(args.output, "glca_input", "stacked", "seed0", "pid").read_text())
+    with suppress(ChildProcessError):  # subprocess may have asked before
+        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    pretend(COMPLETE)
+    run_group(args)
+    assert calls(args) == {"parallel/seed0": 1, "parallel/seed1": 1, "stacked/seed0": 2, "stacked/seed1": 1}
+
+
+# Ten iterations an epoch.
+@pytest.mark.parametrize(("epochs", "period", "lines", "expected"), [
+    (3, 1, [9, 19, 29], 29), (3, 1, [9, 19], None), (3, 2, [19, 29], 29), (3, 2, [19], None),
+    (3, 0, [29], 29), (3, 5, [29], 29), (1, 1, [9], 9), (3, 1, [], None),
+])  # fmt: skip
+def test_complete_is_what_was_evaluated_after_its_last_epoch(args, epochs, period, lines, expected):
+    args.opts = ["SOLVER.MAX_EPOCH", str(epochs), "TEST.EVAL_PERIOD", str(period)]
+    run = group_runs(args)[0]
+    run.folder.mkdir(parents=True)
+    text = "".join(json.dumps({"iteration": i, "Rank-1": i, "Rank-5": 80.0, "sa/ce": 1.0}) + "\n" for i in lines)
+    (run.folder / "metrics.json").write_text('{"iteration": 3, "time": 0.5}\n' + text + '{"iteration": 33, "Rank')
+    assert run.results() is None
+    (run.folder / "model_final.pth").touch()
+    assert run.results() == (expected and {"Rank-1": expected})
+    assert run.step_time() == 0.5 and run.peak_memory() is None
+    (run.folder / "log.txt").write_text("eta 0:00:02  mem 1.3 GiB\neta 0:00:01  mem 1.2 GiB\n")
+    assert run.peak_memory() == 1.3
+
+
+def test_a_run_of_another_configuration_is_not_taken_for_this_one(args):
+    run = group_runs(args)[0]
+    run.folder.mkdir(parents=True)
+    (run.folder / "config.yaml").write_text(run.cfg.dump())
+    args.opts = ["SOLVER.BASE_LR", "0.5"]
+    group_runs(args)  # it has trained nothing yet
+    (run.folder / "last_checkpoint").write_text("model_last.pth")
+    with pytest.raises(InputError, match=r"seed0 has SOLVER.BASE_LR 0.01, not 0.5; use another --output"):
+        group_runs(args)
+    args.opts = ["DATALOADER.NUM_WORKERS", "1"]
+    group_runs(args)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"group": "table9"}, r"there is no group 'table9'; choose one of distractor_stream, .*, table4_msmt17$"),
+    ({"config_file": "none.yml"}, r"--config-file 'none.yml' not found"),
+    ({"opts": ["SOLVER.BASE_LRS", "1"]}, r"there is no key SOLVER.BASE_LRS; did you mean SOLVER.BASE_LR"),
+    ({"opts": ["MODEL.DCAL.INFERENCE", "both"]}, r"MODEL.DCAL.INFERENCE is 'both'; choose one of"),
+    ({"opts": ["SEED", "1"]}, r"SEED is among the overrides; use --seeds"),
+])  # fmt: skip
+def test_wrong_input_is_refused_before_anything_runs(args, change, message):
+    with pytest.raises(InputError, match=message):
+        group_runs(Namespace(**vars(args) | change))
+
+
+def test_seeds_end_where_the_overrides_begin():
+    assert seeds_and_overrides(["0", "2", "0", "SOLVER.MAX_EPOCH", "1"]) == ([0, 2], ["SOLVER.MAX_EPOCH", "1"])
+    assert seeds_and_overrides(["7"]) == ([7], [])
+    with pytest.raises(InputError, match=r"--seeds 'SOLVER.MAX_EPOCH' is not a whole number"):
+        seeds_and_overrides(["SOLVER.MAX_EPOCH", "1"])
+
+
+def test_variants_are_in_natural_order():
+    assert [path.stem for path in variants("fig2_pwca_cub")] == ["t0", "t2", "t4", "t6", "t8", "t10", "t12"]
+
+
+def test_all_variants_of_a_seed_come_before_the_next_seed(args):
+    assert [(run.seed, run.variant) for run in group_runs(args)] == [
+        (0, "parallel"), (0, "stacked"), (1, "parallel"), (1, "stacked"),
+    ]  # fmt: skip
+
+
+def test_cost(args):
+    """Against timm's own model: GLCA is one block, one norm and one BNNeck more."""
+    args.group = "table3_cub"
+    costs = {run.variant: cost(run.cfg) for run in group_runs(args)}
+    vit = timm.create_model(
+        "vit_tiny_patch16_224", img_size=(64, 32), depth=3, embed_dim=48, num_heads=3, num_classes=0
+    )
+    block, neck = sum(p.numel() for p in vit.blocks[0].parameters()) + 2 * 48, 48
+    plain = sum(p.numel() for p in vit.parameters()) + neck
+    assert costs["baseline"].training_parameters == costs["baseline"].inference_parameters == plain
+    assert costs["pwca"].inference_parameters == plain
+    assert costs["glca"].inference_parameters == costs["dcal"].inference_parameters == plain + block + neck
+    # The learned weights of the losses.
+    assert costs["dcal"].training_parameters == plain + block + neck + 3
+    assert costs["baseline"].operations == costs["pwca"].operations < costs["dcal"].operations
+
+
+def test_cost_of_inference_without_glca_is_the_baselines(args):
+    args.group = "inference"
+    without = {run.variant: run.cfg for run in group_runs(args)}["sa"]
+    args.group = "table3_cub"
+    plain = {run.variant: run.cfg for run in group_runs(args)}["baseline"]
+    assert cost(without).inference_parameters == cost(plain).inference_parameters
+    assert cost(without).operations == cost(plain).operations

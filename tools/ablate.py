@@ -1,0 +1,34 @@
+#!/usr/bin/env python
+"""Train the variants of an ablation over seeds and compare them in one table. What is complete is not run again.
+
+python tools/ablate.py table3_cub --seeds 0 1 2
+python tools/ablate.py table3_cub --config-file configs/csv/dcal_vit_tiny.yml --seeds 0 1 2 DATASETS.CSV.PATH labels.csv
+"""
+
+import argparse
+
+from dcal_reid.ablation import run_group, seeds_and_overrides
+from dcal_reid.errors import exit_on_input_error
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("group", help="a folder of configs/ablation")
+    parser.add_argument("--seeds", nargs="+", default=["0"], metavar="SEED", help="default: 0")
+    parser.add_argument("--config-file", default="", help="what the variants are based on; default: the paper's")
+    parser.add_argument(
+        "--output", default="logs/ablation", help="everything goes to OUTPUT/GROUP; default: %(default)s"
+    )
+    parser.add_argument("--num-gpus", type=int, default=1, help="of each run; default: 1")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="of every run: SOLVER.MAX_EPOCH 10 ...")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    args.seeds, overrides = seeds_and_overrides(args.seeds)
+    args.opts = [*overrides, *args.opts]
+    run_group(args)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(run, parser().parse_intermixed_args())
