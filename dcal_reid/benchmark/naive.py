@@ -33,10 +33,10 @@ class NaiveDCAL(nn.Module):
                 f"naive DCAL has one GLCA block in parallel, not {len(dcal.glca.blocks)} {dcal.glca_input}; set "
                 "MODEL.DCAL.GLCA.NUM_BLOCKS 1 and MODEL.DCAL.GLCA.INPUT parallel"
             )
-        if dcal.pwca_blocks and dcal.distractor_stream != "sa":
+        if dcal.pwca_blocks and (dcal.distractor_stream, dcal.distractors) != ("sa", "batch"):
             raise InputError(
-                f"naive DCAL has no distractors from {dcal.distractor_stream!r}; set "
-                "MODEL.DCAL.PWCA.DISTRACTOR_STREAM sa"
+                f"naive DCAL has no distractors from {dcal.distractor_stream!r}, {dcal.distractors!r}; set "
+                "MODEL.DCAL.PWCA.DISTRACTOR_STREAM sa and MODEL.DCAL.PWCA.DISTRACTORS batch"
             )
         self.dcal = dcal
 

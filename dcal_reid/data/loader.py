@@ -12,12 +12,17 @@ from torch.utils.data import BatchSampler, DataLoader
 
 from ..errors import InputError
 from ..task import is_classification
-from .datasets.loading import load_classes, load_test_items, load_train_items
+from .datasets.loading import load_classes, load_dataset, load_test_items, load_train_items
 from .image_sets import EvaluationImages, TrainImages, collate
-from .samplers import RankBatches, build_sampler
+from .samplers import RankBatches, TrainingSampler, build_sampler
 from .transforms import build_transforms, output_size
 
-__all__ = ["build_classification_test_loader", "build_test_loader", "build_train_loader"]
+__all__ = [
+    "build_classification_test_loader",
+    "build_distractor_loader",
+    "build_test_loader",
+    "build_train_loader",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +87,37 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
         *(dataset.num_classes, what, len(dataset), type(sampler).__name__, iters_per_epoch),
     )
     return loader
+
+
+def build_distractor_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
+    """Images of MODEL.DCAL.PWCA.EXTERNAL for ever, from iteration ``start_iter`` on, as many as in a training batch.
+
+    Returns:
+        a loader whose batches are those of ``build_train_loader``; only their ``images`` mean anything.
+
+    Raises:
+        InputError: as ``build_train_loader``; also no data set, or fewer images than in a batch.
+    """
+    names = tuple(cfg.MODEL.DCAL.PWCA.EXTERNAL)
+    # They have no identities: each image stands for itself.
+    paths = sorted({path for name in names for path, *_ in load_dataset(name, cfg).train})
+    if len(paths) < cfg.SOLVER.IMS_PER_BATCH:
+        raise InputError(
+            f"MODEL.DCAL.PWCA.EXTERNAL is {names}, which has {len(paths)} training images; name data sets with at "
+            f"least SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}"
+        )
+    items = [(path, str(number), "0") for number, path in enumerate(paths)]
+    dataset = TrainImages(items, build_transforms(cfg, is_train=True), _skip_broken(cfg))
+    sampler = TrainingSampler(
+        dataset.labels, dataset.camera_labels, cfg.SOLVER.IMS_PER_BATCH, num_instance=1, seed=cfg.SEED
+    )
+    logger.info("%d images of %s are distractors", len(paths), ", ".join(names))
+    return ImageLoader(
+        dataset,
+        batch_sampler=RankBatches(sampler, start_iter, comm.get_rank(), comm.get_world_size()),
+        collate_fn=functools.partial(collate, image_size=output_size(cfg, is_train=True), numbers=("targets",)),
+        **_worker_options(cfg),
+    )
 
 
 def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[ImageLoader, int]:

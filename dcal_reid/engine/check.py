@@ -26,6 +26,7 @@ _CHOICES = {
     "MODEL.DCAL.GLCA.KEYS": ("all", "local"),
     "MODEL.DCAL.GLCA.INIT": ("copy", "fresh"),
     "MODEL.DCAL.PWCA.DISTRACTOR_STREAM": ("sa", "pwca"),
+    "MODEL.DCAL.PWCA.DISTRACTORS": ("batch", "noise", "external"),
     "MODEL.HEADS.NECK_FEAT": ("before", "after"),
     "INPUT.CROP.METHOD": ("scaled", "fixed"),
     "DATALOADER.BROKEN_IMAGES": ("stop", "skip"),
@@ -112,6 +113,17 @@ def _check_dcal(dcal: CfgNode) -> None:
     if len(dcal.LOSS_WEIGHTS_INIT) != 3:
         raise InputError(
             f"MODEL.DCAL.LOSS_WEIGHTS_INIT is {dcal.LOSS_WEIGHTS_INIT}; give three numbers, for sa, glca and pwca"
+        )
+    pwca = dcal.PWCA
+    if pwca.DISTRACTORS != "batch" and pwca.DISTRACTOR_STREAM != "sa":
+        raise InputError(
+            f"MODEL.DCAL.PWCA.DISTRACTORS is {pwca.DISTRACTORS!r}: such distractors have a self-attention stream only; "
+            "set MODEL.DCAL.PWCA.DISTRACTOR_STREAM sa"
+        )
+    if (pwca.DISTRACTORS == "external") != bool(pwca.EXTERNAL):
+        raise InputError(
+            f"MODEL.DCAL.PWCA.DISTRACTORS is {pwca.DISTRACTORS!r} and MODEL.DCAL.PWCA.EXTERNAL {tuple(pwca.EXTERNAL)}; "
+            "name data sets with external, and only then"
         )
     if dcal.INFERENCE == "glca" and not dcal.GLCA.NUM_BLOCKS:
         raise InputError("MODEL.DCAL.INFERENCE is 'glca' but MODEL.DCAL.GLCA.NUM_BLOCKS is 0; use INFERENCE sa")

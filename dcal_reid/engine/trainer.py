@@ -17,7 +17,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..data import build_train_loader
+from ..data import build_distractor_loader, build_train_loader
 from ..errors import InputError
 from ..task import is_classification
 from .checkpoint import Checkpointer, RandomState
@@ -99,6 +99,11 @@ class Trainer(TrainerBase):
         return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
 
     @property
+    def _has_external_distractors(self) -> bool:
+        pwca = self.cfg.MODEL.DCAL.PWCA
+        return pwca.NUM_BLOCKS > 0 and pwca.DISTRACTORS == "external"
+
+    @property
     def evaluated_model(self) -> nn.Module:
         """What is evaluated: the averaged weights where there are any."""
         return self.ema.module if self.ema else self.model
@@ -150,6 +155,8 @@ class Trainer(TrainerBase):
             return self.test(self.cfg, self.evaluated_model)
         self.register_hooks(self._build_hooks(start_iter))
         self._batches = iter(build_train_loader(self.cfg, start_iter) if start_iter else self.data_loader)
+        if self._has_external_distractors:
+            self._distractors = iter(build_distractor_loader(self.cfg, start_iter))
         self.model.train()
         super().train(self.start_epoch, self.max_epoch, self.iters_per_epoch)
         return self.last_results
@@ -176,6 +183,8 @@ class Trainer(TrainerBase):
         """One optimiser step on the next batch."""
         start = time.perf_counter()
         batch = next(self._batches)
+        if self._has_external_distractors:
+            batch["distractors"] = next(self._distractors)["images"]
         self.storage.put_scalar("data_time", time.perf_counter() - start)
         for path in set(batch["broken_paths"]) - self.broken_paths:
             logger.warning("Image %s cannot be decoded; another of the same identity or class takes its place.", path)
@@ -230,7 +239,7 @@ def _parts(batch: dict, number: int) -> list[dict]:
     """The images and targets of a batch in ``number`` equal parts; the whole batch for one."""
     if number == 1:
         return [batch]
-    keys = ("images", "targets")
+    keys = [key for key in ("images", "targets", "distractors") if key in batch]
     return [
         dict(zip(keys, values, strict=True)) for values in zip(*(batch[key].chunk(number) for key in keys), strict=True)
     ]

@@ -55,6 +55,7 @@ class DCAL(nn.Module):
         glca_selection: str,
         pwca_blocks: int,
         distractor_stream: str,
+        distractors: str,
         pair_sampler,
         branch_loss: BranchLoss,
         loss_weights: LossWeights | None,
@@ -74,7 +75,8 @@ class DCAL(nn.Module):
             glca_selection: rollout | last | random, what the local queries are selected by.
             pwca_blocks: T; the last T blocks are pair-wise. 0: no PWCA.
             distractor_stream: sa | pwca.
-            pair_sampler: identities (B,) -> index (B,) of each image's distractor.
+            distractors: batch | noise | external, what they are.
+            pair_sampler: for distractors of the batch, identities (B,) -> index (B,) of each image's distractor.
             branch_loss: the loss of one branch.
             loss_weights: how the branches' losses add up; None with a single branch.
             inference: sa+glca | sa | glca, the features outside training.
@@ -91,6 +93,7 @@ class DCAL(nn.Module):
         self.glca_selection = glca_selection
         self.pwca_blocks = pwca_blocks
         self.distractor_stream = distractor_stream
+        self.distractors = distractors
         self.pair_sampler = pair_sampler
         self.branch_loss = branch_loss
         self.loss_weights = loss_weights
@@ -137,6 +140,7 @@ class DCAL(nn.Module):
             "glca_selection": dcal.GLCA.SELECTION,
             "pwca_blocks": dcal.PWCA.NUM_BLOCKS,
             "distractor_stream": dcal.PWCA.DISTRACTOR_STREAM,
+            "distractors": dcal.PWCA.DISTRACTORS,
             "pair_sampler": PAIR_SAMPLER_REGISTRY.get(dcal.PWCA.PAIR_SAMPLER),
             "branch_loss": BranchLoss(cfg),
             "loss_weights": LossWeights(dcal.LOSS_WEIGHTS, {branch: initial[branch] for branch in branches})
@@ -172,13 +176,28 @@ class DCAL(nn.Module):
         if not self.training:
             return self.heads["sa"].combine(list(self.branch_outputs(batched_inputs).values()))
         images, targets = self.preprocess_image(batched_inputs), batched_inputs["targets"]
-        partner = self.pair_sampler(targets).to(self.device) if self.pwca_blocks else None
+        partner = foreign = None
+        if self.pwca_blocks and self.distractors == "batch":
+            partner = self.pair_sampler(targets).to(self.device)
+        elif self.pwca_blocks:
+            foreign = self._foreign_images(batched_inputs, images)
+            partner = len(images) + torch.arange(len(images), device=self.device)
         if self.image_noise:
             images = images + self.image_noise * torch.randn_like(images)
         if self.label_noise:
             others = torch.randint_like(targets, len(self.heads["sa"].weight))
-            targets = torch.where(torch.rand(targets.shape) < self.label_noise, others, targets)
-        return self.losses(self.branch_features(images, partner), targets.to(self.device))
+            replaced = torch.rand(targets.shape, device=targets.device) < self.label_noise
+            targets = torch.where(replaced, others, targets)
+        return self.losses(self.branch_features(images, partner, foreign), targets.to(self.device))
+
+    def _foreign_images(self, batched_inputs: dict, images: Tensor) -> Tensor:
+        """Distractors that are not of the batch: noise, or images of another data set."""
+        if self.distractors == "noise":
+            return torch.randn_like(images)
+        foreign = self.preprocess_image(batched_inputs["distractors"])
+        if foreign.shape != images.shape:
+            raise InputError(f"there are distractors {tuple(foreign.shape)} for images {tuple(images.shape)}")
+        return foreign
 
     def branch_outputs(self, batched_inputs: dict | Tensor) -> dict[str, Tensor]:
         """Outside training: what the head of each branch of MODEL.DCAL.INFERENCE gives, before they are combined.
@@ -195,12 +214,16 @@ class DCAL(nn.Module):
         images = images.to(self.device, non_blocking=True).to(self.pixel_mean.dtype)
         return (images - self.pixel_mean) / self.pixel_std
 
-    def branch_features(self, images: Tensor, partner: Tensor | None = None) -> dict[str, Tensor]:
+    def branch_features(
+        self, images: Tensor, partner: Tensor | None = None, foreign: Tensor | None = None
+    ) -> dict[str, Tensor]:
         """The features before the heads, (B, D) each, of the branches that are needed.
 
         Args:
             images: (B, 3, H, W), normalised.
-            partner: (B,), for each image the index of its distractor; None leaves PWCA out.
+            partner: (B,), for each image the position of its distractor in the batch, or from B on in ``foreign``; None
+                leaves PWCA out.
+            foreign: further images that are distractors and nothing else.
         """
         wanted = {"sa", "glca"} if self.training else set(self.inference.split("+"))
         glca = self.glca if "glca" in wanted else None
@@ -208,9 +231,10 @@ class DCAL(nn.Module):
         first_pairwise = num_blocks - (self.pwca_blocks if partner is not None else 0)
         first_state, depth = self._selection_blocks if glca is not None and glca.needs_selection else (0, 0)
 
-        # (B, 1 + N, D), and from the first pair-wise block on (2B, 1 + N, D): the pair-wise stream after the other.
-        x = backbone.embed(images)
-        batch, contexts, states = len(x), [], []
+        # (S, 1 + N, D), of the batch and then of foreign images; from the first pair-wise block on (S + B, 1 + N, D),
+        # the pair-wise stream after the other.
+        x = backbone.embed(images if foreign is None else torch.cat([images, foreign]))
+        batch, contexts, states = len(images), [], []
         for number in range(num_blocks):
             if glca is not None and self._feeds_glca(number):
                 contexts.append(x[:batch])
@@ -219,14 +243,15 @@ class DCAL(nn.Module):
             if number < first_pairwise:
                 x, state = self._run(backbone.self_block, number, x, cls_only)
             else:
-                x, state = self._run(backbone.pair_block, number, x, partner, self.distractor_stream, cls_only)
+                starts = number == first_pairwise
+                x, state = self._run(backbone.pair_block, number, x, partner, self.distractor_stream, starts, cls_only)
             if first_state <= number < depth:
-                states.append(state)
+                states.append(state and tuple(part[:batch] for part in state))
 
-        read_out = backbone.read_out(x)  # (B, D) or (2B, D)
+        read_out = backbone.read_out(x)  # (S, D) or (S + B, D)
         features = {"sa": read_out[:batch]}
         if partner is not None:
-            features["pwca"] = read_out[batch:]
+            features["pwca"] = read_out[-batch:]
         if glca is not None:
             contexts = contexts or [x[:batch]] * len(glca.blocks)
             features["glca"] = glca(contexts, self._response(x[:batch], states) if glca.needs_selection else None)

@@ -20,59 +20,65 @@ def has_pair_attention(attn: Attention, q: Tensor) -> bool:
     return attn.fused_attn and q.device.type == "cpu" and not (attn.training and attn.attn_drop.p)
 
 
-def pair_attention(q: Tensor, k: Tensor, v: Tensor, partner: Tensor, scale: float, distractor_stream: str) -> Tensor:
+def pair_attention(
+    q: Tensor, k: Tensor, v: Tensor, partner: Tensor, scale: float, distractor_stream: str, starts: bool
+) -> Tensor:
     """DCAL eqs. 1 and 4: each stream attends to its own tokens, the pair-wise one also to its distractor's.
 
     Args:
-        q: (2B, h, n, d), queries of the self-attention stream and then of the pair-wise stream; or (B, h, n, d) where
-            both are the same.
-        k, v: (2B, h, N, d) or (B, h, N, d), keys and values likewise.
-        partner: (B,), for each image the index in the batch of its distractor.
+        q: (S + B, h, n, d), queries of the self-attention stream and then of the pair-wise stream, which is that of the
+            first B of the S images; (S, h, n, d) where the pair-wise stream starts and has the same.
+        k, v: (S + B, h, N, d) or (S, h, N, d), keys and values likewise.
+        partner: (B,), for each image the position in its stream of its distractor.
         scale: what q k^T is multiplied with, 1 / sqrt(d).
         distractor_stream: whose keys and values a distractor gives, sa | pwca.
+        starts: whether the pair-wise stream starts here.
 
     Returns:
-        (2B, n, h d), heads merged.
+        (S + B, n, h d), heads merged.
     """
-    return _PairAttention.apply(q, k.to(v.dtype), v, partner, scale, distractor_stream)
+    return _PairAttention.apply(q, k.to(v.dtype), v, partner, scale, distractor_stream, starts)
 
 
 class _PairAttention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, q, k, v, partner, scale, distractor_stream):
-        batch = len(partner)
-        q = q.to(v.dtype)
-        distractors = slice(0, batch) if distractor_stream == "sa" else slice(len(k) - batch, len(k))
+    def forward(ctx, q, k, v, partner, scale, distractor_stream, starts):
+        q, batch = q.to(v.dtype), len(partner)
+        images = len(q) - (0 if starts else batch)
+        # Where the pair-wise stream is in the inputs, and in the outputs.
+        pairs, pairs_out = slice(0, batch) if starts else slice(images, None), slice(images, None)
+        distractors = slice(0, images) if distractor_stream == "sa" else pairs
         out, lse = _forward(q, k, v, scale=scale)
-        other, other_lse = _forward(q[-batch:], k[distractors][partner], v[distractors][partner], scale=scale)
-        if len(q) == batch:
-            out, lse = torch.cat([out, out]), torch.cat([lse, lse])
-        own_lse = lse[batch:]
+        other, other_lse = _forward(q[pairs], k[distractors][partner], v[distractors][partner], scale=scale)
+        if starts:
+            out, lse = torch.cat([out, out[pairs]]), torch.cat([lse, lse[pairs]])
+        own_lse = lse[pairs_out]
         both = torch.logaddexp(own_lse, other_lse)
         # In place: nobody has seen `out` yet.
-        out[batch:].mul_((own_lse - both).exp()[..., None]).add_(other * (other_lse - both).exp()[..., None])
-        lse = torch.cat([lse[:batch], both])
+        out[pairs_out].mul_((own_lse - both).exp()[..., None]).add_(other * (other_lse - both).exp()[..., None])
+        lse = torch.cat([lse[:images], both])
         ctx.save_for_backward(q, k, v, partner, out, lse)
-        ctx.scale, ctx.distractors = scale, distractors
+        ctx.scale, ctx.starts, ctx.pairs, ctx.distractors = scale, starts, pairs, distractors
         return out.transpose(1, 2).flatten(2)
 
     @staticmethod
     def backward(ctx, grad):
         q, k, v, partner, out, lse = ctx.saved_tensors
-        batch, distractors = len(partner), ctx.distractors
+        pairs, distractors = ctx.pairs, ctx.distractors
+        pairs_out = slice(len(out) - len(partner), None)
         grad = grad.unflatten(2, (q.shape[1], q.shape[3])).transpose(1, 2)
 
         def gradients(rows, q, k, v):
             return _backward(grad[rows], q, k, v, out[rows], lse[rows], 0.0, False, scale=ctx.scale)
 
-        pairwise = slice(batch, None)
-        if len(q) == batch:
-            of_sa, of_pwca = (gradients(rows, q, k, v) for rows in (slice(0, batch), pairwise))
-            dq, dk, dv = (a + b for a, b in zip(of_sa, of_pwca, strict=True))
+        if ctx.starts:
+            dq, dk, dv = gradients(slice(0, len(q)), q, k, v)
+            for total, part in zip((dq, dk, dv), gradients(pairs_out, q[pairs], k[pairs], v[pairs]), strict=True):
+                total[pairs] += part
         else:
             dq, dk, dv = gradients(slice(None), q, k, v)
-        to_q, to_k, to_v = gradients(pairwise, q[-batch:], k[distractors][partner], v[distractors][partner])
-        dq[-batch:] += to_q
+        to_q, to_k, to_v = gradients(pairs_out, q[pairs], k[distractors][partner], v[distractors][partner])
+        dq[pairs] += to_q
         dk[distractors].index_add_(0, partner, to_k)
         dv[distractors].index_add_(0, partner, to_v)
-        return dq, dk, dv, None, None, None
+        return dq, dk, dv, None, None, None, None

@@ -20,25 +20,28 @@ def pairwise_block(
     tokens: Tensor,
     partner: Tensor,
     distractor_stream: str = "sa",
+    starts: bool = False,
     cls_only: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """One transformer block of the self-attention stream and of the pair-wise stream.
 
-    Both streams go through the linear layers together, as 2B images.
+    Both streams go through the linear layers together.
 
     Args:
         block: timm's block, shared by both streams.
-        tokens: (2B, N, D), the self-attention stream and then the pair-wise stream, the CLS token first. (B, N, D)
-            where the pair-wise stream starts: then Z = X, and so are its projections.
-        partner: (B,), for each image the index in the batch of its distractor.
+        tokens: (S + B, N, D), the self-attention stream and then the pair-wise stream, which is that of the first B of
+            the S images; the CLS token first.
+        partner: (B,), for each image the position in its stream of its distractor.
         distractor_stream: where the distractor's keys and values come from, its self-attention stream ("sa") or its
             own pair-wise stream ("pwca").
+        starts: the pair-wise stream starts here: tokens are (S, N, D), Z = X, and so are its projections.
         cls_only: only the CLS tokens' outputs are wanted.
 
     Returns:
-        tokens (2B, n, D), and the self-attention stream's q (B, h, n, d) and k (B, h, N, d); n is 1 or N.
+        tokens (S + B, n, D), and the self-attention stream's q (S, h, n, d) and k (S, h, N, d); n is 1 or N.
     """
     attn, batch = block.attn, len(partner)
+    images = len(tokens) - (0 if starts else batch)
     normed = block.norm1(tokens)
     if cls_only:
         tokens = tokens[:, :1]
@@ -47,19 +50,21 @@ def pairwise_block(
     else:
         q, k, v = project(attn, normed)
     if has_pair_attention(attn, q):
-        attended = pair_attention(q, k, v, partner, attn.scale, distractor_stream)
+        attended = pair_attention(q, k, v, partner, attn.scale, distractor_stream, starts)
     else:
-        attended = _attend_both(attn, q, k, v, partner, distractor_stream)
-    if len(tokens) == batch:
-        tokens = torch.cat([tokens, tokens])
-    return finish_block(block, tokens, attended), q[:batch], k[:batch]
+        attended = _attend_both(attn, q, k, v, partner, distractor_stream, starts)
+    if starts:
+        tokens = torch.cat([tokens, tokens[:batch]])
+    return finish_block(block, tokens, attended), q[:images], k[:images]
 
 
-def _attend_both(attn: Attention, q: Tensor, k: Tensor, v: Tensor, partner: Tensor, distractor_stream: str) -> Tensor:
+def _attend_both(
+    attn: Attention, q: Tensor, k: Tensor, v: Tensor, partner: Tensor, distractor_stream: str, starts: bool
+) -> Tensor:
     """``pair_attention`` with the keys and values of both images concatenated, for any device."""
-    batch = len(partner)
-    pairs = []
-    for own in (k, v):
-        distractors = own[:batch] if distractor_stream == "sa" else own[-batch:]
-        pairs.append(torch.cat([own[-batch:], distractors[partner]], dim=2))  # (B, h, 2N, d)
-    return torch.cat([attend(attn, q[:batch], k[:batch], v[:batch]), attend(attn, q[-batch:], *pairs)])
+    images = len(q) - (0 if starts else len(partner))
+    pairs = slice(0, len(partner)) if starts else slice(images, None)
+    distractors = slice(0, images) if distractor_stream == "sa" else pairs
+    both_k, both_v = (torch.cat([own[pairs], own[distractors][partner]], dim=2) for own in (k, v))  # (B, h, 2N, d)
+    own = attend(attn, q[:images], k[:images], v[:images])
+    return torch.cat([own, attend(attn, q[pairs], both_k, both_v)])

@@ -3,13 +3,16 @@ import json
 import logging
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils.env import seed_all_rng
 from fastreid.utils.events import EventStorage, get_event_storage
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from dcal_reid.data import build_distractor_loader
 from dcal_reid.engine import Trainer, evaluate
 from dcal_reid.errors import InputError
 
@@ -181,6 +184,37 @@ def test_gradients_are_clipped_by_their_global_norm(run_cfg):
     run_cfg.SOLVER.CLIP_GRADIENTS.ENABLED, run_cfg.SOLVER.CLIP_GRADIENTS.CLIP_VALUE = True, 0.1
     run(run_cfg, hook=Record())
     assert all(float(norm) == pytest.approx(0.1, rel=1e-3) for norm in norms)
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_distractors_from_another_data_set(run_cfg, tmp_path, parts):
+    """Resumable to the bit, like everything else."""
+    run_cfg.MODEL.DCAL.PWCA.DISTRACTORS, run_cfg.MODEL.DCAL.PWCA.EXTERNAL = "external", ("DemoFGVC",)
+    run_cfg.SOLVER.ACCUMULATE = parts
+    rng = np.random.default_rng(0)
+    for folder in ("train", "val"):
+        for name in ("one", "two"):
+            (tmp_path / "crops" / "demo-fgvc" / folder / name).mkdir(parents=True)
+            for number in range(5):
+                image = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+                image.save(tmp_path / "crops" / "demo-fgvc" / folder / name / f"{number}.png")
+    run(run_cfg)
+    other = copy.deepcopy(run_cfg)
+    other.OUTPUT_DIR = str(tmp_path / "killed")
+    with pytest.raises(KeyboardInterrupt):
+        run(other, hook=Kill(4))
+    run(other, resume=True)
+    expected, actual = weights(run_cfg.OUTPUT_DIR), weights(other.OUTPUT_DIR)
+    assert all(torch.equal(value, actual[name]) for name, value in expected.items())
+
+
+def test_too_few_distractors_are_refused(run_cfg):
+    run_cfg.MODEL.DCAL.PWCA.DISTRACTORS, run_cfg.MODEL.DCAL.PWCA.EXTERNAL = "external", ("CSVReID",)
+    run_cfg.SOLVER.IMS_PER_BATCH = 24
+    assert len(next(iter(build_distractor_loader(run_cfg)))["images"]) == 24
+    run_cfg.SOLVER.IMS_PER_BATCH = 26
+    with pytest.raises(InputError, match=r"EXTERNAL is .* 24 training images"):
+        build_distractor_loader(run_cfg)
 
 
 def test_averaged_weights_are_what_is_evaluated(run_cfg):

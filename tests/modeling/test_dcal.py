@@ -6,6 +6,7 @@ import pytest
 import torch
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, build_model
 
+from dcal_reid.errors import InputError
 from dcal_reid.modeling import DCAL
 from dcal_reid.modeling.backbones import ViTBackbone
 
@@ -300,6 +301,37 @@ def test_classification_adds_the_probabilities_of_the_branches(tiny_cfg, tiny_ba
     for branch in expected:
         model.inference = branch
         torch.testing.assert_close(model(tiny_batch), expected[branch])
+
+
+@pytest.mark.parametrize("blocks", [3, 1])
+@pytest.mark.parametrize("fused", [True, False])
+def test_foreign_images_are_distractors_and_nothing_else(tiny_cfg, tiny_batch, blocks, fused):
+    """The same as if they were in the batch, where they are nobody's image."""
+    model = build(tiny_cfg, PWCA__NUM_BLOCKS=blocks).eval()
+    for block in model.backbone.blocks:
+        block.attn.fused_attn = fused
+    images = model.preprocess_image(tiny_batch)
+    four, foreign = images[:4], images[4:]
+    outside = model.branch_features(four, torch.arange(4, 8), foreign)
+    inside = model.branch_features(images, torch.tensor([4, 5, 6, 7, 0, 1, 2, 3]))
+    for branch in ("sa", "glca", "pwca"):
+        assert outside[branch].shape == (4, 48)
+        torch.testing.assert_close(outside[branch], inside[branch][:4], rtol=1e-5, atol=1e-5)
+
+
+def test_distractors_from_noise_and_from_another_data_set(tiny_cfg, tiny_batch):
+    tiny_cfg.MODEL.DCAL.PWCA.DISTRACTORS = "noise"
+    model = build(tiny_cfg)
+    losses = model(tiny_batch)
+    assert set(losses) == {"loss_sa", "loss_glca", "loss_pwca"}
+    sum(losses.values()).backward()
+    model.distractors = "external"
+    model.loss_weights = None
+    # Oneself as the foreign image: the pair-wise loss is that of self-attention.
+    losses = model({**tiny_batch, "distractors": tiny_batch["images"]})
+    torch.testing.assert_close(losses["loss_pwca"], losses["loss_sa"], rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match=r"distractors \(3, 3, 64, 32\) for images \(8, 3, 64, 32\)"):
+        model({**tiny_batch, "distractors": tiny_batch["images"][:3]})
 
 
 def test_noise_on_images_and_labels_is_for_training_only(tiny_cfg, tiny_batch):

@@ -34,7 +34,7 @@ def test_equals_the_softmax_over_both_sets_of_keys(partner, stream, streams, que
         theirs.append(values.requires_grad_())
         ours.append(values.detach().float().requires_grad_())
     expected = reference(*theirs, partner, 0.3, stream)
-    out = pair_attention(*ours, partner, 0.3, stream)
+    out = pair_attention(*ours, partner, 0.3, stream, starts=streams == 1)
     assert out.shape == (2 * B, queries, HEADS * D)
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
 
@@ -48,7 +48,7 @@ def test_equals_the_softmax_over_both_sets_of_keys(partner, stream, streams, que
 def test_large_logits_do_not_overflow():
     q = 100 * torch.randn(2 * B, HEADS, N, D, generator=torch.Generator().manual_seed(0))
     partner = torch.tensor([1, 2, 3, 0])
-    out = pair_attention(q, q, q, partner, 1.0, "sa")
+    out = pair_attention(q, q, q, partner, 1.0, "sa", starts=False)
     torch.testing.assert_close(out, reference(q, q, q, partner, 1.0, "sa"))
 
 
@@ -62,7 +62,7 @@ def test_keeps_no_copy_of_the_distractors_keys():
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        pair_attention(q, k, v, torch.tensor([1, 2, 3, 0]), 0.25, "sa")
+        pair_attention(q, k, v, torch.tensor([1, 2, 3, 0]), 0.25, "sa", starts=False)
     assert sum(kept.values()) == 4 * q.numel() + 2 * B * HEADS * N + B
 
 

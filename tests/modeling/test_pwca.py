@@ -33,7 +33,7 @@ def naive(block, z, other):
 
 def run(block, x, z, partner, **options):
     """The block on both streams: -> x, z, q, k. Without z the pair-wise stream starts here."""
-    tokens, q, k = pairwise_block(block, x if z is None else torch.cat([x, z]), partner, **options)
+    tokens, q, k = pairwise_block(block, x if z is None else torch.cat([x, z]), partner, starts=z is None, **options)
     return *tokens.chunk(2), q, k
 
 

@@ -16,7 +16,7 @@ class Backbone(nn.Module):
     """A timm network taken apart into blocks, so that the branches can share them.
 
     In what follows X are tokens, (B, ..., D) in whatever shape the network has them, and "both streams" are
-    (2B, ..., D): the self-attention stream and then the pair-wise stream.
+    (S + B, ..., D): the self-attention stream of S images, and then the pair-wise stream of the first B of them.
 
     Attributes:
         vit: timm's model, without its classifier.
@@ -54,15 +54,16 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def pair_block(
-        self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, cls_only: bool = False
+        self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, starts: bool, cls_only: bool = False
     ) -> tuple[Tensor, State]:
         """Block ``number`` of both streams (DCAL eqs. 1 and 4).
 
         Args:
             number: which block.
-            x: both streams; or the self-attention stream alone, where the pair-wise stream starts from it.
-            partner: (B,), for each image the index in the batch of its distractor.
+            x: both streams.
+            partner: (B,), for each image the position in its stream of its distractor.
             distractor_stream: whose keys and values a distractor gives, sa | pwca.
+            starts: the pair-wise stream starts here, from the self-attention stream, which is all that x holds.
             cls_only: no more than the CLS tokens' outputs are wanted.
 
         Returns:
@@ -110,6 +111,6 @@ def attention_replaced(attn: nn.Module, function: Callable[..., Tensor]) -> Iter
         del attn.forward
 
 
-def both_streams(x: Tensor, partner: Tensor) -> Tensor:
+def both_streams(x: Tensor, partner: Tensor, starts: bool) -> Tensor:
     """Both streams, also where the pair-wise stream only starts."""
-    return torch.cat([x, x]) if len(x) == len(partner) else x
+    return torch.cat([x, x[: len(partner)]]) if starts else x

@@ -42,13 +42,13 @@ class CaiTBackbone(Backbone):
         return self._run(number, x), state
 
     def pair_block(
-        self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, cls_only: bool = False
+        self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, starts: bool, cls_only: bool = False
     ) -> tuple[Tensor, State]:
-        block, x = self.blocks[number], both_streams(x, partner)
+        block, x = self.blocks[number], both_streams(x, partner, starts)
         attention = _class_pairs if isinstance(block, LayerScaleBlockClassAttn) else _talking_pairs
         state = None
         if isinstance(block, LayerScaleBlockClassAttn):
-            own = x[: len(partner)]
+            own = x[: len(x) - len(partner)]
             state = _queries_and_keys(block.attn, block.norm1(own[:, :1]), block.norm1(own))
         function = partial(attention, block.attn, partner=partner, distractor_stream=distractor_stream)
         with attention_replaced(block.attn, function):
@@ -121,21 +121,21 @@ def _finish(attn: nn.Module, attended: Tensor) -> Tensor:
 
 
 def _class_pairs(attn: ClassAttn, x: Tensor, *, partner: Tensor, distractor_stream: str) -> Tensor:
-    """``ClassAttn`` of both streams, (2B, 1 + N, D) -> (2B, 1, D), the softmax over both images' keys."""
+    """``ClassAttn`` of both streams, (S + B, 1 + N, D) -> (S + B, 1, D), the softmax over both images' keys."""
     q, k = _queries_and_keys(attn, x[:, :1], x)
     v = _heads(attn, attn.v, x)
-    batch = len(partner)
+    images = len(x) - len(partner)
     (own_k, pairs_k), (own_v, pairs_v) = (_with_distractors(t, partner, distractor_stream) for t in (k, v))
-    attended = torch.cat([_attend(attn, q[:batch], own_k, own_v), _attend(attn, q[batch:], pairs_k, pairs_v)])
+    attended = torch.cat([_attend(attn, q[:images], own_k, own_v), _attend(attn, q[images:], pairs_k, pairs_v)])
     return _finish(attn, attended)
 
 
 def _talking_pairs(attn: TalkingHeadAttn, x: Tensor, *, partner: Tensor, distractor_stream: str) -> Tensor:
-    """``TalkingHeadAttn`` of both streams, (2B, N, D) -> (2B, N, D), the softmax over both images' keys."""
+    """``TalkingHeadAttn`` of both streams, (S + B, N, D) -> the same, the softmax over both images' keys."""
     q, k, v = attn.qkv(x).unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-    batch = len(partner)
+    images = len(x) - len(partner)
     (own_k, pairs_k), (own_v, pairs_v) = (_with_distractors(t, partner, distractor_stream) for t in (k, v))
-    attended = torch.cat([_talk(attn, q[:batch], own_k, own_v), _talk(attn, q[batch:], pairs_k, pairs_v)])
+    attended = torch.cat([_talk(attn, q[:images], own_k, own_v), _talk(attn, q[images:], pairs_k, pairs_v)])
     return _finish(attn, attended)
 
 
@@ -152,7 +152,7 @@ def _talk(attn: TalkingHeadAttn, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def _with_distractors(own: Tensor, partner: Tensor, distractor_stream: str) -> tuple[Tensor, Tensor]:
-    """Keys or values of both streams (2B, h, N, d): those of the self-attention stream (B, h, N, d), and those that the
-    pair-wise stream attends to (B, h, 2N, d)."""
-    sa, pwca = own.chunk(2)
+    """From keys or values of both streams (S + B, h, N, d) to those that each stream attends to: (S, h, N, d), own, and
+    (B, h, 2N, d), own and the distractor's."""
+    sa, pwca = own.split([len(own) - len(partner), len(partner)])
     return sa, torch.cat([pwca, (sa if distractor_stream == "sa" else pwca)[partner]], dim=2)

@@ -35,10 +35,12 @@ class SwinBackbone(Backbone):
         return self.blocks[number](self._downsampled(number, x)), None
 
     def pair_block(
-        self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, cls_only: bool = False
+        self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, starts: bool, cls_only: bool = False
     ) -> tuple[Tensor, State]:
-        block, x = self.blocks[number], self._downsampled(number, both_streams(x, partner))
-        function = partial(_window_pairs, block.attn, partner=partner, distractor_stream=distractor_stream)
+        block, x = self.blocks[number], self._downsampled(number, both_streams(x, partner, starts))
+        function = partial(
+            _window_pairs, block.attn, images=len(x), partner=partner, distractor_stream=distractor_stream
+        )
         with attention_replaced(block.attn, function):
             return block(x), None
 
@@ -54,40 +56,49 @@ class SwinBackbone(Backbone):
 
 
 def _window_pairs(
-    attn: WindowAttention, x: Tensor, mask: Tensor | None = None, *, partner: Tensor, distractor_stream: str
+    attn: WindowAttention,
+    x: Tensor,
+    mask: Tensor | None = None,
+    *,
+    images: int,
+    partner: Tensor,
+    distractor_stream: str,
 ) -> Tensor:
-    """``WindowAttention`` of both streams, (2B w, N, D) -> (2B w, N, D), where each image has w windows of N tokens.
+    """``WindowAttention`` of both streams, where each image has w windows of N tokens.
 
     Args:
         attn: timm's layer.
-        x: windows, image by image.
+        x: ((S + B) w, N, D), windows, image by image.
+        images: S + B.
         mask: (w, N, N), 0 and negative, or None: which tokens of a shifted window may see each other.
-        partner: (B,), for each image the index in the batch of its distractor.
+        partner: (B,), for each image the position in its stream of its distractor.
         distractor_stream: sa | pwca.
     """
-    q, k, v = attn.qkv(x).unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # (2B w, h, N, d)
-    half = len(x) // 2
-    windows = half // len(partner)
+    q, k, v = attn.qkv(x).unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # (_, h, N, d)
+    windows = len(x) // images
+    first = len(x) - len(partner) * windows  # of the pair-wise stream
     places = (partner[:, None] * windows + torch.arange(windows, device=x.device)).flatten()
 
     bias = attn._get_rel_pos_bias()  # (1, h, N, N)
     if mask is not None:
-        bias = (bias + mask[:, None]).repeat(len(partner), 1, 1, 1)  # (B w, h, N, N)
+        bias = bias + mask[:, None]  # (w, h, N, N)
 
     def with_distractors(own: Tensor) -> Tensor:
-        sa, pwca = own.chunk(2)
-        return torch.cat([pwca, (sa if distractor_stream == "sa" else pwca)[places]], dim=2)
+        distractors = own[:first] if distractor_stream == "sa" else own[first:]
+        return torch.cat([own[first:], distractors[places]], dim=2)
 
     attended = torch.cat(
         [
-            _attend(attn, q[:half], k[:half], v[:half], bias),
-            _attend(attn, q[half:], with_distractors(k), with_distractors(v), torch.cat([bias, bias], dim=3)),
+            _attend(attn, q[:first], k[:first], v[:first], bias),
+            _attend(attn, q[first:], with_distractors(k), with_distractors(v), torch.cat([bias, bias], dim=3)),
         ]
     )
     return attn.proj_drop(attn.proj(attended.transpose(1, 2).flatten(2)))
 
 
 def _attend(attn: WindowAttention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
+    """Softmax attention of windows, image by image, with a bias for every window or for each of an image's."""
+    bias = bias.repeat(len(q) // len(bias), 1, 1, 1) if len(bias) > 1 else bias
     if attn.fused_attn:
         dropout = attn.attn_drop.p if attn.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype), dropout_p=dropout)

@@ -36,9 +36,9 @@ class ViTBackbone(Backbone):
         return x, (q, k)
 
     def pair_block(
-        self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, cls_only: bool = False
+        self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, starts: bool, cls_only: bool = False
     ) -> tuple[Tensor, State]:
-        x, q, k = pairwise_block(self.blocks[number], x, partner, distractor_stream, cls_only)
+        x, q, k = pairwise_block(self.blocks[number], x, partner, distractor_stream, starts, cls_only)
         return x, (q, k)
 
     def read_out(self, x: Tensor) -> Tensor:

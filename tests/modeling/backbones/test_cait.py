@@ -38,6 +38,15 @@ def test_distractor_oneself_makes_pwca_equal_sa(build, batch, stream, blocks):
     torch.testing.assert_close(features["pwca"], features["sa"], rtol=1e-5, atol=1e-5)
 
 
+def test_foreign_images_are_distractors_and_nothing_else(build, batch):
+    model = build(INFERENCE="sa").eval()
+    images = model.preprocess_image(batch)
+    outside = model.branch_features(images[:4], torch.arange(4, 8), images[4:])
+    inside = model.branch_features(images, torch.tensor([4, 5, 6, 7, 0, 1, 2, 3]))
+    for branch in ("sa", "pwca"):
+        torch.testing.assert_close(outside[branch], inside[branch][:4], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("blocks", [BLOCKS, 1])
 def test_a_distractor_changes_pwca_and_nothing_else(build, batch, blocks):
     model = build(PWCA__NUM_BLOCKS=blocks).eval()
@@ -53,7 +62,7 @@ def test_pairs_attend_under_one_softmax_over_both_images(build, batch):
     model = build().eval()
     backbone = model.backbone
     x = backbone.embed(model.preprocess_image(batch))
-    both, _ = backbone.pair_block(0, x, torch.arange(8).roll(1), "sa")
+    both, _ = backbone.pair_block(0, x, torch.arange(8).roll(1), "sa", starts=True)
     block, attn = backbone.blocks[0], backbone.blocks[0].attn
     q, k, v = attn.qkv(block.norm1(x)).unflatten(2, (3, 3, 16)).permute(2, 0, 3, 1, 4)
     keys, values = torch.cat([k[0], k[7]], dim=1), torch.cat([v[0], v[7]], dim=1)  # (h, 2N, d)

@@ -46,6 +46,15 @@ def test_distractor_oneself_makes_pwca_equal_sa(build, batch, stream, blocks, fu
     torch.testing.assert_close(features["pwca"], features["sa"], rtol=1e-4, atol=1e-5)
 
 
+def test_foreign_images_are_distractors_and_nothing_else(build, batch):
+    model = build(INFERENCE="sa").eval()
+    images = model.preprocess_image(batch)
+    outside = model.branch_features(images[:4], torch.arange(4, 8), images[4:])
+    inside = model.branch_features(images, torch.tensor([4, 5, 6, 7, 0, 1, 2, 3]))
+    for branch in ("sa", "pwca"):
+        torch.testing.assert_close(outside[branch], inside[branch][:4], rtol=1e-5, atol=1e-5)
+
+
 def test_a_distractor_changes_pwca_and_nothing_else(build, batch):
     model = build().eval()
     images = model.preprocess_image(batch)
@@ -62,7 +71,7 @@ def test_a_window_attends_to_the_distractors_window_at_the_same_place(small, ima
     changed = x.clone()
     changed[1, :4, :4] += torch.randn(4, 4, 24)
     partner = torch.tensor([1, 2, 3, 4, 5, 6, 7, 0])
-    before, after = (backbone.pair_block(0, tokens, partner, "sa")[0][8] for tokens in (x, changed))
+    before, after = (backbone.pair_block(0, tokens, partner, "sa", starts=True)[0][8] for tokens in (x, changed))
     differs = (before - after).abs().sum(dim=2) > 1e-6
     assert differs[:4, :4].all() and differs.sum() == 16
 
