@@ -120,10 +120,9 @@ def _check_dcal(dcal: CfgNode) -> None:
             f"MODEL.DCAL.PWCA.DISTRACTORS is {pwca.DISTRACTORS!r}: such distractors have a self-attention stream only; "
             "set MODEL.DCAL.PWCA.DISTRACTOR_STREAM sa"
         )
-    if (pwca.DISTRACTORS == "external") != bool(pwca.EXTERNAL):
+    if pwca.DISTRACTORS == "external" and not pwca.EXTERNAL:
         raise InputError(
-            f"MODEL.DCAL.PWCA.DISTRACTORS is {pwca.DISTRACTORS!r} and MODEL.DCAL.PWCA.EXTERNAL {tuple(pwca.EXTERNAL)}; "
-            "name data sets with external, and only then"
+            "MODEL.DCAL.PWCA.DISTRACTORS is 'external', but MODEL.DCAL.PWCA.EXTERNAL is empty; name a data set there"
         )
     if dcal.INFERENCE == "glca" and not dcal.GLCA.NUM_BLOCKS:
         raise InputError("MODEL.DCAL.INFERENCE is 'glca' but MODEL.DCAL.GLCA.NUM_BLOCKS is 0; use INFERENCE sa")
