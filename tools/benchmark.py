@@ -7,11 +7,13 @@ python tools/benchmark.py search --items 1000000 --dim 256
 python tools/benchmark.py step --case vit-b-256x128 --device cuda --amp bf16
 python tools/benchmark.py infer --case deit-t-448x448 --readout cls
 python tools/benchmark.py data --case persons
+python tools/benchmark.py cost
 """
 
 import argparse
 from collections.abc import Callable, Iterable
 
+from dcal_reid.benchmark.cost import benchmark_cost
 from dcal_reid.benchmark.data import CROPS, benchmark_data
 from dcal_reid.benchmark.infer import benchmark_infer
 from dcal_reid.benchmark.models import CASES
@@ -33,6 +35,8 @@ def parser() -> argparse.ArgumentParser:
     _model(commands.add_parser("step", help=f"the training step {others}"), benchmark_step)
     _model(commands.add_parser("infer", help=f"inference {others}"), benchmark_infer)
     _data(commands.add_parser("data", help="the training loader against fast-reid's, on one core"))
+    cost = commands.add_parser("cost", help="parameters and operations against the paper's table 3")
+    cost.set_defaults(benchmark=benchmark_cost)
     return parser
 
 
