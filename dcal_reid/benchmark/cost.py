@@ -43,8 +43,8 @@ def benchmark_cost() -> None:
         rows,
     )
     print(
-        "The last block's patches are not computed, because nobody reads them. PWCA is there in training only. The paper's "
-        "operations of DeiT-T (CUB) are in units of 10^9."
+        "The last block's patches are not computed, because nobody reads them. PWCA is there in training only. The "
+        "paper's operations of DeiT-T (CUB) are in units of 10^9."
     )
 
 

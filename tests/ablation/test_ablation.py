@@ -14,11 +14,10 @@ import pytest
 import timm
 from PIL import Image
 
-from dcal_reid import ablation
-from dcal_reid.ablation import cost, group_runs, run_group, seeds_and_overrides, variants
+from dcal_reid.ablation import cost, group_runs, run_group, runs, seeds_and_overrides, variants
 from dcal_reid.errors import InputError
 
-TOOL = Path(__file__).parents[1] / "tools" / "ablate.py"
+TOOL = Path(__file__).parents[2] / "tools" / "ablate.py"
 
 
 @pytest.fixture
@@ -72,7 +71,7 @@ def pretend(monkeypatch, tmp_path):
     def set_script(body):
         path = tmp_path / "pretend.py"
         path.write_text(head + body)
-        monkeypatch.setattr(ablation, "_TRAIN", path)
+        monkeypatch.setattr(runs, "_TRAIN", path)
 
     return set_script
 
