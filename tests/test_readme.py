@@ -1,11 +1,13 @@
 """What the documents say can be done, and that what they point at is there."""
 
 import re
+import runpy
 import shlex
 from pathlib import Path
 
 import pytest
 
+from dcal_reid.ablation import variants
 from dcal_reid.engine import argument_parser, load_config
 from dcal_reid.engine.check import check_config
 
@@ -34,6 +36,16 @@ def test_training_commands_parse_and_their_configs_are_accepted(monkeypatch):
     for command in commands:
         args = argument_parser().parse_args(shlex.split(command)[2:])
         check_config(load_config(args.config_file, args.opts))
+
+
+def test_ablation_commands_parse_and_their_groups_exist(monkeypatch):
+    monkeypatch.chdir(REPOSITORY)
+    parser = runpy.run_path("tools/ablate.py")["parser"]()
+    commands = [line for block in blocks("sh") for line in block.splitlines() if "tools/ablate.py" in line]
+    assert len(commands) == 2
+    for command in commands:
+        args = parser.parse_intermixed_args(shlex.split(command)[2:])
+        assert variants(args.group) and (not args.config_file or Path(args.config_file).is_file())
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
