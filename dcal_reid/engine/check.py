@@ -164,6 +164,8 @@ def _check_classification(cfg: CfgNode) -> None:
     for option in ("RERANK", "AQE", "ROC"):
         if cfg.TEST[option].ENABLED:
             raise InputError(f"TEST.{option}.ENABLED is True, but it is for re-identification; set it False")
+    if cfg.TEST.SAVE_FEATURES:
+        raise InputError("TEST.SAVE_FEATURES is True, but classification has no features to score; set it False")
 
 
 def _check_unsupported(cfg: CfgNode) -> None:
