@@ -74,6 +74,8 @@ def _join(local_rank: int, local_size: int, url: str, device: str, **rank_and_si
 def _run(main: Callable, args) -> None:
     try:
         main(args)
+        # Nobody leaves, and closes its connections, while others are still at work.
+        comm.synchronize()
     finally:
         dist.destroy_process_group()
 

@@ -165,8 +165,11 @@ def test_a_run_without_the_metrics_of_its_end_has_failed(args, pretend, capsys):
     assert "no run is complete, so there is no table" in out
 
 
-def test_an_interrupt_ends_the_run_at_once_and_loses_nothing(args, pretend, capsys):
+def test_an_interrupt_ends_the_run_at_once_and_loses_nothing(args, pretend, capsys, request):
     """It reaches the parent alone; the run must not live on."""
+    # A background job of a shell starts with interrupts ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     pretend(
         "if 'stacked' in str(folder):\n"
         "    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
