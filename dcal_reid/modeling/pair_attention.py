@@ -9,10 +9,26 @@ import torch
 from timm.layers import Attention
 from torch import Tensor
 
-__all__ = ["has_pair_attention", "pair_attention"]
+__all__ = ["has_pair_attention", "pair_attention", "stream_places"]
 
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+
+def stream_places(length: int, batch: int, distractor_stream: str, starts: bool) -> tuple[int, slice, slice]:
+    """Where the streams are among queries, keys and values.
+
+    Args:
+        length: S + B; S where the pair-wise stream starts.
+        batch: B.
+        distractor_stream, starts: as for ``pair_attention``.
+
+    Returns:
+        S, the places of the pair-wise stream, and the places that a partner is one of.
+    """
+    images = length if starts else length - batch
+    pairs = slice(0, batch) if starts else slice(images, None)
+    return images, pairs, slice(0, images) if distractor_stream == "sa" else pairs
 
 
 def has_pair_attention(attn: Attention, q: Tensor) -> bool:
@@ -43,11 +59,9 @@ def pair_attention(
 class _PairAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, partner, scale, distractor_stream, starts):
-        q, batch = q.to(v.dtype), len(partner)
-        images = len(q) - (0 if starts else batch)
-        # Where the pair-wise stream is in the inputs, and in the outputs.
-        pairs, pairs_out = slice(0, batch) if starts else slice(images, None), slice(images, None)
-        distractors = slice(0, images) if distractor_stream == "sa" else pairs
+        q = q.to(v.dtype)
+        images, pairs, distractors = stream_places(len(q), len(partner), distractor_stream, starts)
+        pairs_out = slice(images, None)  # where the pair-wise stream is in the outputs
         out, lse = _forward(q, k, v, scale=scale)
         other, other_lse = _forward(q[pairs], k[distractors][partner], v[distractors][partner], scale=scale)
         if starts:

@@ -10,7 +10,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from .attention import attend, finish_block, project, project_keys_values, project_queries
-from .pair_attention import has_pair_attention, pair_attention
+from .pair_attention import has_pair_attention, pair_attention, stream_places
 
 __all__ = ["pairwise_block"]
 
@@ -62,9 +62,7 @@ def _attend_both(
     attn: Attention, q: Tensor, k: Tensor, v: Tensor, partner: Tensor, distractor_stream: str, starts: bool
 ) -> Tensor:
     """``pair_attention`` with the keys and values of both images concatenated, for any device."""
-    images = len(q) - (0 if starts else len(partner))
-    pairs = slice(0, len(partner)) if starts else slice(images, None)
-    distractors = slice(0, images) if distractor_stream == "sa" else pairs
+    images, pairs, distractors = stream_places(len(q), len(partner), distractor_stream, starts)
     both_k, both_v = (torch.cat([own[pairs], own[distractors][partner]], dim=2) for own in (k, v))  # (B, h, 2N, d)
     own = attend(attn, q[:images], k[:images], v[:images])
     return torch.cat([own, attend(attn, q[pairs], both_k, both_v)])

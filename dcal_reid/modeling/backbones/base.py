@@ -21,7 +21,7 @@ class Backbone(nn.Module):
     Attributes:
         vit: timm's model, without its classifier.
         embed_dim: D, of the feature.
-        blocks: the blocks in which images attend, in order. None: the network can only be a baseline.
+        blocks: the blocks in which images attend, in order. Without any, the network can only be a baseline.
         norm: the final norm.
         num_cls_blocks: in how many of the last blocks a CLS token attends; GLCA can stand beside these. 0: no GLCA.
         num_prefix: tokens before the patches where a CLS token attends: the CLS token and registers.
@@ -36,6 +36,14 @@ class Backbone(nn.Module):
     def __init__(self, vit: nn.Module) -> None:
         super().__init__()
         self.vit = vit
+
+    @staticmethod
+    def check(name: str, vit: nn.Module, size: tuple[int, int]) -> None:
+        """Refuse a model, or a size (height, width) of its images, that this adapter cannot serve.
+
+        Raises:
+            InputError: what is wrong, and with which value.
+        """
 
     @property
     def blocks(self) -> Sequence[nn.Module]:

@@ -10,7 +10,6 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from ...errors import InputError
-from ..attention import check_block
 from ..pretrained import load_pretrained
 from .base import Backbone
 from .cait import CaiTBackbone
@@ -93,23 +92,7 @@ def _check_architecture(name: str, vit: nn.Module, height: int, width: int) -> N
             f"MODEL.BACKBONE.TIMM_MODEL {name!r} is a {type(vit).__name__}; supported are timm's {supported} "
             "(docs/backbones.md)"
         )
-    if type(vit) is CrossVit and height % 240 + width % 240:
-        raise InputError(
-            f"the input size {height}x{width} does not suit {name!r}, whose two patch sizes divide multiples of 240; "
-            "change INPUT.SIZE_TRAIN and INPUT.SIZE_TEST, or INPUT.CROP.SIZE"
-        )
-    if type(vit) is not VisionTransformer:
-        return
-    if not vit.has_class_token:
-        raise InputError(f"MODEL.BACKBONE.TIMM_MODEL {name!r} has no CLS token, which DCAL reads out; choose another")
-    patch_height, patch_width = vit.patch_embed.patch_size
-    if height % patch_height or width % patch_width:
-        raise InputError(
-            f"the input size {height}x{width} is not a multiple of the patch size {patch_height}x{patch_width} of "
-            f"{name!r}; change INPUT.SIZE_TRAIN and INPUT.SIZE_TEST"
-        )
-    for block in vit.blocks:
-        check_block(block)
+    ADAPTERS[type(vit)].check(name, vit, (height, width))
 
 
 def input_size(cfg: CfgNode) -> tuple[int, int]:

@@ -36,23 +36,25 @@ class CaiTBackbone(Backbone):
         return vit.pos_drop(vit.patch_embed(images) + vit.pos_embed)
 
     def self_block(self, number: int, x: Tensor, cls_only: bool = False) -> tuple[Tensor, State]:
-        block, state = self.blocks[number], None
-        if isinstance(block, LayerScaleBlockClassAttn):
-            state = _queries_and_keys(block.attn, block.norm1(x[:, :1]), block.norm1(x))
-        return self._run(number, x), state
+        block = self.blocks[number]
+        if not isinstance(block, LayerScaleBlockClassAttn):
+            return self._run(number, x), None
+        states: list[State] = []
+        with attention_replaced(block.attn, partial(_class_attention, block.attn, states=states)):
+            return self._run(number, x), states[0]
 
     def pair_block(
         self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, starts: bool, cls_only: bool = False
     ) -> tuple[Tensor, State]:
         block, x = self.blocks[number], both_streams(x, partner, starts)
-        attention = _class_pairs if isinstance(block, LayerScaleBlockClassAttn) else _talking_pairs
-        state = None
+        states: list[State] = []
+        function = partial(_talking_pairs, block.attn, partner=partner, distractor_stream=distractor_stream)
         if isinstance(block, LayerScaleBlockClassAttn):
-            own = x[: len(x) - len(partner)]
-            state = _queries_and_keys(block.attn, block.norm1(own[:, :1]), block.norm1(own))
-        function = partial(attention, block.attn, partner=partner, distractor_stream=distractor_stream)
+            function = partial(
+                _class_pairs, block.attn, partner=partner, distractor_stream=distractor_stream, states=states
+            )
         with attention_replaced(block.attn, function):
-            return self._run(number, x), state
+            return self._run(number, x), states[0] if states else None
 
     def _run(self, number: int, x: Tensor) -> Tensor:
         block = self.blocks[number]
@@ -68,9 +70,9 @@ class CaiTBackbone(Backbone):
 
     @staticmethod
     def cross_block(block: LayerScaleBlockClassAttn, queries: Tensor, context: Tensor) -> Tensor:
-        attn = block.attn
-        q, k = _queries_and_keys(attn, block.norm1(queries), block.norm1(context))
-        attended = _finish(attn, _attend(attn, q, k, _heads(attn, attn.v, block.norm1(context))))
+        attn, normed = block.attn, block.norm1(context)
+        q, k = _queries_and_keys(attn, block.norm1(queries), normed)
+        attended = _finish(attn, _attend(attn, q, k, _heads(attn, attn.v, normed)))
         x = queries + block.drop_path(block.gamma_1 * attended)
         return x + block.drop_path(block.gamma_2 * block.mlp(block.norm2(x)))
 
@@ -120,11 +122,22 @@ def _finish(attn: nn.Module, attended: Tensor) -> Tensor:
     return attn.proj_drop(attn.proj(attended.transpose(1, 2).flatten(2)))
 
 
-def _class_pairs(attn: ClassAttn, x: Tensor, *, partner: Tensor, distractor_stream: str) -> Tensor:
-    """``ClassAttn`` of both streams, (S + B, 1 + N, D) -> (S + B, 1, D), the softmax over both images' keys."""
+def _class_attention(attn: ClassAttn, x: Tensor, *, states: list[State]) -> Tensor:
+    """``ClassAttn``, (S, 1 + N, D) -> (S, 1, D), which leaves its queries and keys in ``states``."""
+    q, k = _queries_and_keys(attn, x[:, :1], x)
+    states.append((q, k))
+    return _finish(attn, _attend(attn, q, k, _heads(attn, attn.v, x)))
+
+
+def _class_pairs(attn: ClassAttn, x: Tensor, *, partner: Tensor, distractor_stream: str, states: list[State]) -> Tensor:
+    """``ClassAttn`` of both streams, (S + B, 1 + N, D) -> (S + B, 1, D), the softmax over both images' keys.
+
+    The self-attention stream's queries and keys are left in ``states``.
+    """
     q, k = _queries_and_keys(attn, x[:, :1], x)
     v = _heads(attn, attn.v, x)
     images = len(x) - len(partner)
+    states.append((q[:images], k[:images]))
     (own_k, pairs_k), (own_v, pairs_v) = (_with_distractors(t, partner, distractor_stream) for t in (k, v))
     attended = torch.cat([_attend(attn, q[:images], own_k, own_v), _attend(attn, q[images:], pairs_k, pairs_v)])
     return _finish(attn, attended)

@@ -3,6 +3,7 @@
 from timm.models.crossvit import CrossVit
 from torch import Tensor
 
+from ...errors import InputError
 from .base import Backbone
 
 __all__ = ["CrossViTBackbone"]
@@ -14,6 +15,15 @@ class CrossViTBackbone(Backbone):
     def __init__(self, vit: CrossVit) -> None:
         super().__init__(vit)
         self.embed_dim = vit.num_features
+
+    @staticmethod
+    def check(name: str, vit: CrossVit, size: tuple[int, int]) -> None:
+        height, width = size
+        if height % 240 or width % 240:
+            raise InputError(
+                f"the input size {height}x{width} does not suit {name!r}, whose two patch sizes divide multiples of "
+                "240; change INPUT.SIZE_TRAIN and INPUT.SIZE_TEST, or INPUT.CROP.SIZE"
+            )
 
     def embed(self, images: Tensor) -> Tensor:
         return self.vit.forward_head(self.vit.forward_features(images), pre_logits=True)

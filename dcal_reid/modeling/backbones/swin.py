@@ -23,6 +23,8 @@ class SwinBackbone(Backbone):
     def __init__(self, vit: SwinTransformer) -> None:
         super().__init__(vit)
         self.embed_dim = vit.num_features
+        # The number of each stage's first block.
+        self._stage_starts = [sum(len(stage.blocks) for stage in vit.layers[:i]) for i in range(len(vit.layers))]
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
@@ -46,10 +48,9 @@ class SwinBackbone(Backbone):
 
     def _downsampled(self, number: int, x: Tensor) -> Tensor:
         """Tokens as the block takes them: a stage begins with a step to half the resolution."""
-        for stage in self.vit.layers:
-            if stage.blocks[0] is self.blocks[number]:
-                return stage.downsample(x)
-        return x
+        if number not in self._stage_starts:
+            return x
+        return self.vit.layers[self._stage_starts.index(number)].downsample(x)
 
     def read_out(self, x: Tensor) -> Tensor:
         return self.norm(x).mean(dim=(1, 2))

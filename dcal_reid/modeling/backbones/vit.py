@@ -5,7 +5,14 @@ from collections.abc import Sequence
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from ..attention import cross_attention_block, project_keys_values, project_queries, self_attention_block
+from ...errors import InputError
+from ..attention import (
+    check_block,
+    cross_attention_block,
+    project_keys_values,
+    project_queries,
+    self_attention_block,
+)
 from ..pwca import pairwise_block
 from ..rollout import attention_weights, cls_rollout, roll_back
 from .base import Backbone, State
@@ -22,6 +29,21 @@ class ViTBackbone(Backbone):
         self.num_cls_blocks = len(vit.blocks)
         self.num_prefix = vit.num_prefix_tokens
         self.grid_size = tuple(vit.patch_embed.grid_size)
+
+    @staticmethod
+    def check(name: str, vit: VisionTransformer, size: tuple[int, int]) -> None:
+        (height, width), (patch_height, patch_width) = size, vit.patch_embed.patch_size
+        if not vit.has_class_token:
+            raise InputError(
+                f"MODEL.BACKBONE.TIMM_MODEL {name!r} has no CLS token, which DCAL reads out; choose another"
+            )
+        if height % patch_height or width % patch_width:
+            raise InputError(
+                f"the input size {height}x{width} is not a multiple of the patch size {patch_height}x{patch_width} of "
+                f"{name!r}; change INPUT.SIZE_TRAIN and INPUT.SIZE_TEST"
+            )
+        for block in vit.blocks:
+            check_block(block)
 
     @property
     def blocks(self) -> Sequence[nn.Module]:
