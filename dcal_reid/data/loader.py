@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..task import is_classification
 from .datasets.loading import load_classes, load_dataset, load_test_items, load_train_items
 from .image_sets import EvaluationImages, TrainImages, collate
-from .samplers import RankBatches, TrainingSampler, build_sampler
+from .samplers import GlobalBatchSampler, RankBatches, TrainingSampler, build_sampler
 from .transforms import build_transforms, output_size
 
 __all__ = [
@@ -71,14 +71,7 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
         raise InputError(
             f"SOLVER.IMS_PER_BATCH {sampler.batch_size} is more than the {len(dataset)} training images; lower it"
         )
-    loader = ImageLoader(
-        dataset,
-        batch_sampler=RankBatches(sampler, start_iter, comm.get_rank(), comm.get_world_size()),
-        collate_fn=functools.partial(
-            collate, image_size=output_size(cfg, is_train=True), numbers=("targets", "camids")
-        ),
-        **_worker_options(cfg),
-    )
+    loader = _endless_loader(cfg, dataset, sampler, start_iter)
     loader.iters_per_epoch = iters_per_epoch
     loader.class_names = list(classes.class_names) if classes else None
     what = "classes" if classes else "identities"
@@ -112,10 +105,16 @@ def build_distractor_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
         dataset.labels, dataset.camera_labels, cfg.SOLVER.IMS_PER_BATCH, num_instance=1, seed=cfg.SEED
     )
     logger.info("%d images of %s are distractors", len(paths), ", ".join(names))
+    return _endless_loader(cfg, dataset, sampler, start_iter)
+
+
+def _endless_loader(cfg: CfgNode, dataset: TrainImages, sampler: GlobalBatchSampler, start_iter: int) -> ImageLoader:
+    """This process's part of the sampler's batches, from iteration ``start_iter`` on."""
+    size = output_size(cfg, is_train=True)
     return ImageLoader(
         dataset,
         batch_sampler=RankBatches(sampler, start_iter, comm.get_rank(), comm.get_world_size()),
-        collate_fn=functools.partial(collate, image_size=output_size(cfg, is_train=True), numbers=("targets",)),
+        collate_fn=functools.partial(collate, image_size=size, numbers=("targets", "camids")),
         **_worker_options(cfg),
     )
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from fastreid.config import CfgNode
 
 from ...errors import InputError
-from .table import below_root
+from .table import below_root, own_path
 
 __all__ = ["Line", "find_table", "path_inside", "read_table"]
 
@@ -27,14 +27,7 @@ def find_table(dataset: str, keys: CfgNode, key_name: str, root: str) -> tuple[s
     Raises:
         InputError: no path, or no file there.
     """
-    if not keys.PATH:
-        raise InputError(f"dataset {dataset}: {key_name}.PATH is empty; give the path of the CSV file")
-    path = below_root(keys.PATH, root)
-    if not os.path.isfile(path):
-        raise InputError(
-            f"dataset {dataset}: {path!r} not found; {key_name}.PATH is relative to FASTREID_DATASETS "
-            "(datasets/README.md has an example)"
-        )
+    path = own_path(dataset, keys.PATH, key_name, root, "CSV file")
     return path, below_root(keys.IMAGE_ROOT, root) if keys.IMAGE_ROOT else os.path.dirname(path)
 
 

@@ -5,10 +5,9 @@ import os
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
-from ...errors import InputError
 from .classification import ClassificationDataset, home_folder
 from .listing import folder_names, image_names, natural_key
-from .table import below_root
+from .table import own_path
 
 __all__ = ["DemoFGVC", "ImageFolderFGVC"]
 
@@ -48,16 +47,7 @@ class ImageFolderFGVC(_ClassFolders):
 
     def __init__(self, root: str = "datasets", *, cfg: CfgNode, **kwargs):
         keys = cfg.DATASETS.CLASS_FOLDER
-        if not keys.PATH:
-            raise InputError(
-                "dataset ImageFolderFGVC: DATASETS.CLASS_FOLDER.PATH is empty; give the path of the folder"
-            )
-        path = below_root(keys.PATH, root)
-        if not os.path.isdir(path):
-            raise InputError(
-                f"dataset ImageFolderFGVC: {path!r} not found; DATASETS.CLASS_FOLDER.PATH is relative to "
-                "FASTREID_DATASETS (datasets/README.md has an example)"
-            )
+        path = own_path("ImageFolderFGVC", keys.PATH, "DATASETS.CLASS_FOLDER", root, "folder")
         super().__init__(path, keys.TRAIN_FOLDER, keys.TEST_FOLDER)
 
 

@@ -9,7 +9,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
 from .listing import first_few, folder_names, image_names
-from .table import Row, TableReID, below_root
+from .table import Row, TableReID, own_path
 
 __all__ = ["FolderReID"]
 
@@ -30,14 +30,7 @@ class FolderReID(TableReID):
 
     def __init__(self, root: str = "datasets", *, cfg: CfgNode, **kwargs):
         keys = cfg.DATASETS.FOLDER
-        if not keys.PATH:
-            raise InputError("dataset FolderReID: DATASETS.FOLDER.PATH is empty; give the path of the folder")
-        path = below_root(keys.PATH, root)
-        if not os.path.isdir(path):
-            raise InputError(
-                f"dataset FolderReID: {path!r} not found; DATASETS.FOLDER.PATH is relative to FASTREID_DATASETS "
-                "(datasets/README.md has an example)"
-            )
+        path = own_path("FolderReID", keys.PATH, "DATASETS.FOLDER", root, "folder")
         super().__init__(_read_rows(path, keys.CAMERA_PATTERN), repr(path), keys, "DATASETS.FOLDER")
 
 

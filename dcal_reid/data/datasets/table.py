@@ -123,6 +123,30 @@ class TableReID(ImageDataset):
         return [row for row in rows if value_of(row) in wanted]
 
 
+def own_path(dataset: str, path: str, key_name: str, root: str, kind: str) -> str:
+    """Where the user's own data are, as ``key_name``.PATH of the config says.
+
+    Args:
+        dataset: its name in messages.
+        path: the value of ``key_name``.PATH.
+        key_name: for instance DATASETS.CSV.
+        root: FASTREID_DATASETS.
+        kind: "folder" | "CSV file".
+
+    Raises:
+        InputError: no path, or no such thing there.
+    """
+    if not path:
+        raise InputError(f"dataset {dataset}: {key_name}.PATH is empty; give the path of the {kind}")
+    path = below_root(path, root)
+    if not (os.path.isdir(path) if kind == "folder" else os.path.isfile(path)):
+        raise InputError(
+            f"dataset {dataset}: {path!r} not found; {key_name}.PATH is relative to FASTREID_DATASETS "
+            "(datasets/README.md has an example)"
+        )
+    return path
+
+
 def below_root(path: str, root: str) -> str:
     """``path`` of the config, below FASTREID_DATASETS unless it is absolute."""
     return os.path.join(root, os.path.expanduser(path))
