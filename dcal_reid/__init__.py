@@ -10,7 +10,9 @@ from .config import add_dcal_config, get_cfg  # noqa: E402
 
 add_dcal_config(_fastreid_defaults)
 
-from . import data, evaluation, modeling  # noqa: E402, F401
-
 __version__ = "0.1.0"
-__all__ = ["add_dcal_config", "get_cfg"]
+
+from . import data, evaluation, modeling  # noqa: E402, F401
+from .engine.predictor import Predictor, load_model  # noqa: E402
+
+__all__ = ["Predictor", "add_dcal_config", "get_cfg", "load_model"]

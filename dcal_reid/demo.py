@@ -13,7 +13,7 @@ from .data.demo_fgvc import write_demo_fgvc
 from .data.transforms import build_transforms
 from .engine import evaluate, setup, train
 from .engine.inference import evaluate_dataset
-from .engine.job import load_model, results_table
+from .engine.job import evaluation_model, results_table
 from .modeling.backbones import input_size
 from .task import is_classification
 from .visualize.report import (
@@ -60,7 +60,7 @@ def _draw(cfg: CfgNode) -> list[Path]:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.WEIGHTS = str(folder / "model_final.pth")
-    model = load_model(cfg)
+    model = evaluation_model(cfg)
     _, evaluator = evaluate_dataset(cfg, model, name)
     attention = folder / "attention.png"
     if is_classification(cfg):

@@ -4,6 +4,7 @@ from .datasets import load_dataset
 from .loader import (
     build_classification_test_loader,
     build_distractor_loader,
+    build_path_loader,
     build_test_loader,
     build_train_loader,
 )
@@ -11,6 +12,7 @@ from .loader import (
 __all__ = [
     "build_classification_test_loader",
     "build_distractor_loader",
+    "build_path_loader",
     "build_test_loader",
     "build_train_loader",
     "load_dataset",

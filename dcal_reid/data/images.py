@@ -1,10 +1,11 @@
-"""Decode an image file to RGB, whatever mode it is stored in.
+"""Images to RGB tensors, whatever they come in and whatever mode they are stored in.
 
 Pillow does it. ``torchvision.io`` decodes JPEGs to the same pixels in half the time, but is deprecated and on its way
 out of torchvision (0.29).
 """
 
 import io
+import os
 from contextlib import suppress
 
 import numpy as np
@@ -14,7 +15,9 @@ from torchvision.transforms.v2 import functional as F
 
 from ..errors import InputError
 
-__all__ = ["IMAGE_SUFFIXES", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "ImageLike", "as_image", "decode_image", "read_image"]
+
+ImageLike = str | os.PathLike | Image.Image | np.ndarray | torch.Tensor
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 
@@ -36,34 +39,72 @@ def read_image(path: str) -> torch.Tensor:
             data = file.read()
     except OSError as error:
         raise InputError(f"image {path!r} cannot be read: {error.strerror}; check the path") from error
-    if not data:
-        raise InputError(f"image {path!r} is empty (0 bytes); copy it again, or leave it out of the dataset")
+    return decode_image(data, path)
 
+
+def decode_image(data: bytes, name: str) -> torch.Tensor:
+    """What ``read_image`` does with a file's content, for one that is not in a file.
+
+    Args:
+        data: JPEG, PNG, ...
+        name: what it is called in errors.
+    """
+    if not data:
+        raise InputError(f"image {name!r} is empty (0 bytes); copy it again, or leave it out of the dataset")
     try:
-        return F.pil_to_tensor(_decode_rgb(data))
+        with Image.open(io.BytesIO(data)) as image:
+            return F.pil_to_tensor(_as_rgb(image))
     except Exception as error:  # decoders raise nearly anything on damaged files: OSError, SyntaxError, zlib.error ...
         if isinstance(error, Image.UnidentifiedImageError):
             reason = "it is in no known image format"
         else:
             reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"image {path!r} cannot be decoded: {reason}; repair it, or set DATALOADER.BROKEN_IMAGES skip"
+            f"image {name!r} cannot be decoded: {reason}; repair it, or set DATALOADER.BROKEN_IMAGES skip"
         ) from error
 
 
-def _decode_rgb(data: bytes) -> Image.Image:
-    with Image.open(io.BytesIO(data)) as image:
-        image.load()
-        with suppress(Exception):  # a damaged EXIF block is no reason to lose the image
-            ImageOps.exif_transpose(image, in_place=True)
-        if image.mode == "F":
-            raise ValueError("32-bit floating-point pixels have no fixed range")
-        if image.mode.startswith("I"):
-            image = _sixteen_to_eight_bits(image)
-        if image.has_transparency_data:
-            image = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
-        return image if image.mode == "RGB" else image.convert("RGB")
+def as_image(image: ImageLike) -> torch.Tensor:
+    """An image as ``read_image`` gives it: (3, H, W) uint8, RGB.
+
+    Args:
+        image: a file, a Pillow image of any mode, an array (H, W, 3) or (H, W) of uint8 in RGB (OpenCV's are BGR), or
+            a tensor (3, H, W) of uint8, on any device.
+
+    Raises:
+        InputError: anything else, or a file that cannot be decoded.
+    """
+    if isinstance(image, str | os.PathLike):
+        return read_image(os.fspath(image))
+    if isinstance(image, Image.Image):
+        return F.pil_to_tensor(_as_rgb(image.copy()))
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8:
+        if image.ndim == 2:
+            image = image[:, :, None].repeat(3, axis=2)
+        if image.ndim == 3 and image.shape[2] == 3 and image.size:
+            return torch.from_numpy(image.copy()).permute(2, 0, 1)
+    tensor = isinstance(image, torch.Tensor) and image.dtype == torch.uint8
+    if tensor and image.ndim == 3 and image.shape[0] == 3 and image.numel():
+        return image.cpu()
+    kind = f"{type(image).__name__} {getattr(image, 'dtype', '')} {tuple(getattr(image, 'shape', ()))}"
+    raise InputError(
+        f"an image must be a path, a Pillow image, an array (H, W, 3) or a tensor (3, H, W) of uint8, not a {kind}"
+    )
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """May change ``image``."""
+    image.load()
+    with suppress(Exception):  # a damaged EXIF block is no reason to lose the image
+        ImageOps.exif_transpose(image, in_place=True)
+    if image.mode == "F":
+        raise ValueError("32-bit floating-point pixels have no fixed range")
+    if image.mode.startswith("I"):
+        image = _sixteen_to_eight_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image)
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _sixteen_to_eight_bits(image: Image.Image) -> Image.Image:

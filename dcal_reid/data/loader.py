@@ -3,7 +3,7 @@
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from fastreid.config import CfgNode
@@ -20,6 +20,7 @@ from .transforms import build_transforms, output_size
 __all__ = [
     "build_classification_test_loader",
     "build_distractor_loader",
+    "build_path_loader",
     "build_test_loader",
     "build_train_loader",
 ]
@@ -149,18 +150,34 @@ def build_classification_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[I
     return _test_loader(cfg, classes.test, classes.banner), list(classes.class_names)
 
 
+def build_path_loader(cfg: CfgNode, paths: Sequence[str]) -> ImageLoader:
+    """Image files in order, of which nothing is known but the path; each process gets its contiguous part.
+
+    Returns:
+        a loader. Batches as from ``build_test_loader``; identities and cameras are -1.
+
+    Raises:
+        InputError: as ``build_test_loader``.
+    """
+    return _test_loader(cfg, [(path, -1, -1) for path in paths], banner=0)
+
+
 def _test_loader(cfg: CfgNode, items: list[tuple[str, int, int]], banner: int) -> ImageLoader:
     dataset = EvaluationImages(items, build_transforms(cfg, is_train=False, banner=banner), _skip_broken(cfg))
     world_size = comm.get_world_size()
+    batch_size = max(1, cfg.TEST.IMS_PER_BATCH // world_size)
     shard = -(-len(dataset) // world_size)
     mine = range(len(dataset))[comm.get_rank() * shard : (comm.get_rank() + 1) * shard]
+    options = _worker_options(cfg)
+    if len(mine) <= batch_size:  # a worker would take longer to start
+        options["num_workers"] = 0
     return ImageLoader(
         dataset,
-        batch_sampler=BatchSampler(mine, max(1, cfg.TEST.IMS_PER_BATCH // world_size), drop_last=False),
+        batch_sampler=BatchSampler(mine, batch_size, drop_last=False),
         collate_fn=functools.partial(
             collate, image_size=output_size(cfg, is_train=False), numbers=("targets", "camids", "indices")
         ),
-        **_worker_options(cfg),
+        **options,
     )
 
 

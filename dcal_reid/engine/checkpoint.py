@@ -8,12 +8,12 @@ import torch
 from fastreid.modeling.heads import ClasHead
 from fastreid.utils import comm
 from fastreid.utils.checkpoint import Checkpointer as FastreidCheckpointer
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import read_tensors, written_atomically
 
-__all__ = ["Checkpointer", "RandomState", "class_names_in", "num_classes_in"]
+__all__ = ["Checkpointer", "RandomState", "class_names_in", "evaluation_state", "num_classes_in"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,8 +103,7 @@ class Checkpointer(FastreidCheckpointer):
         Raises:
             InputError: the file cannot be read, or is of another backbone, size or branch.
         """
-        classifies = any(isinstance(module, ClasHead) for module in self.model.modules())
-        self._load(path, _weights(path), may_miss=_NOT_FOR_CLASSES if classifies else _NOT_FOR_FEATURES)
+        self._load(path, _weights(path), may_miss=_not_needed(self.model))
 
     def _load(self, path: str, state: dict[str, Tensor], may_miss: re.Pattern | None) -> None:
         model = self.model.state_dict()
@@ -126,6 +125,19 @@ class Checkpointer(FastreidCheckpointer):
             path,
             *(_names(keys) for keys in (absent, other_shape, unused)),
         )
+
+
+def _not_needed(model: nn.Module) -> re.Pattern:
+    """The names of what features, or the scores of classes, do not need."""
+    classifies = any(isinstance(module, ClasHead) for module in model.modules())
+    return _NOT_FOR_CLASSES if classifies else _NOT_FOR_FEATURES
+
+
+def evaluation_state(model: nn.Module) -> dict[str, Tensor]:
+    """The weights that features, or the scores of classes, are made with: without loss weights, and for features
+    without identity classifiers."""
+    not_needed = _not_needed(model)
+    return {name: tensor for name, tensor in model.state_dict().items() if not not_needed.fullmatch(name)}
 
 
 def num_classes_in(path: str) -> int:

@@ -21,7 +21,7 @@ from .launch import launch
 from .setup import load_config, resolve_device, setup
 from .trainer import Trainer
 
-__all__ = ["evaluate", "load_model", "main", "results_table", "train"]
+__all__ = ["evaluate", "evaluation_model", "main", "results_table", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def evaluate(cfg: CfgNode) -> dict:
         logger.warning("MODEL.WEIGHTS is empty: evaluating the model before any training of its own.")
     elif is_classification(cfg):
         _check_class_names(cfg)
-    return Trainer.test(cfg, load_model(cfg))
+    return Trainer.test(cfg, evaluation_model(cfg))
 
 
 def _check_class_names(cfg: CfgNode) -> None:
@@ -83,7 +83,7 @@ def _check_class_names(cfg: CfgNode) -> None:
             )
 
 
-def load_model(cfg: CfgNode) -> nn.Module:
+def evaluation_model(cfg: CfgNode) -> nn.Module:
     """The model for features or scores: with MODEL.WEIGHTS, or if that is empty as it starts. In evaluation mode.
 
     Raises:

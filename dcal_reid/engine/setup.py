@@ -6,7 +6,8 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import timm
@@ -24,7 +25,7 @@ from ..errors import InputError
 from ..files import written_atomically
 from .check import check_config
 
-__all__ = ["argument_parser", "load_config", "resolve_device", "save_config", "setup"]
+__all__ = ["argument_parser", "load_config", "parse_config", "resolve_device", "save_config", "setup"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,22 +44,47 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
         InputError: no such file, not YAML, an unknown key (the nearest known one is named), or a value of the wrong
             type.
     """
-    cfg = get_cfg()
     if config_file and not Path(config_file).is_file():
         raise InputError(f"--config-file {config_file!r} not found; see the folder configs/")
-    try:
+    cfg = get_cfg()
+    with _input_errors(cfg, config_file):
         if config_file:
             cfg.merge_from_file(config_file)
         cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> CfgNode:
+    """``load_config`` for what ``cfg.dump()`` made.
+
+    Args:
+        text: YAML, complete: without _BASE_.
+        source: what it is called in errors.
+        overrides: KEY VALUE ...
+
+    Raises:
+        InputError: as ``load_config``.
+    """
+    cfg = get_cfg()
+    with _input_errors(cfg, source):
+        cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(text)))
+        cfg.merge_from_list(list(overrides))
+    return cfg
+
+
+@contextmanager
+def _input_errors(cfg: CfgNode, source: str) -> Iterator[None]:
+    """What goes wrong when ``cfg`` is merged with a source, in one line."""
+    try:
+        yield
     except (KeyError, AssertionError) as error:
         raise InputError(_unknown_key(cfg, str(error.args[0]))) from error
     except FileNotFoundError as error:
-        raise InputError(f"{config_file}: its _BASE_ {error.filename!r} not found") from error
+        raise InputError(f"{source}: its _BASE_ {error.filename!r} not found") from error
     except yaml.YAMLError as error:
-        raise InputError(f"{config_file} is not valid YAML: {' '.join(str(error).split())}") from error
+        raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
     except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"configuration: {' '.join(str(error).split())}") from error
-    return cfg
 
 
 def _unknown_key(cfg: CfgNode, message: str) -> str:

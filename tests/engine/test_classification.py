@@ -10,7 +10,7 @@ from dcal_reid.engine import evaluate, train
 from dcal_reid.engine.check import check_config
 from dcal_reid.engine.checkpoint import class_names_in
 from dcal_reid.engine.inference import evaluate_dataset
-from dcal_reid.engine.job import load_model
+from dcal_reid.engine.job import evaluation_model
 from dcal_reid.errors import InputError
 
 
@@ -41,7 +41,7 @@ def test_train_then_evaluate(class_cfg):
 @pytest.mark.parametrize("inference", ["sa+glca", "sa", "glca"])
 def test_the_metrics_are_those_of_the_models_own_scores(class_cfg, inference):
     class_cfg.MODEL.DCAL.INFERENCE = inference
-    model = load_model(class_cfg)
+    model = evaluation_model(class_cfg)
     metrics, evaluator = evaluate_dataset(class_cfg, model, "ImageFolderFGVC")
     assert ("Top-1-SA" in metrics) == (inference == "sa+glca")
     assert not model.training

@@ -1,0 +1,163 @@
+"""From a checkpoint to features of images, in three lines."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..data import build_path_loader
+from ..data.images import ImageLike, as_image
+from ..data.transforms import build_transforms, output_size
+from ..errors import InputError
+from ..modeling.dcal import AttentionMaps
+from . import weights as model_file
+from .inference import autocast
+
+__all__ = ["Extracted", "Predictor", "load_model"]
+
+logger = logging.getLogger(__name__)
+
+
+class Extracted(NamedTuple):
+    """What :meth:`Predictor.extract` made of a batch of image files."""
+
+    indices: np.ndarray  # (n,) int64, positions among the paths
+    features: np.ndarray  # (n, D) float32
+    broken: list[str]  # paths that could not be decoded
+
+
+def load_model(
+    weights: str | os.PathLike, *, config_file: str = "", overrides: Sequence[str] = (), device: str = "auto"
+) -> nn.Module:
+    """The model in a file, in evaluation mode: uint8 images (B, 3, H, W) of its size -> features (B, D), or the
+    probabilities of classes (B, classes).
+
+    Args:
+        weights: a checkpoint of a run, beside which its config.yaml lies, or a .safetensors that ``tools/export.py``
+            wrote.
+        config_file, overrides: as of ``tools/train_net.py``; default: the configuration that comes with the weights.
+        device: auto, cpu, cuda, cuda:1 ...
+
+    Raises:
+        InputError: a file that cannot be read, or that is of another model.
+    """
+    return model_file.load(os.fspath(weights), config_file, overrides, device)[1]
+
+
+class Predictor:
+    """Features of images, or with a classification model the probabilities of their classes.
+
+    >>> predictor = dcal_reid.Predictor("logs/veri/dcal_vitb/model_best.pth")
+    >>> features = predictor(["a.jpg", "b.jpg"])  # (2, D)
+    >>> similarity = torch.cosine_similarity(*features, dim=0)
+
+    Args:
+        weights: as of :func:`load_model`; also "" for the model that ``config_file`` describes, as it starts.
+        config_file, overrides: as of :func:`load_model`; TEST.IMS_PER_BATCH is the size of a batch, TEST.FLIP averages
+            over an image and its mirror image, SOLVER.AMP is the precision.
+        device: auto, cpu, cuda, cuda:1 ...
+
+    Attributes:
+        cfg: the configuration, frozen.
+        model: in evaluation mode.
+        class_names: of a classification model, by label; otherwise None.
+
+    Raises:
+        InputError: a file that cannot be read, or that is of another model.
+    """
+
+    def __init__(
+        self,
+        weights: str | os.PathLike = "",
+        *,
+        config_file: str = "",
+        overrides: Sequence[str] = (),
+        device: str = "auto",
+    ) -> None:
+        self.cfg, self.model, self.class_names = model_file.load(os.fspath(weights), config_file, overrides, device)
+        self.transform = build_transforms(self.cfg, is_train=False)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of the images as the model sees them."""
+        return output_size(self.cfg, is_train=False)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Of the model: galleries keep it, because features of two models must not be compared."""
+        return model_file.fingerprint(self.cfg, self.model)
+
+    @cached_property
+    def dim(self) -> int:
+        """D, or the number of classes."""
+        return self._forward(torch.zeros((1, 3, *self.image_size), dtype=torch.uint8)).shape[1]
+
+    def preprocess(self, images: Sequence[ImageLike]) -> Tensor:
+        """Images in any size to what the model takes: (n, 3, H, W) uint8.
+
+        Raises:
+            InputError: an image that is none, or cannot be decoded.
+        """
+        if not len(images):
+            return torch.empty((0, 3, *self.image_size), dtype=torch.uint8)
+        return torch.stack([self.transform(as_image(image)) for image in images])
+
+    def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Tensor:
+        """Features of images, in their order.
+
+        Args:
+            images: one or a sequence of paths, Pillow images, arrays (H, W, 3) in RGB or tensors (3, H, W), uint8, each
+                of any size.
+
+        Returns:
+            (n, D) float32 on the CPU, as evaluation has them: not normalised. For one image n is 1.
+
+        Raises:
+            InputError: an image that is none, or cannot be decoded.
+        """
+        if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) < 4:
+            images = [images]
+        size = self.cfg.TEST.IMS_PER_BATCH
+        parts = [self._forward(self.preprocess(images[start : start + size])) for start in range(0, len(images), size)]
+        return torch.cat(parts) if parts else torch.empty((0, self.dim))
+
+    def extract(self, paths: Sequence[str]) -> Iterator[Extracted]:
+        """Features of many image files, batch by batch, decoded by DATALOADER.NUM_WORKERS processes.
+
+        Under ``torchrun`` each process gets its contiguous part. With DATALOADER.BROKEN_IMAGES skip, files that cannot
+        be decoded are reported instead of raising an error.
+
+        Raises:
+            InputError: a file that cannot be decoded.
+        """
+        for batch in build_path_loader(self.cfg, list(map(str, paths))):
+            yield Extracted(batch["indices"].numpy(), self._forward(batch["images"]).numpy(), batch["broken_paths"])
+
+    def attention(self, images: Sequence[ImageLike]) -> AttentionMaps:
+        """Where SA and GLCA look; see ``DCAL.attention_maps``.
+
+        Raises:
+            InputError: as for a call; also a backbone without a CLS token.
+        """
+        return self.model.attention_maps(self.preprocess(images))
+
+    @torch.no_grad()
+    def _forward(self, images: Tensor) -> Tensor:
+        """(n, 3, H, W) uint8 -> (n, D) float32 on the CPU."""
+        if not len(images):
+            return torch.empty((0, self.dim))
+        with autocast(self.cfg):
+            outputs = self.model(images).float()
+            if self.cfg.TEST.FLIP.ENABLED:
+                outputs = (outputs + self.model(images.flip(dims=[3])).float()) / 2
+        outputs = outputs.cpu()
+        if not outputs.isfinite().all():
+            raise InputError("a feature is NaN or infinite; the weights are broken, or SOLVER.AMP.DTYPE is too coarse")
+        return outputs

@@ -1,0 +1,89 @@
+import stat
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from dcal_reid import Predictor, load_model
+from dcal_reid.engine.weights import save_weights
+from dcal_reid.errors import InputError
+
+
+@pytest.fixture
+def exported(run_folder, tmp_path):
+    predictor = Predictor(run_folder / "model_final.pth")
+    path = tmp_path / "exported" / "model.safetensors"
+    path.parent.mkdir()
+    save_weights(path, predictor.cfg, predictor.model)
+    return predictor, path
+
+
+def test_features_are_those_of_the_checkpoint(exported, tiny_batch):
+    predictor, path = exported
+    expected = predictor.model(tiny_batch["images"])
+    assert torch.equal(load_model(path)(tiny_batch["images"]), expected)
+
+
+def test_holds_what_inference_needs_and_nothing_of_this_machine(exported, tmp_path):
+    predictor, path = exported
+    with safe_open(path, framework="pt") as file:
+        names, metadata = set(file.keys()), file.metadata()
+    left_out = set(predictor.model.state_dict()) - names
+    assert left_out == {"heads.sa.weight", "heads.glca.weight", "loss_weights.w"}
+    assert metadata["fingerprint"] == predictor.fingerprint == Predictor(path).fingerprint
+    assert "TIMM_MODEL: vit_tiny_patch16_224" in metadata["config"]
+    assert "model_final.pth" not in metadata["config"]
+    assert stat.S_IMODE(path.stat().st_mode) & stat.S_IRUSR
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(_created(tmp_path / "other").stat().st_mode)
+
+
+def _created(path):
+    path.touch()
+    return path
+
+
+def test_names_of_classes_travel_too(class_run_folder, tmp_path):
+    predictor = Predictor(class_run_folder / "model_final.pth")
+    assert predictor.class_names == ["blue", "green", "grey", "red"]
+    save_weights(tmp_path / "a.safetensors", predictor.cfg, predictor.model, predictor.class_names)
+    again = Predictor(tmp_path / "a.safetensors")
+    assert again.class_names == predictor.class_names
+    image = torch.zeros((3, 40, 40), dtype=torch.uint8)
+    torch.testing.assert_close(again(image), predictor(image))
+    assert again(image).shape == (1, 4)
+
+
+def test_the_fingerprint_is_of_all_that_decides_features(run_folder):
+    def fingerprint(*overrides):
+        return Predictor(run_folder / "model_final.pth", overrides=overrides).fingerprint
+
+    same = fingerprint()
+    assert fingerprint("TEST.IMS_PER_BATCH", "3") == fingerprint("SOLVER.BASE_LR", "0.5") == same
+    other = [("MODEL.DCAL.INFERENCE", "sa"), ("MODEL.DCAL.GLCA.RATIO", "0.5"), ("TEST.FLIP.ENABLED", "True")]
+    assert len({same, *(fingerprint(*one) for one in other)}) == 4
+
+
+def test_a_file_that_was_changed_is_refused(exported):
+    _, path = exported
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is not as it was written"):
+        Predictor(path)
+    assert Predictor(path, overrides=("MODEL.DCAL.INFERENCE", "sa")).dim == 48
+
+
+def test_wrong_files(exported, run_folder, tmp_path):
+    predictor, path = exported
+    with pytest.raises(InputError, match=r"written as safetensors, not as '.*\.pth'"):
+        save_weights(tmp_path / "a.pth", predictor.cfg, predictor.model)
+    with pytest.raises(InputError, match=r"checkpoint 'nowhere\.pth' not found"):
+        load_model("nowhere.pth")
+    with pytest.raises(InputError, match="no configuration with 'no weights'; give one with --config-file"):
+        load_model("")
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="damaged or not a checkpoint"):
+        load_model(path)
+    (run_folder / "config.yaml").unlink()
+    with pytest.raises(InputError, match="no configuration with"):
+        load_model(run_folder / "model_final.pth")
