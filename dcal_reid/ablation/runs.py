@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,6 +110,9 @@ def variants(group: str) -> list[Path]:
 def group_runs(args: argparse.Namespace) -> list[Run]:
     """Every variant with the first seed, then every variant with the next; all of them checked, none of them run.
 
+    Groups overlap (every one has its baseline): a run that is complete in another group below the same --output is
+    taken from there.
+
     Args:
         args: see ``run_group``.
 
@@ -122,7 +126,8 @@ def group_runs(args: argparse.Namespace) -> list[Run]:
     if args.config_file:
         load_config(args.config_file)
         files = _on_another_base(files, Path(args.config_file), Path(args.output, args.group, "configs"))
-    return [_checked_run(file, seed, args) for seed in args.seeds for file in files]
+    elsewhere = _complete_runs(args)
+    return [_checked_run(file, seed, args, elsewhere) for seed in args.seeds for file in files]
 
 
 def _on_another_base(files: Sequence[Path], base: Path, folder: Path) -> list[Path]:
@@ -136,27 +141,51 @@ def _on_another_base(files: Sequence[Path], base: Path, folder: Path) -> list[Pa
     return [folder / file.name for file in files]
 
 
-def _checked_run(file: Path, seed: int, args: argparse.Namespace) -> Run:
+def _complete_runs(args: argparse.Namespace) -> dict[Path, dict[str, object]]:
+    """Those of other groups below --output: what each was configured with, by its folder."""
+    found = {}
+    for path in sorted(Path(args.output).glob("*/*/seed*/config.yaml")):
+        with suppress(InputError):  # of a version with other keys
+            run = Run(path.parents[1].name, 0, _load(path), [])
+            if path.parents[2].name != args.group and run.results():
+                found[run.folder] = _identity(run.cfg)
+    return found
+
+
+def _load(path: Path) -> CfgNode:
+    """A run's own configuration; its folder may have been moved since."""
+    return load_config(str(path), ["OUTPUT_DIR", str(path.parent)])
+
+
+def _checked_run(file: Path, seed: int, args: argparse.Namespace, elsewhere: dict[Path, dict[str, object]]) -> Run:
     folder = Path(args.output, args.group, file.stem, f"seed{seed}")
     overrides = [*args.opts, "SEED", str(seed), "OUTPUT_DIR", str(folder)]
     cfg = load_config(str(file), overrides)
     check_config(cfg)
-    cfg.freeze()
     if (folder / "last_checkpoint").is_file():
         _check_same(folder, cfg)
+    else:
+        same = (other for other, identity in elsewhere.items() if identity == _identity(cfg))
+        cfg.OUTPUT_DIR = str(next(same, folder))
+    cfg.freeze()
     options = ["--config-file", str(file), "--resume", "--num-gpus", str(args.num_gpus)]
     return Run(file.stem, seed, cfg, [sys.executable, str(_TRAIN), *options, *overrides])
 
 
 def _check_same(folder: Path, cfg: CfgNode) -> None:
     """A run must not go on, nor count as complete, with another configuration than it was started with."""
-    before, now = (dict(_flat(node)) for node in (load_config(str(folder / "config.yaml")), cfg))
-    for key in sorted((before.keys() | now.keys()) - _MAY_DIFFER):
+    before, now = _identity(_load(folder / "config.yaml")), _identity(cfg)
+    for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
             raise InputError(
                 f"the run in {folder} has {key} {before.get(key)!r}, not {now.get(key)!r}; use another --output or "
                 "remove that folder"
             )
+
+
+def _identity(cfg: CfgNode) -> dict[str, object]:
+    """What two runs that are the same have in common."""
+    return {key: value for key, value in _flat(cfg) if key not in _MAY_DIFFER}
 
 
 def _flat(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:

@@ -221,6 +221,26 @@ def test_a_run_of_another_configuration_is_not_taken_for_this_one(args):
     group_runs(args)
 
 
+def test_what_is_complete_in_another_group_is_not_run_again(args, pretend, capsys):
+    """glca_init's copy is glca_input's parallel."""
+    pretend(COMPLETE)
+    run_group(args)
+    for run in group_runs(args):
+        (run.folder / "config.yaml").write_text(run.cfg.dump())
+    outdated = Path(args.output, "glca_ratio", "r010", "seed0", "config.yaml")
+    outdated.parent.mkdir(parents=True)
+    outdated.write_text("MODEL: {A_KEY_OF_BEFORE: 1}")
+    args.group = "glca_init"
+    run_group(args)
+    assert calls(args) == {"fresh/seed0": 1, "fresh/seed1": 1}
+    assert "2 of 4 runs are complete" in capsys.readouterr().out
+    with open(Path(args.output, "glca_init", "table.csv")) as file:
+        assert [row["mAP seed 1"] for row in csv.DictReader(file)] == ["51.0", "51.0"]
+    args.opts = ["SOLVER.BASE_LR", "0.5"]
+    args.group = "glca_readout"
+    assert all("glca_readout" in str(run.folder) for run in group_runs(args))
+
+
 @pytest.mark.parametrize(("change", "message"), [
     ({"group": "table9"}, r"there is no group 'table9'; choose one of distractor_stream, .*, table4_msmt17$"),
     ({"config_file": "none.yml"}, r"--config-file 'none.yml' not found"),
