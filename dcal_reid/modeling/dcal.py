@@ -5,7 +5,6 @@ patches that SA attends to most. PWCA, in training only, the backbone once more 
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from fastreid.config import CfgNode, configurable
@@ -16,22 +15,14 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
+from .attention_maps import AttentionMaps, attention_maps, pair_attention_maps
 from .backbones import Backbone, pixel_statistics
 from .glca import GLCA
 from .heads import running_statistics_kept
 from .losses import BranchLoss, LossWeights
 from .pair_samplers import PAIR_SAMPLER_REGISTRY
-from .rollout import top_patches
 
 __all__ = ["DCAL", "AttentionMaps"]
-
-
-class AttentionMaps(NamedTuple):
-    """Where the branches look, for pictures. gh x gw is the grid of patches."""
-
-    sa: Tensor  # (B, gh, gw), rollout of the CLS token over the self-attention blocks
-    glca: Tensor | None  # (B, gh, gw), rollout of GLCA's read-out: its first block, then the blocks before
-    selected: Tensor | None  # (B, n), the patches that are GLCA's local queries
 
 
 @META_ARCH_REGISTRY.register()
@@ -229,7 +220,7 @@ class DCAL(nn.Module):
         glca = self.glca if "glca" in wanted else None
         backbone, num_blocks = self.backbone, len(self.backbone.blocks)
         first_pairwise = num_blocks - (self.pwca_blocks if partner is not None else 0)
-        first_state, depth = self._selection_blocks if glca is not None and glca.needs_selection else (0, 0)
+        first_state, depth = self.selection_blocks if glca is not None and glca.needs_selection else (0, 0)
 
         # (S, 1 + N, D), of the batch and then of foreign images; from the first pair-wise block on (S + B, 1 + N, D),
         # the pair-wise stream after the other.
@@ -254,7 +245,7 @@ class DCAL(nn.Module):
             features["pwca"] = read_out[-batch:]
         if glca is not None:
             contexts = contexts or [x[:batch]] * len(glca.blocks)
-            features["glca"] = glca(contexts, self._response(x[:batch], states) if glca.needs_selection else None)
+            features["glca"] = glca(contexts, self.response(x[:batch], states) if glca.needs_selection else None)
         return features
 
     def _run(self, function: Callable, *args):
@@ -267,12 +258,12 @@ class DCAL(nn.Module):
         return self.glca_input == "parallel" and number >= len(self.backbone.blocks) - len(self.glca.blocks)
 
     @property
-    def _selection_blocks(self) -> tuple[int, int]:
+    def selection_blocks(self) -> tuple[int, int]:
         """From which block on, and to which, the attention is used to select GLCA's local queries."""
-        depth = self._rollout_depth
+        depth = self.rollout_depth
         return {"rollout": (0, depth), "last": (depth - 1, depth), "random": (0, 0)}[self.glca_selection]
 
-    def _response(self, x: Tensor, states: list) -> Tensor:
+    def response(self, x: Tensor, states: list) -> Tensor:
         """By what local queries are selected, (B, num_prefix + N). Outside training chance is the same each time."""
         if states:
             return self.backbone.cls_rollout(states)
@@ -282,7 +273,7 @@ class DCAL(nn.Module):
         return response.to(x.device)
 
     @property
-    def _rollout_depth(self) -> int:
+    def rollout_depth(self) -> int:
         """Over how many blocks the rollout for GLCA's selection runs: to the one beside its first block."""
         num_blocks = len(self.backbone.blocks)
         return num_blocks if self.glca_input == "stacked" else num_blocks - len(self.glca.blocks) + 1
@@ -314,35 +305,13 @@ class DCAL(nn.Module):
             totals = self.loss_weights(totals)
         return {f"loss_{branch}": value for branch, value in totals.items()}
 
-    @torch.no_grad()
     def attention_maps(self, images: dict | Tensor) -> AttentionMaps:
-        """Rollout of SA and of GLCA, and GLCA's selection (DCAL figs. 3 and 4). Works under fused attention: the
-        softmax is made again from queries and keys.
+        """Where SA and GLCA look; see :func:`~dcal_reid.modeling.attention_maps.attention_maps`."""
+        return attention_maps(self, images)
 
-        Args:
-            images: (B, 3, H, W) as for ``forward``, or a batch.
-        """
-        backbone = self.backbone
-        if backbone.grid_size is None:
-            raise InputError(f"{type(backbone.vit).__name__} has no CLS token whose attention could be drawn")
-        patches = slice(backbone.num_prefix, None)
-        x = backbone.embed(self.preprocess_image(images))
-        inputs, states = [], []
-        for number in range(len(backbone.blocks)):
-            inputs.append(x)
-            x, state = backbone.self_block(number, x)
-            states.append(state)
-        sa = backbone.cls_rollout(states)[:, patches].unflatten(1, backbone.grid_size)
-        if self.glca is None:
-            return AttentionMaps(sa, None, None)
-
-        depth, stacked = self._rollout_depth, self.glca_input == "stacked"
-        first, last = self._selection_blocks
-        response = self._response(x, states[first:last])
-        context, before = (x, depth) if stacked else (inputs[depth - 1], depth - 1)
-        glca = backbone.roll_back(self.glca.rollout_row(context, response), states[:before])
-        selected = top_patches(response, self.glca.ratio, backbone.num_prefix)
-        return AttentionMaps(sa, glca[:, patches].unflatten(1, backbone.grid_size), selected)
+    def pair_attention_maps(self, images: dict | Tensor) -> Tensor:
+        """Where PWCA looks; see :func:`~dcal_reid.modeling.attention_maps.pair_attention_maps`."""
+        return pair_attention_maps(self, images)
 
 
 def _check_blocks(cfg: CfgNode, backbone: Backbone) -> None:
