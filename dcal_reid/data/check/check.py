@@ -1,0 +1,216 @@
+"""Everything that can be found out about a data set without a model."""
+
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+
+from fastreid.config import CfgNode
+from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
+
+from ...compat import registered_names
+from ...errors import InputError
+from ...files import written_atomically
+from ..datasets import ClassificationDataset, load_dataset
+from ..datasets.listing import first_few
+from .files import ImageFile, examine_files
+from .layouts import Layout, layout_of
+from .report import DatasetCheck
+from .statistics import Image, SplitStatistics, identical_across, leaked, measure_split, without_match
+
+__all__ = ["check_dataset", "dataset_named"]
+
+
+def dataset_named(name: str) -> str:
+    """The registered name that is meant: "market-1501" is Market1501.
+
+    Raises:
+        InputError: none; the nearest is named.
+    """
+    registered = {_bare(known): known for known in registered_names(DATASET_REGISTRY)}
+    if _bare(name) in registered:
+        return registered[_bare(name)]
+    near = get_close_matches(_bare(name), registered, n=1, cutoff=0.4)
+    raise InputError(
+        f"there is no dataset {name!r}"
+        + (f"; did you mean {registered[near[0]]}?" if near else ";")
+        + f" The names are {', '.join(registered.values())}"
+    )
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def check_dataset(
+    name: str, cfg: CfgNode, *, decode: bool = True, workers: int | None = None, json_path: str = ""
+) -> DatasetCheck:
+    """Load a data set as training would, look into every image, and tell what is wrong.
+
+    Args:
+        name: a registered data set; case and punctuation do not matter.
+        cfg: its DATASETS are used.
+        decode, workers: as of ``examine_files``.
+        json_path: where everything is written; empty: nowhere.
+
+    Raises:
+        InputError: no such data set, or no folder to write to. Whatever is wrong with the data is a problem of the
+            result instead.
+    """
+    name = dataset_named(name)
+    if json_path and not Path(json_path).resolve().parent.is_dir():
+        raise InputError(f"--json {json_path!r}: there is no folder {str(Path(json_path).parent)!r}; make it first")
+    root = os.path.expanduser(os.environ.get("FASTREID_DATASETS", "datasets"))
+    check = DatasetCheck(name, root, is_for_classes=_is_for_classes(name))
+    layout = layout_of(name, cfg, root)
+    if layout:
+        check.tree, check.source = layout.tree(), layout.source
+    logged: list[str] = []
+    with _messages_into(logged):
+        splits, dataset = _load(name, cfg, check, layout)
+    # Official numbers are compared below.
+    check.notes += [message for message in logged if "officially" not in message]
+    if splits:
+        paths = list(dict.fromkeys(image.path for images in splits.values() for image in images))
+        _compare(check, splits, dataset, layout, examine_files(paths, decode=decode, workers=workers))
+    if json_path:
+        with written_atomically(json_path) as temporary:
+            temporary.write_text(json.dumps(check.as_dict(), indent=1) + "\n")
+    return check
+
+
+def _is_for_classes(name: str) -> bool:
+    dataset_class = DATASET_REGISTRY.get(name)
+    return isinstance(dataset_class, type) and issubclass(dataset_class, ClassificationDataset)
+
+
+@contextmanager
+def _messages_into(messages: list[str]) -> Iterator[None]:
+    """What the package logs goes there and nowhere else."""
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logger = logging.getLogger("dcal_reid")
+    before = logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.level, logger.propagate = before
+
+
+def _load(
+    name: str, cfg: CfgNode, check: DatasetCheck, layout: Layout | None
+) -> tuple[dict[str, list[Image]], ImageDataset | None]:
+    """The splits that can be loaded, and the data set; what cannot be loaded becomes a problem."""
+    if layout:
+        check.missing = layout.missing()
+    try:
+        dataset = load_dataset(name, cfg)
+    except InputError as error:
+        # A single file that is missing is named by the error.
+        if layout and check.missing and len(layout.entries) > 1 and os.path.isdir(layout.home):
+            check.problems.append(f"not in {layout.home!r}: {', '.join(check.missing)}")
+        check.problems.append(str(error))
+        return {}, None
+    splits = {}
+    for split in ("train", "test") if check.is_for_classes else ("train", "query", "gallery"):
+        try:
+            items = getattr(dataset, split)
+        except InputError as error:
+            if str(error) not in check.problems:
+                check.problems.append(str(error))
+            continue
+        prefix = getattr(dataset, "dataset_name", type(dataset).__name__) + "_"
+        splits[split] = [Image(path, _number(pid, prefix), _number(camera, prefix)) for path, pid, camera in items]
+    return splits, dataset
+
+
+def _number(label: int | str, prefix: str) -> int | str:
+    """Training items have texts, "market1501_7", where query and gallery have the number 7."""
+    text = str(label).removeprefix(prefix)
+    return int(text) if text.isdecimal() else label
+
+
+def _compare(
+    check: DatasetCheck,
+    splits: dict[str, list[Image]],
+    dataset: ImageDataset,
+    layout: Layout | None,
+    files: dict[str, ImageFile],
+) -> None:
+    """Fill in the figures of the splits, and what is wrong with them and between them."""
+    distractor = layout.distractor if layout else None
+    for split, images in splits.items():
+        check.splits[split] = statistics = measure_split(
+            images, files, distractor=distractor, has_cameras=getattr(dataset, "has_cameras", not check.is_for_classes)
+        )
+        _against_official(check, split, statistics, dataset, layout)
+        if statistics.broken:
+            check.problems.append(
+                f"{len(statistics.broken)} of {len(images)} {split} images are broken: "
+                f"{first_few(statistics.broken.values())}"
+            )
+        if not images:
+            check.problems.append(f"there are no {split} images")
+    _against_official_cameras(check, splits, dataset)
+
+    test = [image for split, images in splits.items() if split != "train" for image in images]
+    if not check.is_for_classes and getattr(dataset, "pids_are_global", False):
+        both = leaked(splits.get("train", []), test, distractor)
+        if both:
+            names = getattr(dataset, "identity_names", None)
+            shown = first_few(repr(names[identity]) if names else identity for identity in both)
+            check.problems.append(f"{len(both)} identities are in training and in test: {shown}")
+    if "query" in splits and "gallery" in splits:
+        _check_queries(check, splits["query"], splits["gallery"])
+    ordered = list(splits.items())
+    for place, one in enumerate(ordered):
+        for other in ordered[place + 1 :]:
+            sentence = identical_across(one, other, files)
+            if sentence:
+                check.problems.append(sentence)
+
+
+def _against_official(
+    check: DatasetCheck, split: str, statistics: SplitStatistics, dataset: ImageDataset, layout: Layout | None
+) -> None:
+    statistics.official_images = getattr(dataset, "official", {}).get(split)
+    if check.is_for_classes:
+        statistics.official_identities = dataset.official_classes
+    elif layout:
+        statistics.official_identities = layout.identities.get(split)
+    what = "classes" if check.is_for_classes else "identities"
+    for figure, found, official in (
+        ("images", statistics.images, statistics.official_images),
+        (what, statistics.identities, statistics.official_identities),
+    ):
+        if official not in (None, found):
+            check.problems.append(f"{found:,} {figure} in {split}, officially {official:,}")
+
+
+def _against_official_cameras(check: DatasetCheck, splits: dict[str, list[Image]], dataset: ImageDataset) -> None:
+    if getattr(dataset, "official", None) and hasattr(dataset, "num_cameras"):
+        found = len({image.camera for images in splits.values() for image in images})
+        if found != dataset.num_cameras:
+            check.problems.append(f"{found} cameras, officially {dataset.num_cameras}")
+
+
+def _check_queries(check: DatasetCheck, query: list[Image], gallery: list[Image]) -> None:
+    lonely = without_match(query, gallery)
+    check.splits["query"].queries_without_match = lonely
+    sentence = f"{lonely} of {len(query)} queries have no match from another camera in the gallery"
+    if query and lonely == len(query):
+        check.problems.append(f"{sentence}; nothing can be evaluated")
+    elif lonely:
+        check.notes.append(f"{sentence}; they do not count in the metrics")
+    shared = {image.path for image in query} & {image.path for image in gallery}
+    if shared:
+        check.notes.append(f"{len(shared)} images are query and gallery; no query finds itself")

@@ -1,0 +1,44 @@
+"""tools/check_dataset.py from its command line to its exit status."""
+
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+
+from dcal_reid.errors import InputError
+
+TOOL = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "check_dataset.py"))
+
+
+def run(*command):
+    with pytest.raises(SystemExit) as ended:
+        TOOL["run"](TOOL["parser"]().parse_intermixed_args(list(command)))
+    return ended.value.code
+
+
+def test_sound_images(crops, capsys, tmp_path):
+    target = tmp_path / "check.json"
+    assert run("csvreid", "--workers", "0", "--json", str(target), "DATASETS.CSV.PATH", "labels.csv") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"CSVReID in {crops}: no problems\n")
+    found = json.loads(target.read_text())
+    assert found["ok"] and found["splits"]["train"]["images"] == 24
+    assert [found["splits"][split]["identities"] for split in ("train", "query", "gallery")] == [6, 4, 4]
+
+
+def test_problems_come_first_and_the_exit_status_is_1(crops, capsys):
+    (crops / "7_1_0.png").write_bytes(b"no image")
+    assert run("CSVReID", "--fast", "--workers", "0", "DATASETS.CSV.PATH", "labels.csv") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("1 problem") and lines[2].startswith("- 1 of 12 gallery images are broken: image")
+
+
+def test_wrong_commands(crops, tmp_path):
+    parse = TOOL["parser"]().parse_intermixed_args
+    with pytest.raises(InputError, match="did you mean CSVReID"):
+        TOOL["run"](parse(["CSVRied"]))
+    with pytest.raises(InputError, match="there is no folder"):
+        TOOL["run"](parse(["CSVReID", "--json", str(tmp_path / "no" / "check.json")]))
+    with pytest.raises(InputError, match=r"did you mean DATASETS\.CSV\.PATH"):
+        TOOL["run"](parse(["CSVReID", "DATASETS.CSV.PAHT", "labels.csv"]))

@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Check a data set: files, numbers against the official ones, broken images, leaks. It ends with 1 if one is wrong.
+
+python tools/check_dataset.py Market1501
+python tools/check_dataset.py CSVReID --json check.json DATASETS.CSV.PATH crops/labels.csv
+"""
+
+import argparse
+import sys
+
+from dcal_reid.data.check import check_dataset
+from dcal_reid.engine import load_config
+from dcal_reid.errors import exit_on_input_error
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", help="Market1501, MSMT17TrainVal, VeRi, CUB200, CSVReID, ... (datasets/README.md)")
+    parser.add_argument("--config-file", default="", metavar="FILE", help="where DATASETS.* is taken from")
+    parser.add_argument("--fast", action="store_true", help="do not decode images; truncated ones go unnoticed")
+    parser.add_argument("--workers", type=int, help="processes that read images; default: one per core")
+    parser.add_argument("--json", default="", metavar="FILE", help="write everything there")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="DATASETS.CSV.PATH crops/labels.csv ...")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    check = check_dataset(
+        args.name,
+        load_config(args.config_file, args.opts),
+        decode=not args.fast,
+        workers=args.workers,
+        json_path=args.json,
+    )
+    print(check.text())
+    sys.exit(not check.ok)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(run, parser().parse_intermixed_args())
