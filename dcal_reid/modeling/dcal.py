@@ -225,7 +225,7 @@ class DCAL(nn.Module):
         # (S, 1 + N, D), of the batch and then of foreign images; from the first pair-wise block on (S + B, 1 + N, D),
         # the pair-wise stream after the other.
         x = backbone.embed(images if foreign is None else torch.cat([images, foreign]))
-        batch, contexts, states = len(images), [], []
+        batch, contexts, states = images.shape[0], [], []
         for number in range(num_blocks):
             if glca is not None and self._feeds_glca(number):
                 contexts.append(x[:batch])

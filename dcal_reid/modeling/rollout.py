@@ -71,17 +71,23 @@ def top_patches(rollout: Tensor, ratio: float, num_prefix: int = 1) -> Tensor:
 
 def _weighted_rows(r: Tensor, q: Tensor, k: Tensor, scale: float) -> Tensor:
     """The mean over heads of sum_i r_i softmax(scale q_i k^T): -> (B, N)."""
-    _, heads, num_tokens, _ = q.shape
+    batch, heads, num_tokens, _ = q.shape
+    q, k = q * scale, k.transpose(-2, -1)
+    if isinstance(batch, torch.SymInt):  # torch.export: a graph for any number of images cannot be cut by it
+        return _summed_rows(r, q, k, num_tokens)
     values = _VALUES_AT_A_TIME.get(q.device.type, 2**23)
     # Whole images if they fit, else rows of one.
     images = max(1, values // (heads * num_tokens**2))
     rows = num_tokens if images > 1 else max(1, values // (heads * num_tokens))
-    totals = []
-    for r_part, q_part, k_part in zip(*(t.split(images) for t in (r, q * scale, k.transpose(-2, -1))), strict=True):
-        total = torch.zeros_like(r_part)
-        for start in range(0, num_tokens, rows):
-            block = slice(start, start + rows)
-            attention = (q_part[:, :, block] @ k_part).softmax(dim=-1, dtype=torch.float32)  # (B, h, rows, N)
-            total += (r_part[:, None, None, block] @ attention).mean(dim=1)[:, 0]
-        totals.append(total)
-    return torch.cat(totals)
+    parts = zip(*(t.split(images) for t in (r, q, k)), strict=True)
+    return torch.cat([_summed_rows(*part, rows) for part in parts])
+
+
+def _summed_rows(r: Tensor, q: Tensor, k: Tensor, rows: int) -> Tensor:
+    """``_weighted_rows`` with so many rows at a time, of scaled q and transposed k."""
+    total = torch.zeros_like(r)
+    for start in range(0, q.shape[2], rows):
+        block = slice(start, start + rows)
+        attention = (q[:, :, block] @ k).softmax(dim=-1, dtype=torch.float32)  # (B, h, rows, N)
+        total += (r[:, None, None, block] @ attention).mean(dim=1)[:, 0]
+    return total

@@ -62,7 +62,7 @@ class CaiTBackbone(Backbone):
             return torch.cat([block(x[:, 1:], x[:, :1]), x[:, 1:]], dim=1)
         x = block(x)
         if number == len(self.vit.blocks) - 1:
-            x = torch.cat([self.vit.cls_token.expand(len(x), -1, -1), x], dim=1)
+            x = torch.cat([self.vit.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         return x
 
     def read_out(self, x: Tensor) -> Tensor:
@@ -84,7 +84,7 @@ class CaiTBackbone(Backbone):
     @torch.no_grad()
     def cls_rollout(self, states: Sequence[State]) -> Tensor:
         q, k = next(state for state in states if state is not None)
-        r = torch.zeros(len(q), k.shape[2], device=k.device)
+        r = torch.zeros(q.shape[0], k.shape[2], device=k.device)
         r[:, 0] = 1
         return self.roll_back(r, states)
 
