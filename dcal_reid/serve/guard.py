@@ -1,0 +1,91 @@
+"""What is refused before any route sees it, and the headers that every answer has."""
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+__all__ = ["SECURITY_HEADERS", "Guard"]
+
+SECURITY_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class Guard:
+    """Refuses requests that another web site makes in a visitor's browser (403), bodies that are too large (413) and
+    more requests than can wait (503).
+
+    Args:
+        max_bytes: of a body. One without Content-Length is refused as soon as it has more.
+        max_requests: that may write, or send an image, at one time.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int, max_requests: int) -> None:
+        self.app, self.max_bytes, self.max_requests, self.requests = app, max_bytes, max_requests, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+            await send(message)
+
+        if refusal := self._refusal(scope):
+            await JSONResponse({"detail": refusal.detail}, refusal.status_code)(scope, receive, with_headers)
+            return
+        writes = scope["method"] not in _READING
+        self.requests += writes
+        try:
+            await self.app(scope, self._counted(receive), with_headers)
+        finally:
+            self.requests -= writes
+
+    def _refusal(self, scope: Scope) -> HTTPException | None:
+        """What is known from the first line and the headers."""
+        headers = Headers(scope=scope)
+        length = headers.get("content-length", "")
+        if length.isdecimal() and int(length) > self.max_bytes:
+            return self._too_large()
+        if scope["method"] in _READING:
+            return None
+        if _is_cross_site(headers):
+            return HTTPException(403, "requests from other web sites are refused")
+        if self.requests >= self.max_requests:
+            return HTTPException(503, "too many requests at one time; try again in a moment")
+        return None
+
+    def _counted(self, receive: Receive) -> Receive:
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_bytes:
+                raise self._too_large()
+            return message
+
+        return counted
+
+    def _too_large(self) -> HTTPException:
+        return HTTPException(413, f"the request has more than {self.max_bytes / 2**20:.3g} MiB; make the image smaller")
+
+
+def _is_cross_site(headers: Headers) -> bool:
+    """Browsers send at least one of the two headers with a request that writes; other programs send none."""
+    if "sec-fetch-site" in headers:
+        return headers["sec-fetch-site"] not in ("same-origin", "none")
+    return "origin" in headers and headers["origin"].partition("://")[2] != headers.get("host")

@@ -1,0 +1,83 @@
+"""Uploaded bytes to images, and images to what a browser shows."""
+
+import io
+
+import cv2
+import numpy as np
+import torch
+from PIL import Image
+
+from ..data.images import as_image
+from ..errors import InputError
+
+__all__ = ["UnsupportedImage", "as_jpeg", "as_png", "decode_upload", "overlay"]
+
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
+_LONGEST_SIDE = 512  # pixels of a picture that is shown
+_SHORTEST_SIDE = 256  # pixels that an image is enlarged to before the heat map is laid over it
+
+
+class UnsupportedImage(InputError):
+    """A file that is no image, or one in a format that is not accepted."""
+
+
+def decode_upload(data: bytes, max_pixels: int) -> torch.Tensor:
+    """What a stranger sent, to an image (3, H, W) uint8, RGB.
+
+    The number of pixels is read from the file's header, before anything is decoded.
+
+    Raises:
+        UnsupportedImage: the file is none of JPEG, PNG, WebP and BMP.
+        InputError: it is damaged, or has more than ``max_pixels``.
+    """
+    if not data:
+        raise UnsupportedImage("the file is empty; choose an image")
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            width, height = image.size
+            if width * height <= max_pixels:
+                return as_image(image)
+    except Image.UnidentifiedImageError:
+        raise UnsupportedImage("the file is not an image in a known format; use JPEG, PNG, WebP or BMP") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"the image has more than {max_pixels:,} pixels; make it smaller") from None
+    except Exception as error:  # decoders raise nearly anything on damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"the image cannot be decoded: {reason}") from None
+    raise InputError(f"the image has {width} x {height} pixels, more than {max_pixels:,}; make it smaller")
+
+
+def as_jpeg(image: torch.Tensor) -> bytes:
+    """(3, H, W) uint8 -> a JPEG of at most 512 x 512 pixels without metadata."""
+    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())
+    picture.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+    return _encoded(picture, "JPEG", quality=90)
+
+
+def as_png(image: torch.Tensor) -> bytes:
+    """(3, H, W) uint8 -> a PNG without metadata, which decodes to the same pixels."""
+    return _encoded(Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()), "PNG")
+
+
+def overlay(image: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Attention (gh, gw) as a heat map, from 0 to its maximum, over an image (3, H, W) uint8.
+
+    Returns:
+        (3, H', W') uint8; small images are enlarged, so that the heat map is smooth.
+    """
+    picture = image.permute(1, 2, 0).contiguous().numpy()
+    shortest, longest = min(picture.shape[:2]), max(picture.shape[:2])
+    factor = min(max(1.0, _SHORTEST_SIDE / shortest), max(1.0, 2 * _LONGEST_SIDE / longest))
+    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
+    picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+    weights = values.float().numpy()
+    heat = np.round(255 * weights / max(weights.max(), np.finfo(np.float32).tiny)).astype(np.uint8)
+    heat = cv2.resize(heat, size, interpolation=cv2.INTER_CUBIC)
+    heat = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
+    return torch.from_numpy(cv2.addWeighted(picture, 0.5, heat, 0.5, 0)).permute(2, 0, 1)
+
+
+def _encoded(picture: Image.Image, form: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, form, **options)
+    return buffer.getvalue()

@@ -1,0 +1,148 @@
+"""A gallery that many requests use at the same time."""
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import InputError
+from ..evaluation import FaissGallery, Records
+
+__all__ = ["Item", "NotInGallery", "SharedGallery"]
+
+
+class NotInGallery(InputError):
+    """An id that no item has, or an item whose file has gone."""
+
+
+class Item(NamedTuple):
+    """What may be told of an item: of its path only the name of the file. What is not known is None."""
+
+    id: int
+    identity: str | None
+    camera: str | None
+    name: str
+
+
+class SharedGallery:
+    """One gallery behind a lock, written to its folder after each change.
+
+    Attributes:
+        cameras: how many items each camera has.
+    """
+
+    def __init__(self, gallery: FaissGallery, folder: str | os.PathLike) -> None:
+        self.gallery, self.folder = gallery, Path(folder)
+        self._lock = threading.RLock()
+        everything = self.everything()
+        self._is_text = {name: getattr(everything, name).dtype.kind == "U" for name in ("identities", "cameras")}
+        self.cameras = Counter(text for value in everything.cameras.tolist() if (text := _text(value)) is not None)
+
+    def __len__(self) -> int:
+        return len(self.gallery)
+
+    def everything(self) -> Records:
+        """The records of all items."""
+        return self.gallery.records(self.gallery._records.ids)
+
+    def search(self, feature: np.ndarray, k: int, cameras: Collection[str] = ()) -> list[tuple[Item, float]]:
+        """The ``k`` items of some cameras nearest to one feature (1, D), with their distances; without any, of all.
+
+        Raises:
+            InputError: a camera that the gallery does not have.
+        """
+        if unknown := sorted(set(cameras) - self.cameras.keys()):
+            raise InputError(f"the gallery has no camera {unknown[0]!r}; choose from those of GET /gallery")
+        with self._lock:
+            # An index knows no cameras: ask for more items until enough are of these.
+            share = sum(self.cameras[camera] for camera in set(cameras)) / len(self) if cameras else 1
+            wanted = k if not cameras else int(2 * k / share)
+            while True:
+                hits = self.gallery.search(feature, max(1, min(wanted, len(self))))
+                found = hits.ids[0] >= 0
+                ids, distances = hits.ids[0][found].tolist(), hits.distances[0][found].tolist()
+                items = zip(_items(ids, self.gallery.records(ids)), distances, strict=True)
+                kept = [pair for pair in items if not cameras or pair[0].camera in cameras]
+                if len(kept) >= k or wanted >= len(self):
+                    return kept[:k]
+                wanted *= 4
+
+    def item(self, item_id: int) -> Item:
+        """
+        Raises:
+            NotInGallery: no such item.
+        """
+        return _items([item_id], self._record(item_id))[0]
+
+    def path(self, item_id: int) -> Path:
+        """
+        Raises:
+            NotInGallery: no such item.
+        """
+        return Path(str(self._record(item_id).paths[0]))
+
+    def check_labels(self, identity: str, camera: str) -> None:
+        """
+        Raises:
+            InputError: text where the gallery has numbers.
+        """
+        self._as_stored("identities", identity)
+        self._as_stored("cameras", camera)
+
+    def add(self, feature: np.ndarray, path: Path, identity: str, camera: str) -> Item:
+        """One feature (1, D) with its record.
+
+        Raises:
+            InputError: text where the gallery has numbers.
+        """
+        labels = [self._as_stored("identities", identity)], [self._as_stored("cameras", camera)]
+        with self._lock:
+            (item_id,) = self.gallery.add(feature, Records([str(path)], *labels)).tolist()
+            self.gallery.save(self.folder)
+            item = self.item(item_id)
+            self.cameras[item.camera] += 1
+        return item
+
+    def remove(self, item_id: int) -> Path:
+        """The path of the item that is no more.
+
+        Raises:
+            NotInGallery: no such item.
+        """
+        with self._lock:
+            item, path = self.item(item_id), self.path(item_id)
+            self.gallery.remove([item_id])
+            self.gallery.save(self.folder)
+            self.cameras -= Counter([item.camera])
+        return path
+
+    def _record(self, item_id: int) -> Records:
+        with self._lock:
+            try:
+                return self.gallery.records([item_id])
+            except InputError:
+                raise NotInGallery(f"the gallery has no item {item_id}") from None
+
+    def _as_stored(self, column: str, value: str) -> str | int:
+        if self._is_text[column]:
+            return value
+        try:
+            return int(np.int64(value))
+        except (ValueError, OverflowError):
+            raise InputError(f"the {column} of this gallery are numbers, not {value!r}; give a number") from None
+
+
+def _items(ids: list[int], records: Records) -> list[Item]:
+    columns = records.identities.tolist(), records.cameras.tolist(), records.paths.tolist()
+    return [
+        Item(item_id, _text(identity), _text(camera), Path(path).name)
+        for item_id, identity, camera, path in zip(ids, *columns, strict=True)
+    ]
+
+
+def _text(value: str | int) -> str | None:
+    return None if value in ("", -1) else str(value)

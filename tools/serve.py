@@ -1,0 +1,52 @@
+#!/usr/bin/env python
+"""Search a gallery in the browser, at http://127.0.0.1:8000, and by other programs (see /openapi.json).
+
+python tools/serve.py gallery --weights logs/run/model_best.pth
+python tools/serve.py gallery --weights logs/run/model_best.pth --allow-add --uploads added
+"""
+
+import argparse
+from pathlib import Path
+
+from dcal_reid.engine.arguments import add_model_arguments, predictor_from
+from dcal_reid.errors import exit_on_input_error
+from dcal_reid.serve import Settings, run_server
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("gallery", help="the folder of a gallery of the same model")
+    add_model_arguments(parser)
+    parser.add_argument("--host", default=Settings.host, help="address to listen on; default: %(default)s")
+    parser.add_argument("--port", type=int, default=Settings.port, help="0 takes a free one; default: %(default)s")
+    parser.add_argument(
+        "--allowed-hosts", nargs="+", default=(), metavar="NAME", help="of this server, beside localhost; or *.NAME"
+    )
+    parser.add_argument(
+        "--threshold", type=float, metavar="DISTANCE", help="below it a hit is a match; default: found from the gallery"
+    )
+    parser.add_argument("--allow-add", action="store_true", help="visitors may add and remove images")
+    parser.add_argument("--uploads", type=Path, metavar="DIR", help="where added images are stored")
+    parser.add_argument(
+        "--max-upload-mib", type=float, default=Settings.max_upload_bytes / 2**20, help="default: %(default)g"
+    )
+    parser.add_argument("--max-pixels", type=int, default=Settings.max_pixels, help="of an image; default: %(default)s")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    settings = Settings(
+        host=args.host,
+        port=args.port,
+        allowed_hosts=tuple(args.allowed_hosts),
+        threshold=args.threshold,
+        allow_add=args.allow_add,
+        uploads=args.uploads,
+        max_upload_bytes=int(args.max_upload_mib * 2**20),
+        max_pixels=args.max_pixels,
+    )
+    run_server(args.gallery, predictor_from(args), settings)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(run, parser().parse_intermixed_args())
