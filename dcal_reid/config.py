@@ -132,6 +132,8 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.DATALOADER.BROKEN_IMAGES = "stop"
 
     # --- Training ---------------------------------------------------------------------------------------------
+    # Of the checkpoints that are written every SOLVER.CHECKPOINT_PERIOD epochs, keep this many, the newest. 0: all.
+    cfg.SOLVER.CHECKPOINT_KEEP = 0
     # SOLVER.BASE_LR and ETA_MIN_LR are for batches of this many images, and are scaled in proportion to IMS_PER_BATCH.
     # 0: they are not scaled.
     cfg.SOLVER.LR_FOR_BATCH = 0

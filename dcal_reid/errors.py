@@ -15,8 +15,11 @@ class InputError(ValueError):
 
 
 def exit_on_input_error(function: Callable, *args) -> None:
-    """Call a tool's function; a wrong input ends the program with one line instead of a traceback."""
+    """Call a tool's function; a wrong input, or Ctrl-C, ends the program with one line instead of a traceback."""
     try:
         function(*args)
     except InputError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)

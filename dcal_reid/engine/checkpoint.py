@@ -55,15 +55,24 @@ class Checkpointer(FastreidCheckpointer):
         """Write ``<name>.pth`` and make it the one to resume from.
 
         All processes must call it; the first one writes.
+
+        Raises:
+            InputError: it cannot be written, because the disk is full, say. What was there before still is.
         """
         data = {"model": self.model.state_dict()}
         data |= {key: obj.state_dict() for key, obj in self.checkpointables.items()}
         if not (self.save_dir and self.save_to_disk):
             return
         path = Path(self.save_dir) / f"{name}.pth"
-        with written_atomically(path) as temporary:
-            torch.save(data | extra, temporary)
-        self.tag_last_checkpoint(path.name)
+        try:
+            with written_atomically(path) as temporary:
+                torch.save(data | extra, temporary)
+            self.tag_last_checkpoint(path.name)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer says RuntimeError of a full disk
+            raise InputError(
+                f"checkpoint {str(path)!r} cannot be written: {str(error).splitlines()[0]}; make room, and go on with "
+                "--resume from the checkpoint before"
+            ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         with written_atomically(Path(self.save_dir) / "last_checkpoint") as temporary:

@@ -1,4 +1,4 @@
-"""What happens around the training steps: learning rate, evaluation, checkpoints, log lines.
+"""What happens around the training steps: learning rate, evaluation, log lines, checkpoints, a stop when asked for.
 
 fast-reid's hooks of the same purpose do not reach the ends of the schedule, evaluate the last epoch after the metrics
 file is closed, and store the metric of the evaluation before.
@@ -13,9 +13,9 @@ from fastreid.utils import comm
 from fastreid.utils.events import EventWriter
 
 from .solver import base_learning_rate, learning_rate_factor
+from .stop import StopRequest
 
-__all__ = ["CheckpointHook", "EvalHook", "LearningRateHook", "WriterHook"]
-
+__all__ = ["CheckpointHook", "EvalHook", "LearningRateHook", "StopHook", "WriterHook"]
 
 logger = logging.getLogger(__name__)
 
@@ -23,9 +23,17 @@ logger = logging.getLogger(__name__)
 class LearningRateHook(HookBase):
     """Set the learning rate of every step from the iteration alone (see ``learning_rate_factor``)."""
 
+    def before_train(self) -> None:
+        """A resumed run may begin with the end of an epoch."""
+        if self.trainer.iter:
+            self._set(self.trainer.iter - 1)
+
     def before_step(self) -> None:
+        self._set(self.trainer.iter)
+
+    def _set(self, iteration: int) -> None:
         trainer = self.trainer
-        factor = learning_rate_factor(trainer.cfg, trainer.iter, trainer.iters_per_epoch)
+        factor = learning_rate_factor(trainer.cfg, iteration, trainer.iters_per_epoch)
         for group in trainer.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         trainer.storage.put_scalar("lr", base_learning_rate(trainer.cfg) * factor, smoothing_hint=False)
@@ -40,6 +48,8 @@ class EvalHook(HookBase):
         trainer.meter.check_finite()
         done, period = trainer.epoch + 1, trainer.cfg.TEST.EVAL_PERIOD
         if done == trainer.max_epoch or (period > 0 and done % period == 0):
+            # An evaluation can take long, and can fail.
+            trainer.save("model_last", epochs=trainer.epoch)
             trainer.last_results = trainer.test(trainer.cfg, trainer.evaluated_model)
             trainer.last_results_iter = trainer.iter - 1
             comm.synchronize()
@@ -52,30 +62,33 @@ class EvalHook(HookBase):
 class CheckpointHook(HookBase):
     """model_last each epoch, model_<epoch> every SOLVER.CHECKPOINT_PERIOD epochs, model_best, model_final.
 
-    ``metric`` on the first test set decides which is the best: the mean of mAP and Rank-1, or Top-1.
+    ``metric`` on the first test set decides which is the best: the mean of mAP and Rank-1, or Top-1. Of the
+    model_<epoch> the newest SOLVER.CHECKPOINT_KEEP are kept.
     """
 
     def after_epoch(self) -> None:
         trainer = self.trainer
-        final = trainer.epoch + 1 == trainer.max_epoch
+        done = trainer.epoch + 1
+        final = done == trainer.max_epoch
         metric = self._new_metric()
         best = metric is not None and metric > trainer.best_metric
         if best:
             trainer.best_metric, trainer.best_epoch = metric, trainer.epoch
-            self._save("model_best")
-        if (trainer.epoch + 1) % trainer.cfg.SOLVER.CHECKPOINT_PERIOD == 0 and not final:
-            self._save(f"model_{trainer.epoch:04d}")
+            trainer.save("model_best", epochs=done)
+        if done % trainer.cfg.SOLVER.CHECKPOINT_PERIOD == 0 and not final:
+            trainer.save(f"model_{trainer.epoch:04d}", epochs=done)
         # The last one written is the one that --resume finds.
-        self._save("model_final" if final else "model_last")
-        if final and comm.is_main_process():
-            Path(trainer.cfg.OUTPUT_DIR, "model_last.pth").unlink(missing_ok=True)
+        trainer.save("model_final" if final else "model_last", epochs=done)
+        if comm.is_main_process():
+            self._remove_old(final)
 
-    def _save(self, name: str) -> None:
-        trainer = self.trainer
-        state = {"epoch": trainer.epoch, "best_metric": trainer.best_metric, "best_epoch": trainer.best_epoch}
-        if trainer.class_names is not None:
-            state["class_names"] = trainer.class_names
-        trainer.checkpointer.save(name, **state)
+    def _remove_old(self, final: bool) -> None:
+        folder, keep = Path(self.trainer.cfg.OUTPUT_DIR), self.trainer.cfg.SOLVER.CHECKPOINT_KEEP
+        numbered = sorted(folder.glob("model_[0-9]*.pth"), key=lambda path: int(path.stem.removeprefix("model_")))
+        for path in numbered[:-keep] if keep else []:
+            path.unlink()
+        if final:
+            (folder / "model_last.pth").unlink(missing_ok=True)
 
     def _new_metric(self) -> float | None:
         """The metric if this epoch was evaluated; the first process, which has it, tells the others."""
@@ -120,3 +133,29 @@ class WriterHook(HookBase):
         self.trainer.storage.put_scalars(**self.trainer.meter.flush(), smoothing_hint=False)
         for writer in self.writers:
             writer.write()
+
+
+class StopHook(HookBase):
+    """Save everything and end the run, between two steps or after an epoch, when a signal asks for it."""
+
+    def __init__(self, request: StopRequest) -> None:
+        self.request = request
+
+    def after_step(self) -> None:
+        trainer = self.trainer
+        # After an epoch's last step there is its evaluation; the epoch's checkpoint comes next, or that before.
+        if (trainer.iter + 1) % trainer.iters_per_epoch and self.request.agreed(trainer.iter + 1):
+            trainer.save("model_last", epochs=trainer.epoch, iteration=trainer.iter + 1)
+            self._end(trainer.iter + 1)
+
+    def after_epoch(self) -> None:
+        if self.trainer.epoch + 1 < self.trainer.max_epoch and self.request.agreed(0):
+            self._end(self.trainer.iter)
+
+    def _end(self, iteration: int) -> None:
+        trainer = self.trainer
+        logger.warning(
+            "Stopped after iteration %d of %d, and everything is saved; --resume goes on from there.",
+            *(iteration, trainer.max_iter),
+        )
+        self.request.exit()

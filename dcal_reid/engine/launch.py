@@ -1,9 +1,11 @@
 """Start one process per GPU (nccl), or per --num-gpus on a machine without (gloo)."""
 
 import os
+import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 import torch.distributed as dist
@@ -43,12 +45,33 @@ def launch(main: Callable, args, *, device: str) -> None:
     url = args.dist_url
     if args.num_machines == 1 and url == "auto":
         url = f"tcp://127.0.0.1:{_free_port()}"
+    context = multiprocessing.start_processes(
+        _worker, (main, args, world_size, url, device), nprocs=args.num_gpus, join=False, start_method="spawn"
+    )
     try:
-        multiprocessing.start_processes(
-            _worker, (main, args, world_size, url, device), nprocs=args.num_gpus, start_method="spawn"
-        )
+        with _stopping(context.pids()):
+            while not context.join():
+                pass
     except multiprocessing.ProcessExitedException as error:
         sys.exit(error.exit_code)  # the process has said why
+
+
+@contextmanager
+def _stopping(pids: list[int]) -> Iterator[None]:
+    """The processes save and end, and so does this one: SIGTERM is passed on; Ctrl-C reaches all of them anyway."""
+
+    def pass_on(number: int, _frame) -> None:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    before = {signal.SIGTERM: signal.signal(signal.SIGTERM, pass_on)}
+    before[signal.SIGINT] = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _worker(local_rank: int, main: Callable, args, world_size: int, url: str, device: str) -> None:

@@ -134,7 +134,6 @@ def setup(args: argparse.Namespace) -> CfgNode:
     _make_output_folder(cfg)
     for package in ("dcal_reid", "fastreid"):
         setup_logger(cfg.OUTPUT_DIR, rank, name=package)
-    logging.getLogger("fastreid.engine.train_loop").addFilter(_not_of_input_error)
     logger.info("Command line: %s", " ".join(sys.argv))
     if comm.is_main_process() and not args.eval_only:
         # Before the device is resolved: a run on a GPU can be evaluated on a machine without.
@@ -149,11 +148,6 @@ def setup(args: argparse.Namespace) -> CfgNode:
     seed_all_rng(cfg.SEED + rank)
     cfg.freeze()
     return cfg
-
-
-def _not_of_input_error(record: logging.LogRecord) -> bool:
-    """fast-reid logs the traceback of whatever ends a training; a wrong image is told in one line at the end."""
-    return not (record.exc_info and isinstance(record.exc_info[1], InputError))
 
 
 def _make_output_folder(cfg: CfgNode) -> None:

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fastreid.engine.hooks import IterationTimer
 from fastreid.engine.train_loop import TrainerBase
 from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
-from fastreid.utils.events import JSONWriter, TensorboardXWriter
+from fastreid.utils.events import EventStorage, JSONWriter, TensorboardXWriter
 from timm.utils import ModelEmaV3
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -21,10 +22,11 @@ from ..data import build_distractor_loader, build_train_loader
 from ..errors import InputError
 from ..task import is_classification
 from .checkpoint import Checkpointer, RandomState
-from .hooks import CheckpointHook, EvalHook, LearningRateHook, WriterHook
+from .hooks import CheckpointHook, EvalHook, LearningRateHook, StopHook, WriterHook
 from .inference import autocast, evaluate_dataset
 from .meter import MeanMeter
 from .solver import base_learning_rate, build_optimizer
+from .stop import StopRequest
 from .writers import ProgressPrinter, prepare_metrics_file
 
 __all__ = ["Trainer"]
@@ -55,7 +57,7 @@ class Trainer(TrainerBase):
         self.iters_per_epoch = self.data_loader.iters_per_epoch
         self.max_epoch = cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch
-        self.start_epoch = 0
+        self.start_epoch = self.start_iter = 0
 
         self._check_parts()
         model = build_model(cfg)
@@ -69,6 +71,7 @@ class Trainer(TrainerBase):
         self.model = self._distributed(model)
         self.optimizer = build_optimizer(cfg, self._bare_model)
         amp = cfg.SOLVER.AMP
+        self.meter = MeanMeter()
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp.ENABLED and amp.DTYPE == "fp16")
         self.checkpointer = Checkpointer(
             self._bare_model,
@@ -77,6 +80,7 @@ class Trainer(TrainerBase):
             optimizer=self.optimizer,
             grad_scaler=self.grad_scaler,
             random_state=RandomState(),
+            meter=self.meter,
             **({"ema": self.ema.module} if self.ema else {}),
         )
         if cfg.SOLVER.LR_FOR_BATCH:
@@ -84,7 +88,6 @@ class Trainer(TrainerBase):
                 "Learning rate %g = SOLVER.BASE_LR %g x %d / %d (IMS_PER_BATCH / LR_FOR_BATCH)",
                 *(base_learning_rate(cfg), cfg.SOLVER.BASE_LR, cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.LR_FOR_BATCH),
             )
-        self.meter = MeanMeter()
         self.best_metric, self.best_epoch = -1.0, -1
         self.broken_paths: set[str] = set()
         self.last_results: dict = {}
@@ -135,7 +138,7 @@ class Trainer(TrainerBase):
             # The checkpoint has the momenta; learning rate and weight decay are the configuration's.
             for group, option in zip(self.optimizer.param_groups, options, strict=True):
                 group.update(option)
-            self.start_epoch = state["epoch"] + 1
+            self.start_epoch, self.start_iter = self._place(**state["place"])
             self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
             return
         if resume:
@@ -147,36 +150,89 @@ class Trainer(TrainerBase):
             if self.ema:
                 self.ema.set(self._bare_model)
 
+    def save(self, name: str, epochs: int, iteration: int | None = None) -> None:
+        """Write a checkpoint from which ``resume_or_load`` goes on.
+
+        Args:
+            name: of the file, without suffix.
+            epochs: how many are complete, with their evaluation.
+            iteration: how many steps are done; None: whole epochs.
+        """
+        place = {"epochs": epochs, "iteration": iteration or self.iter, "iters_per_epoch": self.iters_per_epoch}
+        state = {"place": place, "best_metric": self.best_metric, "best_epoch": self.best_epoch}
+        if self.class_names is not None:
+            state["class_names"] = self.class_names
+        self.checkpointer.save(name, **state)
+
+    def _place(self, epochs: int, iteration: int, iters_per_epoch: int) -> tuple[int, int]:
+        """Where a checkpoint goes on, also if an epoch has another number of steps since the batch size was changed."""
+        done = iteration - epochs * iters_per_epoch
+        return epochs, epochs * self.iters_per_epoch + done * self.iters_per_epoch // iters_per_epoch
+
     def train(self) -> dict:
-        """Train the epochs that are left and return the results of the last evaluation."""
-        start_iter = self.start_epoch * self.iters_per_epoch
+        """Train what is left and return the results of the last evaluation.
+
+        Raises:
+            InputError: a loss that is not a number, an image that cannot be decoded, a full disk.
+            SystemExit: SIGINT or SIGTERM came; everything is saved.
+        """
         if self.start_epoch >= self.max_epoch:
             logger.info("The run is complete: %d of %d epochs done. Evaluating it.", self.start_epoch, self.max_epoch)
             return self.test(self.cfg, self.evaluated_model)
-        self.register_hooks(self._build_hooks(start_iter))
-        self._batches = iter(build_train_loader(self.cfg, start_iter) if start_iter else self.data_loader)
+        if self.start_iter:
+            self._batches = iter(build_train_loader(self.cfg, self.start_iter))
+        else:
+            self._batches = iter(self.data_loader)
         if self._has_external_distractors:
-            self._distractors = iter(build_distractor_loader(self.cfg, start_iter))
-        self.model.train()
-        super().train(self.start_epoch, self.max_epoch, self.iters_per_epoch)
+            self._distractors = iter(build_distractor_loader(self.cfg, self.start_iter))
+        with StopRequest() as request:
+            self.register_hooks([*self._build_hooks(), StopHook(request)])
+            self._loop()
         return self.last_results
 
-    def _build_hooks(self, start_iter: int) -> list:
+    def _loop(self) -> None:
+        """``TrainerBase.train``, which can begin only where an epoch begins."""
+        logger.info("Training from iteration %d of %d on", self.start_iter, self.max_iter)
+        self.model.train()
+        self.iter = self.start_iter
+        with EventStorage(max(0, self.start_iter - 1)) as self.storage:
+            try:
+                self.before_train()
+                for epoch in range(self.start_epoch, self.max_epoch):
+                    self.epoch = epoch
+                    self.before_epoch()
+                    while self.iter < (self.epoch + 1) * self.iters_per_epoch:
+                        self.before_step()
+                        self.run_step()
+                        self.after_step()
+                        self.iter += 1
+                    self.after_epoch()
+            except InputError:
+                raise
+            except Exception:
+                logger.exception("Exception during training:")
+                raise
+            finally:
+                self.after_train()
+
+    def _build_hooks(self) -> list:
         cfg, writers = self.cfg, []
+        # With all steps of an epoch done, its log line and its evaluation are made again.
+        first = min(self.start_iter, (self.start_epoch + 1) * self.iters_per_epoch - 1)
         if comm.is_main_process():
             metrics = Path(cfg.OUTPUT_DIR, "metrics.json")
-            prepare_metrics_file(metrics, start_iter)
+            prepare_metrics_file(metrics, first)
             writers = [
                 ProgressPrinter(self.max_iter, self.iters_per_epoch, cfg.SOLVER.IMS_PER_BATCH),
                 JSONWriter(str(metrics)),
-                TensorboardXWriter(cfg.OUTPUT_DIR, purge_step=start_iter or None),
+                TensorboardXWriter(cfg.OUTPUT_DIR, purge_step=first or None),
             ]
         return [
             IterationTimer(),
             LearningRateHook(),
             EvalHook(),
-            CheckpointHook(),
             WriterHook(cfg.SOLVER.LOG_PERIOD, writers),
+            CheckpointHook(),
         ]
 
     def run_step(self) -> None:
@@ -195,20 +251,21 @@ class Trainer(TrainerBase):
         for number, part in enumerate(parts, 1):
             # Gradients are averaged over the processes once, after the last part.
             with nullcontext() if number == len(parts) or self.model is self._bare_model else self.model.no_sync():
-                self._backward(part, len(parts))
+                self._backward(part, len(parts), batch["img_paths"])
         self._clip_gradients()
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
         if self.ema:
             self.ema.update(self._bare_model, step=self.iter + 1)
 
-    def _backward(self, batch: dict, parts: int) -> None:
+    def _backward(self, batch: dict, parts: int, paths: Sequence[str]) -> None:
         with autocast(self.cfg):
             losses = self.model(batch)
             total = sum(losses.values())
         self.grad_scaler.scale(total / parts).backward()
         losses = {name: value.detach() for name, value in losses.items()}
-        self.meter.add({"total_loss": total.detach(), **losses, **getattr(self._bare_model, "metrics", {})})
+        metrics = getattr(self._bare_model, "metrics", {})
+        self.meter.add({"total_loss": total.detach(), **losses, **metrics}, paths)
 
     def _clip_gradients(self) -> None:
         clip = self.cfg.SOLVER.CLIP_GRADIENTS

@@ -2,29 +2,39 @@ import pytest
 import torch
 
 from dcal_reid.engine.meter import MeanMeter
+from dcal_reid.errors import InputError
 
 
 def test_means_since_the_last_flush():
     meter = MeanMeter()
     assert meter.flush() == {}
     for value in (1.0, 2.0, 6.0):
-        meter.add({"a": torch.tensor(value), "b": torch.tensor(-value)})
-    assert meter.flush() == {"a": 3.0, "b": -3.0}
-    meter.add({"a": torch.tensor(5.0), "b": torch.tensor(0.0)})
-    assert meter.flush() == {"a": 5.0, "b": 0.0}
+        meter.add({"total_loss": torch.tensor(value), "b": torch.tensor(-value)})
+    assert meter.flush() == {"total_loss": 3.0, "b": -3.0}
+    meter.add({"total_loss": torch.tensor(5.0), "b": torch.tensor(0.0)})
+    assert meter.flush() == {"total_loss": 5.0, "b": 0.0}
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
 def test_names_what_is_not_finite(bad):
     meter = MeanMeter()
-    meter.add({"total_loss": torch.tensor(bad), "fine": torch.tensor(1.0)})
-    meter.add({"total_loss": torch.tensor(1.0), "fine": torch.tensor(1.0)})
-    with pytest.raises(FloatingPointError, match=r"^total_loss became"):
+    for number, value in enumerate([1.0, bad, 1.0, bad]):
+        meter.add({"total_loss": torch.tensor(value), "fine": torch.tensor(1.0)}, [f"{number}.jpg", "other.jpg"])
+    with pytest.raises(InputError, match=r"^total_loss became .* 4 steps, first with the images 1.jpg, other.jpg;"):
         meter.check_finite()
+
+
+def test_a_checkpoint_between_two_log_lines_keeps_the_sums():
+    meter, resumed = MeanMeter(), MeanMeter()
+    meter.add({"total_loss": torch.tensor(1.0)})
+    resumed.load_state_dict(meter.state_dict())
+    for one in (meter, resumed):
+        one.add({"total_loss": torch.tensor(4.0)})
+        assert one.flush() == {"total_loss": 2.5}
 
 
 def test_does_not_change_what_it_was_given():
     meter, value = MeanMeter(), torch.tensor(1.0)
-    meter.add({"a": value})
-    meter.add({"a": value})
+    meter.add({"total_loss": value})
+    meter.add({"total_loss": value})
     assert value == 1.0

@@ -1,0 +1,196 @@
+"""A run that is stopped, killed, or fails ends, resumed, in the weights and metrics of one that was not: to the bit."""
+
+import copy
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from fastreid.engine.train_loop import HookBase
+from runs import assert_same_runs, command, run, start
+
+from dcal_reid.engine import Trainer, argument_parser, main
+from dcal_reid.engine.stop import StopRequest
+from dcal_reid.errors import InputError
+
+# More of them: KILLS=50 pytest tests/engine/test_stop.py -k any_moment
+KILLS = int(os.environ.get("KILLS", "4"))
+
+
+@pytest.fixture
+def other_cfg(run_cfg, tmp_path):
+    cfg = copy.deepcopy(run_cfg)
+    cfg.OUTPUT_DIR = str(tmp_path / "stopped")
+    return cfg
+
+
+class Signal(HookBase):
+    """Send this process a signal in the middle of a step's hooks."""
+
+    def __init__(self, iteration, number=signal.SIGTERM):
+        self.iteration, self.number = iteration, number
+
+    def before_step(self):
+        if self.trainer.iter == self.iteration:
+            os.kill(os.getpid(), self.number)
+
+
+# Three steps an epoch: within the first epoch, within another, in an epoch's last step.
+@pytest.mark.parametrize(("iteration", "done"), [(0, 1), (4, 5), (5, 6)])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_between_two_steps(run_cfg, other_cfg, iteration, done, number, capsys):
+    run(run_cfg)
+    with pytest.raises(SystemExit) as stop:
+        run(other_cfg, hook=Signal(iteration, number))
+    assert stop.value.code == 128 + number
+    assert "a second signal stops at once" in capsys.readouterr().err
+    torch.manual_seed(12345)
+    trainer, _ = run(other_cfg, resume=True)
+    assert trainer.start_iter == done
+    assert_same_runs(run_cfg, other_cfg)
+
+
+def test_a_signal_in_the_last_step_lets_the_run_end(run_cfg):
+    _, results = run(run_cfg, hook=Signal(8))
+    assert results["mAP"] > 0 and Path(run_cfg.OUTPUT_DIR, "model_final.pth").is_file()
+
+
+def test_the_log_lines_of_long_periods_are_the_same_too(run_cfg, other_cfg):
+    """Means over steps before and after the stop."""
+    for cfg in (run_cfg, other_cfg):
+        cfg.SOLVER.LOG_PERIOD, cfg.TEST.EVAL_PERIOD = 4, 2
+    run(run_cfg)
+    with pytest.raises(SystemExit):
+        run(other_cfg, hook=Signal(1))
+    with pytest.raises(SystemExit):
+        run(other_cfg, resume=True, hook=Signal(6))
+    run(other_cfg, resume=True)
+    assert_same_runs(run_cfg, other_cfg)
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_failed_evaluation_costs_no_step(run_cfg, other_cfg, epoch, monkeypatch):
+    run(run_cfg)
+    test, calls = Trainer.test, []
+
+    def fail(cfg, model):
+        calls.append(1)
+        if len(calls) > epoch:
+            raise MemoryError
+        return test(cfg, model)
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(Trainer, "test", staticmethod(fail))
+        run(other_cfg)
+    trainer, _ = run(other_cfg, resume=True)
+    assert (trainer.start_epoch, trainer.start_iter) == (epoch, 3 * (epoch + 1))
+    assert_same_runs(run_cfg, other_cfg)
+
+
+def test_another_batch_size_goes_on_at_the_same_place_of_the_epoch(run_cfg):
+    with pytest.raises(SystemExit):
+        run(run_cfg, hook=Signal(4))
+    run_cfg.SOLVER.IMS_PER_BATCH = 4
+    trainer, _ = run(run_cfg, resume=True)
+    assert trainer.iters_per_epoch == 6 and trainer.start_iter == 10
+
+
+def test_a_second_signal_acts_at_once():
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with StopRequest() as request:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert request.agreed(1)
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(1)
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_old_checkpoints_are_removed_but_not_the_best(run_cfg):
+    run_cfg.SOLVER.MAX_EPOCH, run_cfg.SOLVER.CHECKPOINT_PERIOD, run_cfg.SOLVER.CHECKPOINT_KEEP = 5, 1, 2
+    run(run_cfg)
+    found = {path.name for path in Path(run_cfg.OUTPUT_DIR).glob("*.pth")}
+    assert found == {"model_0002.pth", "model_0003.pth", "model_best.pth", "model_final.pth"}
+
+
+def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_whole(run_cfg, other_cfg, monkeypatch):
+    """As the writer of checkpoints sees it: no file may grow beyond a limit."""
+    resource = pytest.importorskip("resource")
+    run(run_cfg)
+    save, saved = Trainer.save, []
+
+    def full_after_two(self, *args, **kwargs):
+        saved.append(1)
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        if len(saved) > 2:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4096, limit[1]))
+        try:
+            save(self, *args, **kwargs)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(InputError, match=r"cannot be written: .*; make room, and go on"),
+    ):
+        patch.setattr(Trainer, "save", full_after_two)
+        run(other_cfg)
+    assert not list(Path(other_cfg.OUTPUT_DIR).glob(".*.tmp"))
+    run(other_cfg, resume=True)
+    assert_same_runs(run_cfg, other_cfg)
+
+
+def test_a_kill_at_any_moment_loses_nothing(run_cfg, other_cfg):
+    for cfg in (run_cfg, other_cfg):
+        cfg.SOLVER.MAX_EPOCH = 2 + KILLS // 4
+    run(run_cfg)
+    # Started by a process that has imported everything: what is killed is the run, not Python's start.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["dcal_reid.engine"])
+    moments, killed, longest = random.Random(0), 0, 4.0
+    while True:
+        arguments = command(other_cfg, "--resume")[2:]
+        process = context.Process(target=main, args=(argument_parser().parse_args(arguments),))
+        process.start()
+        process.join(moments.uniform(0.3, longest) if killed < KILLS else None)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            killed += 1
+            continue
+        assert process.exitcode == 0
+        assert_same_runs(run_cfg, other_cfg)
+        if killed >= KILLS:
+            break
+        # It came to its end in spite of the kills: once more, with less time between them.
+        other_cfg.OUTPUT_DIR += "+"
+        longest *= 0.8
+
+
+def test_the_command_line_saves_on_sigterm_and_goes_on(run_cfg, other_cfg):
+    """In two processes, which must stop after the same step."""
+    for cfg in (run_cfg, other_cfg):
+        cfg.SOLVER.MAX_EPOCH, cfg.DATALOADER.NUM_WORKERS = 4, 0
+    processes = ("--num-gpus", "2", "--dist-url", "auto")
+    assert start(run_cfg, *processes).returncode == 0
+    stopped = subprocess.Popen(
+        command(other_cfg, *processes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    metrics = Path(other_cfg.OUTPUT_DIR, "metrics.json")
+    while not metrics.is_file() and stopped.poll() is None:
+        time.sleep(0.05)
+    stopped.terminate()
+    out, err = stopped.communicate(timeout=120)
+    assert stopped.returncode == 128 + signal.SIGTERM, err
+    assert "everything is saved; --resume goes on from there" in out and "Traceback" not in err
+    assert not Path(other_cfg.OUTPUT_DIR, "model_final.pth").exists()
+    assert start(other_cfg, "--resume", *processes).returncode == 0
+    assert_same_runs(run_cfg, other_cfg)

@@ -1,0 +1,59 @@
+"""Training runs in tests, and what they leave."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from fastreid.utils.env import seed_all_rng
+
+from dcal_reid.engine import Trainer
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+def run(cfg, resume=False, hook=None):
+    """Train in this process. Returns the trainer and the last results."""
+    Path(cfg.OUTPUT_DIR).mkdir(exist_ok=True)
+    seed_all_rng(cfg.SEED)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume)
+    if hook is not None:
+        build = trainer._build_hooks
+        trainer._build_hooks = lambda: [*build(), hook]
+    return trainer, trainer.train()
+
+
+def command(cfg, *arguments, launcher=()):
+    """The command line that a user would train with."""
+    config = Path(cfg.OUTPUT_DIR).with_suffix(".yml")
+    config.write_text(cfg.dump())
+    tool = str(REPOSITORY / "tools" / "train_net.py")
+    return [sys.executable, *launcher, tool, "--config-file", str(config), *arguments]
+
+
+def start(cfg, *arguments, launcher=()):
+    """Train by the command line, and wait for it."""
+    return subprocess.run(command(cfg, *arguments, launcher=launcher), capture_output=True, text=True, timeout=300)
+
+
+def weights(folder, name="model_final", kind="model"):
+    return torch.load(Path(folder, f"{name}.pth"), weights_only=True)[kind]
+
+
+def lines(folder):
+    return [json.loads(line) for line in Path(folder, "metrics.json").read_text().splitlines()]
+
+
+def lines_without_clocks(folder):
+    return [{k: v for k, v in line.items() if "time" not in k} for line in lines(folder)]
+
+
+def assert_same_runs(cfg, other):
+    """Weights and metrics, to the bit."""
+    for name in ("model_final", "model_best"):
+        expected, actual = (weights(one.OUTPUT_DIR, name) for one in (cfg, other))
+        assert expected.keys() == actual.keys()
+        assert all(torch.equal(value, actual[key]) for key, value in expected.items())
+    assert lines_without_clocks(cfg.OUTPUT_DIR) == lines_without_clocks(other.OUTPUT_DIR)
