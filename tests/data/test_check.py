@@ -84,6 +84,19 @@ def test_copies_across_splits(dogs, cfg):
     assert [split.identical_files for split in check.splits.values()] == [1, 0, 0]
 
 
+def test_a_copy_with_another_identity(dogs, cfg):
+    shutil.copy(dogs / "train" / "ace" / "c1_1.jpg", dogs / "train" / "bob" / "c1_5.jpg")
+    [problem] = check_dataset("FolderReID", cfg, workers=0).problems
+    assert re.match(r"1 train files .* of another identity: .*bob/c1_5.jpg = .*ace/c1_1.jpg", problem)
+
+
+def test_a_folder_of_another_name_is_pointed_at(market, cfg):
+    market.rename(market.with_name("market1501"))
+    (market.parent / "pictures").mkdir()
+    [note] = check_dataset("Market1501", cfg, workers=0).notes
+    assert "market1501'; if that is it, call it 'Market-1501-v15.09.15'" in note
+
+
 def test_a_leak_and_queries_without_a_match(dogs, cfg, write_image):
     write_image(dogs / "gallery" / "bob" / "c2_7.jpg", 777)
     (dogs / "gallery" / "zoe" / "c2_1.jpg").rename(dogs / "gallery" / "zoe" / "c1_9.jpg")

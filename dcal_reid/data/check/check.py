@@ -17,11 +17,12 @@ from ...compat import registered_names
 from ...errors import InputError
 from ...files import written_atomically
 from ..datasets import ClassificationDataset, load_dataset
-from ..datasets.listing import first_few
-from .files import ImageFile, examine_files
+from ..datasets.listing import folder_names
+from .comparison import compare_splits
+from .files import examine_files
 from .layouts import Layout, layout_of
 from .report import DatasetCheck
-from .statistics import Image, SplitStatistics, identical_across, leaked, measure_split, without_match
+from .statistics import Image
 
 __all__ = ["check_dataset", "dataset_named"]
 
@@ -77,7 +78,7 @@ def check_dataset(
     check.notes += [message for message in logged if "officially" not in message]
     if splits:
         paths = list(dict.fromkeys(image.path for images in splits.values() for image in images))
-        _compare(check, splits, dataset, layout, examine_files(paths, decode=decode, workers=workers))
+        compare_splits(check, splits, dataset, layout, examine_files(paths, decode=decode, workers=workers))
     if json_path:
         with written_atomically(json_path) as temporary:
             temporary.write_text(json.dumps(check.as_dict(), indent=1) + "\n")
@@ -95,7 +96,7 @@ def _messages_into(messages: list[str]) -> Iterator[None]:
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: messages.append(record.getMessage())
     logger = logging.getLogger("dcal_reid")
-    before = logger.level, logger.propagate
+    level, propagate = logger.level, logger.propagate
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -103,7 +104,8 @@ def _messages_into(messages: list[str]) -> Iterator[None]:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.level, logger.propagate = before
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def _load(
@@ -119,6 +121,8 @@ def _load(
         if layout and check.missing and len(layout.entries) > 1 and os.path.isdir(layout.home):
             check.problems.append(f"not in {layout.home!r}: {', '.join(check.missing)}")
         check.problems.append(str(error))
+        if layout and not os.path.isdir(layout.home):
+            check.notes += _similar_folders(layout.home)
         return {}, None
     splits = {}
     for split in ("train", "test") if check.is_for_classes else ("train", "query", "gallery"):
@@ -133,84 +137,15 @@ def _load(
     return splits, dataset
 
 
+def _similar_folders(home: str) -> list[str]:
+    """Perhaps the data set is there under another name."""
+    parent, name = os.path.split(home.rstrip("/"))
+    there = {_bare(folder): folder for folder in folder_names(parent)} if os.path.isdir(parent) else {}
+    near = [there[match] for match in get_close_matches(_bare(name), there, cutoff=0.4)]
+    return [f"there is {os.path.join(parent, folder)!r}; if that is it, call it {name!r}" for folder in near]
+
+
 def _number(label: int | str, prefix: str) -> int | str:
     """Training items have texts, "market1501_7", where query and gallery have the number 7."""
     text = str(label).removeprefix(prefix)
     return int(text) if text.isdecimal() else label
-
-
-def _compare(
-    check: DatasetCheck,
-    splits: dict[str, list[Image]],
-    dataset: ImageDataset,
-    layout: Layout | None,
-    files: dict[str, ImageFile],
-) -> None:
-    """Fill in the figures of the splits, and what is wrong with them and between them."""
-    distractor = layout.distractor if layout else None
-    for split, images in splits.items():
-        check.splits[split] = statistics = measure_split(
-            images, files, distractor=distractor, has_cameras=getattr(dataset, "has_cameras", not check.is_for_classes)
-        )
-        _against_official(check, split, statistics, dataset, layout)
-        if statistics.broken:
-            check.problems.append(
-                f"{len(statistics.broken)} of {len(images)} {split} images are broken: "
-                f"{first_few(statistics.broken.values())}"
-            )
-        if not images:
-            check.problems.append(f"there are no {split} images")
-    _against_official_cameras(check, splits, dataset)
-
-    test = [image for split, images in splits.items() if split != "train" for image in images]
-    if not check.is_for_classes and getattr(dataset, "pids_are_global", False):
-        both = leaked(splits.get("train", []), test, distractor)
-        if both:
-            names = getattr(dataset, "identity_names", None)
-            shown = first_few(repr(names[identity]) if names else identity for identity in both)
-            check.problems.append(f"{len(both)} identities are in training and in test: {shown}")
-    if "query" in splits and "gallery" in splits:
-        _check_queries(check, splits["query"], splits["gallery"])
-    ordered = list(splits.items())
-    for place, one in enumerate(ordered):
-        for other in ordered[place + 1 :]:
-            sentence = identical_across(one, other, files)
-            if sentence:
-                check.problems.append(sentence)
-
-
-def _against_official(
-    check: DatasetCheck, split: str, statistics: SplitStatistics, dataset: ImageDataset, layout: Layout | None
-) -> None:
-    statistics.official_images = getattr(dataset, "official", {}).get(split)
-    if check.is_for_classes:
-        statistics.official_identities = dataset.official_classes
-    elif layout:
-        statistics.official_identities = layout.identities.get(split)
-    what = "classes" if check.is_for_classes else "identities"
-    for figure, found, official in (
-        ("images", statistics.images, statistics.official_images),
-        (what, statistics.identities, statistics.official_identities),
-    ):
-        if official not in (None, found):
-            check.problems.append(f"{found:,} {figure} in {split}, officially {official:,}")
-
-
-def _against_official_cameras(check: DatasetCheck, splits: dict[str, list[Image]], dataset: ImageDataset) -> None:
-    if getattr(dataset, "official", None) and hasattr(dataset, "num_cameras"):
-        found = len({image.camera for images in splits.values() for image in images})
-        if found != dataset.num_cameras:
-            check.problems.append(f"{found} cameras, officially {dataset.num_cameras}")
-
-
-def _check_queries(check: DatasetCheck, query: list[Image], gallery: list[Image]) -> None:
-    lonely = without_match(query, gallery)
-    check.splits["query"].queries_without_match = lonely
-    sentence = f"{lonely} of {len(query)} queries have no match from another camera in the gallery"
-    if query and lonely == len(query):
-        check.problems.append(f"{sentence}; nothing can be evaluated")
-    elif lonely:
-        check.notes.append(f"{sentence}; they do not count in the metrics")
-    shared = {image.path for image in query} & {image.path for image in gallery}
-    if shared:
-        check.notes.append(f"{len(shared)} images are query and gallery; no query finds itself")

@@ -44,7 +44,7 @@ class Layout(NamedTuple):
 
 def _count_images(folder: str) -> int:
     suffixes = tuple(IMAGE_SUFFIXES)
-    return sum(name.lower().endswith(suffixes) for _, _, names in os.walk(folder, followlinks=True) for name in names)
+    return sum(name.lower().endswith(suffixes) for _, _, names in os.walk(folder) for name in names)
 
 
 _MARKET = Layout(

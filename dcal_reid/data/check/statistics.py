@@ -9,7 +9,16 @@ from typing import NamedTuple
 from ..datasets.listing import first_few
 from .files import ImageFile
 
-__all__ = ["Image", "SplitStatistics", "Spread", "identical_across", "leaked", "measure_split", "without_match"]
+__all__ = [
+    "Image",
+    "SplitStatistics",
+    "Spread",
+    "contradictions",
+    "identical_across",
+    "leaked",
+    "measure_split",
+    "without_match",
+]
 
 
 class Image(NamedTuple):
@@ -99,6 +108,18 @@ def leaked(train: list[Image], test: list[Image], distractor: int | None) -> lis
     """Identities that are trained on and tested on."""
     tested = {image.identity for image in test} - {distractor}
     return sorted({image.identity for image in train} & tested, key=str)
+
+
+def contradictions(images: list[Image], files: Mapping[str, ImageFile]) -> list[tuple[str, str]]:
+    """Paths of files that are byte for byte the same and have two identities, or classes."""
+    first: dict[bytes, Image] = {}
+    pairs = []
+    for image in images:
+        if files[image.path].digest:
+            twin = first.setdefault(files[image.path].digest, image)
+            if twin.identity != image.identity:
+                pairs.append((twin.path, image.path))
+    return pairs
 
 
 def identical_across(
