@@ -31,7 +31,7 @@ def test_problems_come_first_and_the_exit_status_is_1(crops, capsys):
     (crops / "7_1_0.png").write_bytes(b"no image")
     assert run("CSVReID", "--fast", "--workers", "0", "DATASETS.CSV.PATH", "labels.csv") == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].endswith("1 problem") and lines[2].startswith("- 1 of 12 gallery images are broken: image")
+    assert lines[0].endswith("1 problem") and lines[2].startswith("- broken images in gallery: 1 of 12: image")
 
 
 def test_wrong_commands(crops, tmp_path):

@@ -42,15 +42,14 @@ def compare_splits(
         _against_official(check, split, statistics, dataset, layout)
         if statistics.broken:
             check.problems.append(
-                f"{len(statistics.broken)} of {len(images)} {split} images are broken: "
+                f"broken images in {split}: {len(statistics.broken)} of {len(images)}: "
                 f"{first_few(statistics.broken.values())}"
             )
         contrary = contradictions(images, files)
         if contrary:
             check.problems.append(
-                f"{len(contrary)} {split} files are byte for byte another one of another "
-                f"{'class' if check.is_for_classes else 'identity'}: "
-                f"{first_few(f'{other} = {path}' for path, other in contrary)}"
+                f"identical files with two {'classes' if check.is_for_classes else 'identities'} in {split}: "
+                f"{len(contrary)}: {first_few(f'{other} = {path}' for path, other in contrary)}"
             )
         if not images:  # some of fast-reid's data sets are for training alone
             check.notes.append(f"there are no {split} images")
@@ -62,7 +61,7 @@ def compare_splits(
         if both:
             names = getattr(dataset, "identity_names", None)
             shown = first_few(repr(names[identity]) if names else identity for identity in both)
-            check.problems.append(f"{len(both)} identities are in training and in test: {shown}")
+            check.problems.append(f"identities in training and in test: {len(both)}: {shown}")
     if "query" in splits and "gallery" in splits:
         _check_queries(check, splits["query"], splits["gallery"])
     ordered = list(splits.items())

@@ -148,4 +148,4 @@ def identical_across(
     if not pairs:
         return None
     shown = first_few(f"{twin} = {path}" for twin, path in pairs.items())
-    return f"{len(pairs)} {other_name} files are byte for byte the same as {name} files: {shown}"
+    return f"identical files in {name} and {other_name}: {len(pairs)}: {shown}"
