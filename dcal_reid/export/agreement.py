@@ -1,0 +1,65 @@
+"""Whether an exported model gives what the model in PyTorch gives."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..data.images import ImageLike
+from ..engine.predictor import Predictor
+from ..errors import InputError
+from .graph import FeatureGraph
+
+__all__ = ["MIN_COSINE", "Agreement", "agreement", "expected_features", "require_agreement"]
+
+MIN_COSINE = 0.9999
+
+
+class Agreement(NamedTuple):
+    """Of two sets of features of the same images."""
+
+    images: int
+    min_cosine: float
+    max_difference: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.images} images: cosine at least {self.min_cosine:.7f}, values differ by at most "
+            f"{self.max_difference:.1e}"
+        )
+
+
+def agreement(expected: np.ndarray, found: np.ndarray) -> Agreement:
+    """
+    Args:
+        expected, found: (n, D).
+    """
+    expected, found = expected.astype(np.float64), found.astype(np.float64)
+    lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
+    cosines = (expected * found).sum(axis=1) / lengths
+    return Agreement(len(expected), float(cosines.min()), float(np.abs(expected - found).max()))
+
+
+def expected_features(predictor: Predictor, images: Sequence[ImageLike]) -> np.ndarray:
+    """What PyTorch makes of images, in fp32: (n, D)."""
+    graph, size = FeatureGraph(predictor).eval(), predictor.cfg.TEST.IMS_PER_BATCH
+    with torch.no_grad():
+        parts = [graph(predictor.preprocess(images[i : i + size])).cpu() for i in range(0, len(images), size)]
+    return torch.cat(parts).numpy()
+
+
+def require_agreement(
+    what: str, expected: np.ndarray, function: Callable[[Sequence[ImageLike]], np.ndarray], images: Sequence[ImageLike]
+) -> Agreement:
+    """Compare in batches of 1, 2 and all that are left, because a graph may have kept the size it was traced with.
+
+    Raises:
+        InputError: a feature differs.
+    """
+    parts = [images[:1], images[1:3], images[3:]]
+    found = np.concatenate([function(part) for part in parts if len(part)])
+    result = agreement(expected, found)
+    if not result.min_cosine >= MIN_COSINE:
+        raise InputError(f"{what} does not give the features of PyTorch, so it is not written ({result})")
+    return result

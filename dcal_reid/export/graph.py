@@ -1,0 +1,55 @@
+"""What is exported: normalisation, SA and GLCA with their selection, the heads, and both views of a flip test."""
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from ..engine.predictor import Predictor
+from ..errors import InputError
+
+__all__ = ["FeatureGraph", "check_exportable", "trace"]
+
+
+class FeatureGraph(nn.Module):
+    """Images (B, 3, H, W) uint8 -> features (B, D), or probabilities (B, classes), as ``Predictor`` has them, in fp32.
+
+    uint8, and normalised inside, because mean and standard deviation differ from model to model, and a caller who
+    forgets them or divides by 255 once too often gets features that look like features.
+    """
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        self.model = predictor.model
+        self.flip = predictor.cfg.TEST.FLIP.ENABLED
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs = self.model(images)
+        return (outputs + self.model(images.flip(dims=[3]))) / 2 if self.flip else outputs
+
+
+def check_exportable(predictor: Predictor) -> None:
+    """
+    Raises:
+        InputError: local queries that are selected at random, or a compiled model.
+    """
+    cfg = predictor.cfg
+    selects = "glca" in predictor.model.inference and predictor.model.glca.needs_selection
+    if selects and cfg.MODEL.DCAL.GLCA.SELECTION == "random":
+        raise InputError(
+            "MODEL.DCAL.GLCA.SELECTION is 'random': which patches are drawn depends on the batch, so no graph can hold "
+            "it; set MODEL.DCAL.GLCA.SELECTION rollout, or MODEL.DCAL.INFERENCE sa"
+        )
+    if cfg.MODEL.COMPILE:
+        raise InputError("MODEL.COMPILE is True, but a compiled model cannot be exported; add MODEL.COMPILE False")
+
+
+def trace(predictor: Predictor) -> ExportedProgram:
+    """The graph of a model, for any number of images of its size."""
+    graph = FeatureGraph(predictor).eval()
+    # Two images, because a graph traced with one is a graph for one.
+    images = torch.zeros((2, 3, *predictor.image_size), dtype=torch.uint8, device=predictor.model.device)
+    with torch.no_grad():
+        program = torch.export.export(graph, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # the paths of this machine mean nothing on another
+    return program

@@ -1,0 +1,47 @@
+"""The program of torch.export: the graph for where PyTorch is but this package is not."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.export import ExportedProgram
+
+from ..data.images import ImageLike
+from ..engine.predictor import Predictor
+from ..files import written_atomically
+from .agreement import require_agreement
+
+__all__ = ["save_program"]
+
+
+def save_program(
+    predictor: Predictor, graph: ExportedProgram, path: str | Path, expected: np.ndarray, images: Sequence[ImageLike]
+) -> None:
+    """Write a graph with ``torch.export.save``, load it again, and print how it agrees with the model.
+
+    It runs on the device that the model is on.
+
+    Args:
+        predictor: of the model.
+        graph: what ``trace`` made of it.
+        path: ends in .pt2.
+        expected: (n, D), of the images.
+        images: to compare on.
+
+    Raises:
+        InputError: a feature differs; nothing is left then.
+    """
+    with written_atomically(path) as temporary:
+        with open(temporary, "wb") as file:
+            torch.export.save(graph, file)
+        with open(temporary, "rb") as file:
+            loaded = torch.export.load(file).module()
+
+        def features(part: Sequence[ImageLike]) -> np.ndarray:
+            with torch.no_grad():
+                return loaded(predictor.preprocess(part).to(predictor.model.device)).cpu().numpy()
+
+        result = require_agreement(str(path), expected, features, images)
+    print(f"{path}: {result}")
+    print(f"{path}: {Path(path).stat().st_size / 1e6:.1f} MB")

@@ -1,0 +1,53 @@
+"""On what an exported model is compared with PyTorch."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..data.images import IMAGE_SUFFIXES, ImageLike
+from ..engine.predictor import Predictor
+from ..errors import InputError
+
+__all__ = ["check_images"]
+
+_FILES, _GENERATED = 200, 16
+
+
+def check_images(predictor: Predictor, given: Sequence[str]) -> list[ImageLike]:
+    """Image files, at most 200 of them, spread evenly over what is given; or generated images of several sizes.
+
+    Args:
+        predictor: its size is that of the generated images, more or less.
+        given: files and folders.
+
+    Raises:
+        InputError: no such file, or no image in a folder.
+    """
+    files = [str(file) for path in given for file in _image_files(Path(path))]
+    if not given:
+        return _generated(*predictor.image_size)
+    chosen = np.unique(np.linspace(0, len(files) - 1, min(_FILES, len(files))).round().astype(int))
+    return [files[i] for i in chosen]
+
+
+def _image_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    if not found:
+        raise InputError(f"--images {str(path)!r} is no image file, and no folder with any below it; check the path")
+    return found
+
+
+def _generated(height: int, width: int) -> list[np.ndarray]:
+    """Smooth colours with some noise, as photographs have."""
+    rng = np.random.default_rng(0)
+    images = []
+    for stretch in rng.uniform(0.7, 2.5, (_GENERATED, 2)):
+        size = np.maximum(1, stretch * (width, height)).astype(int).tolist()
+        shapes = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize(size, Image.Resampling.BICUBIC)
+        noise = rng.normal(0, 8, (size[1], size[0], 3))
+        images.append((np.asarray(shapes) + noise).clip(0, 255).astype(np.uint8))
+    return images
