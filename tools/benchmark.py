@@ -8,6 +8,7 @@ python tools/benchmark.py step --case vit-b-256x128 --device cuda --amp bf16
 python tools/benchmark.py infer --case deit-t-448x448 --readout cls
 python tools/benchmark.py data --case persons
 python tools/benchmark.py cost
+python tools/benchmark.py export --weights logs/run/model_best.pth --threads 1
 """
 
 import argparse
@@ -15,11 +16,13 @@ from collections.abc import Callable, Iterable
 
 from dcal_reid.benchmark.cost import benchmark_cost
 from dcal_reid.benchmark.data import CROPS, benchmark_data
+from dcal_reid.benchmark.export import add_arguments as add_export_arguments
 from dcal_reid.benchmark.infer import benchmark_infer
 from dcal_reid.benchmark.models import CASES
 from dcal_reid.benchmark.ranking import benchmark_ranking
 from dcal_reid.benchmark.rerank import benchmark_rerank
 from dcal_reid.benchmark.search import FACTORIES, benchmark_search
+from dcal_reid.benchmark.serve import benchmark_serve
 from dcal_reid.benchmark.step import benchmark_step
 from dcal_reid.benchmark.synthetic import SIZES
 from dcal_reid.errors import exit_on_input_error
@@ -37,6 +40,8 @@ def parser() -> argparse.ArgumentParser:
     _data(commands.add_parser("data", help="the training loader against fast-reid's, on one core"))
     cost = commands.add_parser("cost", help="parameters and operations against the paper's table 3")
     cost.set_defaults(benchmark=benchmark_cost)
+    _serve(commands.add_parser("serve", help="the search server under many clients at one time"))
+    add_export_arguments(commands.add_parser("export", help="a model in onnxruntime against PyTorch"))
     return parser
 
 
@@ -87,6 +92,16 @@ def _data(parser: argparse.ArgumentParser) -> None:
     _cases(parser, CROPS)
     parser.add_argument("--batch", type=int, default=32, help="images in a batch")
     parser.set_defaults(benchmark=benchmark_data)
+
+
+def _serve(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("gallery", help="the folder of a gallery")
+    parser.add_argument("--weights", required=True, metavar="FILE", help="of the model that made it")
+    parser.add_argument("--images", required=True, metavar="DIR", help="the queries, in turns")
+    parser.add_argument("--clients", type=int, default=50, help="at one time")
+    parser.add_argument("--requests", type=int, default=1000, help="of all clients together")
+    parser.add_argument("--device", default="auto", help="of the server")
+    parser.set_defaults(benchmark=benchmark_serve)
 
 
 def run(args: argparse.Namespace) -> None:
