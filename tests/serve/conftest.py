@@ -6,18 +6,24 @@ from PIL import Image
 
 from dcal_reid import Predictor
 from dcal_reid.evaluation import FaissGallery, Records
-
-pytest.importorskip("fastapi", reason='needs pip install "dcal_reid[serve]"')
-
-from fastapi.testclient import TestClient
-
 from dcal_reid.serve import Settings
-from dcal_reid.serve.app import create_app
+
+_ONCE = {}
+
+
+def once(name, make):
+    """The model and the images are the same in every test; to make them takes longer than most tests."""
+    if name not in _ONCE:
+        _ONCE[name] = make()
+    return _ONCE[name]
 
 
 @pytest.fixture
-def predictor(run_folder):
-    return Predictor(run_folder / "model_final.pth", device="cpu")
+def predictor(request):
+    def load():
+        return Predictor(request.getfixturevalue("run_folder") / "model_final.pth", device="cpu")
+
+    return once("predictor", load)
 
 
 @pytest.fixture
@@ -33,7 +39,7 @@ def gallery_folder(predictor, paths, tmp_path):
     cameras = [f"cam{camera}" for _, camera, _ in labels]
     cameras[-1] = ""
     records = Records([str(p) for p in paths], np.array([f"id{i}" for i, *_ in labels]), np.array(cameras))
-    features = predictor([str(path) for path in paths]).numpy()
+    features = once("features", lambda: predictor([str(path) for path in paths]).numpy())
     FaissGallery.build(features, records, fingerprint=predictor.fingerprint).save(tmp_path / "gallery")
     return tmp_path / "gallery"
 
@@ -41,6 +47,8 @@ def gallery_folder(predictor, paths, tmp_path):
 @pytest.fixture
 def make_app(predictor, gallery_folder):
     """An application over the gallery, with some options."""
+    pytest.importorskip("fastapi", reason='needs pip install "dcal_reid[serve]"')
+    from dcal_reid.serve.app import create_app
 
     def make(**options):
         gallery = FaissGallery.open(gallery_folder, predictor.fingerprint)
@@ -52,6 +60,8 @@ def make_app(predictor, gallery_folder):
 @pytest.fixture
 def make_client(make_app):
     """A client of such an application; an error of the server is an answer with status 500."""
+    from fastapi.testclient import TestClient
+
     clients = []
 
     def make(**options):

@@ -8,8 +8,6 @@ import pytest
 import torch
 from PIL import Image
 
-from dcal_reid.serve import app as app_module
-
 
 def search(client, data, status=200, headers=None, **fields):
     answer = client.post("/search", files={"image": ("query.png", data)}, data=fields, headers=headers)
@@ -170,8 +168,9 @@ def test_an_unexpected_error_tells_nothing(make_client, monkeypatch, picture):
     def fail(*_):
         raise RuntimeError("secret at /home/secret")
 
-    monkeypatch.setattr(app_module.SearchService, "search", fail)
-    answer = make_client().post("/search", files={"image": picture()})
+    client = make_client()
+    monkeypatch.setattr("dcal_reid.serve.service.SearchService.search", fail)
+    answer = client.post("/search", files={"image": picture()})
     assert answer.status_code == 500
     assert answer.json() == {"detail": "internal error; the server's log says more"}
     assert answer.headers["x-content-type-options"] == "nosniff"
