@@ -1,0 +1,199 @@
+"""Features of many images on disk, part by part, so that a run which was killed goes on where it stopped."""
+
+import hashlib
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from fastreid.utils import comm
+from tqdm import tqdm
+
+from ..engine.predictor import Extracted, Predictor
+from ..errors import InputError
+from ..evaluation import Records
+from ..files import written_atomically
+
+__all__ = ["Part", "Parts", "extract_parts", "rows_of"]
+
+# Images in a part, about: what a kill loses, and what is held in memory.
+_PART = 1024
+_META = "parts.json"
+
+
+class Part(NamedTuple):
+    """Features of the images ``start`` to ``stop`` without those that are broken."""
+
+    start: int
+    stop: int
+    indices: np.ndarray  # (n,) int64, ascending
+    features: np.ndarray  # (n, D) float32
+
+
+class Parts:
+    """A folder of parts, each written whole or not at all, of which one list of images and one model is the owner.
+
+    Args:
+        folder: made if it is not there.
+        fingerprint: of the model.
+        records: the images.
+
+    Raises:
+        InputError: the folder holds features of another model or of another list, or something else.
+    """
+
+    def __init__(self, folder: str | Path, fingerprint: str, records: Records) -> None:
+        self.folder, self.records, self.fingerprint = Path(folder), records, fingerprint
+        digest = hashlib.blake2b(digest_size=8)
+        for path in records.paths:
+            digest.update(f"{path}\0".encode())
+        self._owner = {"version": 1, "model": fingerprint, "images": len(records), "list": digest.hexdigest()}
+        self._check()
+        comm.synchronize()  # every process has checked before the first one writes
+        if comm.is_main_process():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with written_atomically(self.folder / _META) as temporary:
+                temporary.write_text(json.dumps(self._owner) + "\n")
+        comm.synchronize()
+
+    def _check(self) -> None:
+        if not self.folder.exists():
+            return
+        try:
+            owner = json.loads((self.folder / _META).read_text())
+        except (OSError, ValueError):
+            owner = None
+        if owner == self._owner:
+            return
+        cure = f"delete {str(self.folder)!r}, or choose another output"
+        if not isinstance(owner, dict):
+            raise InputError(f"{str(self.folder)!r} is not a folder of unfinished features; {cure}")
+        if owner.get("model") != self.fingerprint:
+            found = f"of model {owner.get('model')}, this is {self.fingerprint}"
+        else:
+            found = f"of another list of {owner.get('images')} images, this one has {len(self.records)}"
+        raise InputError(f"{str(self.folder)!r} holds unfinished features {found}; go on with that one, or {cure}")
+
+    def missing(self) -> list[range]:
+        """The images of which no part is there, in order."""
+        gaps, position = [], 0
+        for start, stop in (*self._ranges(), (len(self.records), len(self.records))):
+            if start > position:
+                gaps.append(range(position, start))
+            position = stop
+        return gaps
+
+    def write(self, part: Part) -> None:
+        with written_atomically(self._file(part.start, part.stop)) as temporary, open(temporary, "wb") as file:
+            np.savez(file, indices=part.indices, features=part.features)
+
+    def __iter__(self) -> Iterator[Part]:
+        """All parts in the order of the images, one in memory at a time."""
+        for start, stop in self._ranges():
+            with np.load(self._file(start, stop)) as file:
+                yield Part(start, stop, file["indices"], file["features"])
+
+    def good(self) -> np.ndarray:
+        """(n,) int64, the images that could be decoded.
+
+        Raises:
+            InputError: there are none.
+        """
+        indices = [np.empty(0, dtype=np.int64)]
+        for start, stop in self._ranges():
+            with np.load(self._file(start, stop)) as file:  # the features stay on disk
+                indices.append(file["indices"])
+        indices = np.concatenate(indices)
+        if not len(indices):
+            raise InputError(
+                f"none of the {len(self.records)} images can be decoded, first {str(self.records.paths[0])!r}"
+            )
+        return indices
+
+    def known(self, indices: np.ndarray) -> Records:
+        """What is known of some of the images."""
+        return rows_of(self.records, indices)
+
+    def list_broken(self, path: str | Path) -> None:
+        """Write the images that could not be decoded to a text file, one per line, and say so; without any, no file."""
+        Path(path).unlink(missing_ok=True)  # of a run before
+        broken = np.delete(self.records.paths, self.good())
+        if len(broken):
+            with written_atomically(path) as temporary:
+                temporary.write_text("".join(f"{name}\n" for name in broken))
+            print(f"{len(broken):,} images cannot be decoded and are left out, first {str(broken[0])!r}; see {path}")
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder)
+
+    def _ranges(self) -> list[tuple[int, int]]:
+        return sorted(tuple(map(int, file.stem.split("-"))) for file in self.folder.glob("[0-9]*-[0-9]*.npz"))
+
+    def _file(self, start: int, stop: int) -> Path:
+        return self.folder / f"{start:010d}-{stop:010d}.npz"
+
+
+def rows_of(records: Records, rows: np.ndarray) -> Records:
+    """Some of the records, in the order of ``rows``."""
+    return Records(records.paths[rows], records.identities[rows], records.cameras[rows])
+
+
+def extract_parts(predictor: Predictor, records: Records, folder: str | Path) -> Parts:
+    """Extract what is not yet in the folder; under several processes each one a contiguous share of it.
+
+    Memory: the list of images, a part of about 1024 features, and what the model needs for a batch.
+
+    Raises:
+        InputError: an image that cannot be decoded, unless DATALOADER.BROKEN_IMAGES is skip, or see ``Parts``.
+    """
+    parts = Parts(folder, predictor.fingerprint, records)
+    gaps, processes = parts.missing(), comm.get_world_size()
+    comm.synchronize()  # every process has looked before the first one goes on
+    done = len(records) - sum(map(len, gaps))
+    if done and comm.is_main_process():
+        print(f"{done:,} of {len(records):,} images are in {parts.folder}, the others follow")
+    # The loader gives each process its share of a gap, the first one a largest.
+    mine = sum(-(-len(gap) // processes) for gap in gaps)
+    name = "extract" if processes == 1 else f"extract, 1 of {processes} processes"
+    try:
+        with tqdm(total=mine, desc=name, unit=" images", disable=not comm.is_main_process()) as progress:
+            for gap in gaps:
+                _extract(predictor, parts, gap, progress)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+    comm.synchronize()
+    return parts
+
+
+def _extract(predictor: Predictor, parts: Parts, gap: range, progress: tqdm) -> None:
+    """This process's share of images that follow each other."""
+    paths = parts.records.paths[gap.start : gap.stop].tolist()
+    for start, stop, indices, features in _joined(predictor.extract(paths), paths, progress):
+        parts.write(Part(gap.start + start, gap.start + stop, gap.start + indices, features))
+
+
+def _joined(batches: Iterable[Extracted], paths: list[str], progress: tqdm) -> Iterator[Part]:
+    """Batches, which follow each other, joined to parts."""
+    held: list[Extracted] = []
+    start = stop = None
+    for batch in batches:
+        if start is None:  # where this process's share begins
+            start = stop = min([*batch.indices[:1].tolist(), *map(paths.index, batch.broken)])
+        held.append(batch)
+        size = len(batch.indices) + len(batch.broken)
+        stop += size
+        progress.update(size)
+        if stop - start >= _PART:
+            yield _part(start, stop, held)
+            held, start = [], stop
+    if held:
+        yield _part(start, stop, held)
+
+
+def _part(start: int, stop: int, batches: list[Extracted]) -> Part:
+    indices, features = (np.concatenate([batch[i] for batch in batches]) for i in (0, 1))
+    return Part(start, stop, indices, features)

@@ -1,0 +1,116 @@
+"""Where images come from: a folder, a CSV file, a list, one image, or a registered dataset."""
+
+import os
+from collections.abc import Iterable
+
+import numpy as np
+from fastreid.config import CfgNode
+
+from ..data.datasets import load_dataset
+from ..data.datasets.csv_table import path_inside, read_table
+from ..data.datasets.listing import check_files_exist, natural_key
+from ..data.images import IMAGE_SUFFIXES
+from ..errors import InputError
+from ..evaluation import Records
+
+__all__ = ["SPLITS", "dataset_records", "image_records"]
+
+SPLITS = ("query", "gallery", "train")
+
+Item = tuple[str, int | str, int | str]  # path, identity, camera
+
+
+def image_records(source: str | os.PathLike) -> Records:
+    """The images that a command line names, each once, with identity and camera as texts, "" where not known.
+
+    Args:
+        source: one of
+            a folder: all images below it in natural order, hidden files and folders left out;
+            a .csv with a header: the columns path and, if there, identity and camera;
+            a .txt with one path per line;
+            an image.
+            Paths in a file are relative to its folder. Those in a CSV must not leave that folder.
+
+    Raises:
+        InputError: no such source, no image in it, images that do not exist, or one that has two identities or cameras.
+    """
+    source = os.fspath(source)
+    suffix = os.path.splitext(source)[1].lower()
+    if os.path.isdir(source):
+        return _records(((path, "", "") for path in _below(source)), f"folder {source!r}")
+    if not os.path.isfile(source):
+        raise InputError(f"{source!r} not found; give a folder, a .csv, a .txt list of paths or an image")
+    if suffix in IMAGE_SUFFIXES:
+        return _records([(source, "", "")], repr(source))
+    if suffix not in (".csv", ".txt"):
+        raise InputError(
+            f"{source!r} is neither a folder, nor a .csv, nor a .txt list of paths, nor an image "
+            f"({', '.join(sorted(IMAGE_SUFFIXES))})"
+        )
+    items = list(_csv_items(source) if suffix == ".csv" else _listed_items(source))
+    check_files_exist((os.path.abspath(path) for path, *_ in items), repr(source))
+    return _records(items, repr(source))
+
+
+def dataset_records(name: str, split: str, cfg: CfgNode) -> Records:
+    """The images of a registered dataset, with identities and cameras as it numbers or names them.
+
+    Args:
+        name: of the dataset, which lies below FASTREID_DATASETS.
+        split: query | gallery | train.
+        cfg: with the dataset's options, such as DATASETS.CSV.
+
+    Raises:
+        InputError: no such dataset or split, no images, or images that do not exist.
+    """
+    if split not in SPLITS:
+        raise InputError(f"--split is {split!r}; choose one of {', '.join(SPLITS)}")
+    dataset = load_dataset(name, cfg)
+    if not hasattr(dataset, split):
+        raise InputError(f"dataset {name} is for classification and has no {split}; give its folder instead")
+    items = [tuple(item) for item in getattr(dataset, split)]
+    check_files_exist((os.path.abspath(path) for path, *_ in items), f"dataset {name}")
+    return _records(items, f"{split} of dataset {name}")
+
+
+def _below(folder: str) -> list[str]:
+    found = []
+    for where, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        # Other systems leave "._a.jpg" and the like.
+        images = [name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and name[0] != "."]
+        found += [os.path.join(where, name) for name in images]
+    return sorted(found, key=natural_key)
+
+
+def _csv_items(source: str) -> Iterable[Item]:
+    home = os.path.dirname(source) or "."
+    # From the root no path leaves: whether it leaves the folder is said here, in words that fit.
+    for _, values, where in read_table(source, os.sep, "", ("path",), optional="identity, camera"):
+        path = path_inside(home, values["path"])
+        if path is None:
+            raise InputError(f"{source!r} {where}: path {values['path']!r} leaves the folder of the file")
+        yield path, values.get("identity", ""), values.get("camera", "")
+
+
+def _listed_items(source: str) -> Iterable[Item]:
+    home = os.path.dirname(source)
+    try:
+        with open(source, encoding="utf-8-sig") as file:
+            for line in file:
+                if line.strip():
+                    yield os.path.normpath(os.path.join(home, line.strip())), "", ""
+    except UnicodeDecodeError as error:
+        raise InputError(f"{source!r}: {error}; save it as text in UTF-8, one path per line") from error
+
+
+def _records(items: Iterable[Item], source: str) -> Records:
+    first: dict[str, Item] = {}
+    for item in items:
+        if first.setdefault(item[0], item) != item:
+            raise InputError(
+                f"{source} gives {item[0]!r} two identities or cameras: {first[item[0]][1:]} and {item[1:]}"
+            )
+    if not first:
+        raise InputError(f"{source} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return Records(*map(np.asarray, zip(*first.values(), strict=True)))

@@ -1,0 +1,50 @@
+from pathlib import Path
+
+import faiss
+import numpy as np
+import pytest
+from PIL import Image
+
+from dcal_reid import Predictor
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread():
+    """Threads of faiss wait for each other in a busy loop, which takes seconds on a machine that is shared."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(before)
+
+
+@pytest.fixture
+def predictor(run_folder):
+    return Predictor(run_folder / "model_final.pth", device="cpu")
+
+
+@pytest.fixture
+def other_predictor(run_folder):
+    """Of the same weights, which reads features out in another way."""
+    return Predictor(run_folder / "model_final.pth", overrides=("TEST.FLIP.ENABLED", "True"), device="cpu")
+
+
+@pytest.fixture
+def skipping_predictor(run_folder):
+    """Leaves broken images out."""
+    overrides = ("DATALOADER.BROKEN_IMAGES", "skip", "TEST.IMS_PER_BATCH", "2")
+    return Predictor(run_folder / "model_final.pth", overrides=overrides, device="cpu")
+
+
+@pytest.fixture
+def make_images(tmp_path):
+    """Small images of noise under the given names, below ``tmp_path``."""
+
+    def make(*names: str, folder: str = "images") -> Path:
+        rng = np.random.default_rng(0)
+        for name in names:
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 256, (64, 32, 3), dtype=np.uint8)).save(path)
+        return tmp_path / folder
+
+    return make
