@@ -1,0 +1,124 @@
+"""Whether two images show the same identity, by a threshold with a known false-accept rate."""
+
+import argparse
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..errors import InputError
+from ..evaluation import FeatureSet
+from ..evaluation.distances import FeatureDistances
+from ..evaluation.matches import find_matches
+from ..evaluation.ranking import rank
+from ..evaluation.scaled import METRICS, ScaledFeatures, pair_distances
+from .model import feature_predictor
+
+__all__ = ["Threshold", "check_threshold", "main", "threshold_at"]
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A pair is accepted as one identity if its distance is below ``distance``, and how often that is right."""
+
+    distance: float  # 1 - cos, or the euclidean distance
+    far: float  # as asked for: the share of negative pairs that are accepted, at most
+    accepted_negatives: int  # pairs, at most
+    num_negative_pairs: int
+    true_accept_rate: float  # the share of positive pairs that are accepted
+    num_positive_pairs: int
+
+    def describe(self) -> str:
+        return (
+            f"accepts at most {100 * self.far:g} % of negative pairs ({self.accepted_negatives:,} of "
+            f"{self.num_negative_pairs:,}) and {100 * self.true_accept_rate:.1f} % of {self.num_positive_pairs:,} "
+            "positive pairs"
+        )
+
+
+def threshold_at(data: FeatureSet, far: float, metric: str = "cosine", device: str = "cpu") -> Threshold:
+    """The threshold at a false-accept rate, from all pairs of a query and a gallery item that are not junk.
+
+    Args:
+        data: of an evaluation, on other identities than those that the model was trained on.
+        far: the share of negative pairs that may be accepted.
+        metric: ``cosine`` or ``euclidean``.
+        device: where the distances are computed.
+
+    Raises:
+        InputError: a rate outside 0..1 or one that so few negative pairs cannot tell, or no positive pair.
+    """
+    query, gallery = data.query, data.gallery
+    matches = find_matches(data.pids[query], data.pids[gallery], data.camids[query], data.camids[gallery])
+    negatives = matches.num_query * matches.num_gallery - len(matches.gallery)
+    if not 0 < far < 1:
+        raise InputError(f"--far is {far:g}; give a share between 0 and 1, such as 0.001")
+    if far * negatives < 1:
+        raise InputError(
+            f"--far {far:g} is less than one in {negatives:,}, the number of negative pairs: it cannot be told; raise "
+            "it, or use the features of a larger test set"
+        )
+    distances = FeatureDistances(data.features[query], data.features[gallery], metric, device)
+    curve = rank(distances, matches, fprs=(far,)).roc
+    return Threshold(
+        distance=float(curve.threshold[0]),
+        far=far,
+        accepted_negatives=int(far * negatives),
+        num_negative_pairs=curve.num_negative_pairs,
+        true_accept_rate=float(curve.tpr[0]),
+        num_positive_pairs=curve.num_positive_pairs,
+    )
+
+
+def main(args: argparse.Namespace) -> bool:
+    """Compare two images as the command line says, print the decision, and return whether they match.
+
+    Args:
+        args: ``images`` (two), ``threshold`` or ``features`` and ``far``; and those of
+            ``dcal_reid.engine.arguments``.
+
+    Raises:
+        InputError: see :func:`threshold_at` and ``Predictor``; also features of another dimension than the model's, or
+            a broken image.
+    """
+    if (args.threshold is None) == (args.features is None):
+        raise InputError("give --features of an evaluation (TEST.SAVE_FEATURES True writes them), or --threshold")
+    check_threshold(args.threshold)
+    data = None if args.features is None else FeatureSet.load(args.features)
+    predictor = feature_predictor(args)
+    metric = predictor.cfg.TEST.METRIC
+    if metric not in METRICS:
+        raise InputError(f"TEST.METRIC is {metric!r}; use one of {', '.join(METRICS)}")
+    distance = _distance(predictor(args.images).numpy(), metric)
+    threshold, meaning = args.threshold, "as given with --threshold"
+    if data is not None:
+        if data.features.shape[1] != predictor.dim:
+            raise InputError(
+                f"{args.features} has features of {data.features.shape[1]} values, this model gives {predictor.dim}: "
+                "evaluate this model with TEST.SAVE_FEATURES True"
+            )
+        on_gpu = predictor.cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available()
+        found = threshold_at(data, args.far, metric, "cuda" if on_gpu else "cpu")
+        threshold, meaning = found.distance, f"from {Path(args.features)}: {found.describe()}"
+    similarity = f", similarity {1 - distance:.4f}" if metric == "cosine" else ""
+    print("match" if distance < threshold else "no match")
+    print(f"{metric} distance {distance:.4f}{similarity}")
+    print(f"threshold {threshold:.4f} {meaning}")
+    return distance < threshold
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Refuse what is no distance.
+
+    Raises:
+        InputError: a number that is not above 0.
+    """
+    if threshold is not None and not threshold > 0:
+        raise InputError(f"--threshold is {threshold:g}; it is a distance, so give a number above 0")
+
+
+def _distance(features: np.ndarray, metric: str) -> float:
+    """Of two features (2, D), as evaluation computes it."""
+    scaled = ScaledFeatures(features, metric)
+    return float(scaled.shown(pair_distances(scaled, np.array([0]), scaled, np.array([1])))[0])

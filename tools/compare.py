@@ -1,0 +1,47 @@
+#!/usr/bin/env python
+"""Do two images show the same identity? Status: 0 match, 1 no match, 2 an error.
+
+The threshold comes from the features of an evaluation (TEST.SAVE_FEATURES True writes them):
+
+python tools/compare.py a.jpg b.jpg --weights logs/run/model_best.pth --features features.npz --far 0.001
+python tools/compare.py a.jpg b.jpg --weights logs/run/model_best.pth --threshold 0.35
+"""
+
+import argparse
+import sys
+
+from dcal_reid.engine.arguments import add_model_arguments
+from dcal_reid.errors import InputError
+from dcal_reid.search.verification import main
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs=2, metavar="IMAGE")
+    parser.add_argument("--features", metavar="FILE", help="features.npz of an evaluation of this model")
+    parser.add_argument(
+        "--far",
+        type=float,
+        default=0.001,
+        metavar="RATE",
+        help="false-accept rate: the share of pairs of two identities that may be accepted; default: %(default)s",
+    )
+    parser.add_argument(
+        "--threshold", type=float, metavar="DISTANCE", help="accept below this distance (cosine: 1 - similarity)"
+    )
+    add_model_arguments(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    # As diff does, so that a script can tell "no match" from "cannot say".
+    try:
+        match = main(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(0 if match else 1)
+
+
+if __name__ == "__main__":
+    run(parser().parse_intermixed_args())
