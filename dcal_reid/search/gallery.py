@@ -1,0 +1,153 @@
+"""Galleries of a user's own images: built, opened, extended and reduced, whichever engine searches them."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ..engine.predictor import Predictor
+from ..errors import InputError
+from ..evaluation import FaissGallery, Gallery, Records
+from .parts import extract_parts, rows_of
+
+__all__ = ["add_to_gallery", "build_gallery", "item_ids", "open_gallery", "remove_from_gallery"]
+
+
+def open_gallery(location: str | os.PathLike, fingerprint: str | None = None) -> Gallery:
+    """The gallery at a location: the folder of a ``FaissGallery``.
+
+    Args:
+        location: what ``build_gallery`` was given.
+        fingerprint: of the model whose features will be compared; None: none will be.
+
+    Raises:
+        InputError: no gallery there, or one of another model.
+    """
+    return FaissGallery.open(location, fingerprint)
+
+
+def build_gallery(
+    predictor: Predictor,
+    records: Records,
+    location: str | os.PathLike,
+    *,
+    index: str = "Flat",
+    search: str = "",
+    overwrite: bool = False,
+) -> Gallery:
+    """A new gallery of images, written to a folder. Distances are by TEST.METRIC.
+
+    Features are first kept in LOCATION.parts: a build that was interrupted, or whose index cannot be built, does not
+    extract them again. Memory: all features, twice for a moment.
+
+    Args:
+        index, search: see ``FaissGallery``: factory and search.
+        overwrite: a gallery that is there is replaced, once the new one is complete.
+
+    Raises:
+        InputError: the folder exists, an index that does not exist or needs more images, or see ``extract_parts``.
+    """
+    _check_free(Path(location), overwrite)
+    options = {"metric": predictor.cfg.TEST.METRIC, "factory": index, "search": search}
+    FaissGallery(predictor.dim, **options)  # refuses unknown ones before long work
+    with _features(predictor, _absolute(records), location) as (features, known):
+        gallery = FaissGallery.build(features, known, fingerprint=predictor.fingerprint, **options)
+        gallery.save(location)
+    return gallery
+
+
+def add_to_gallery(predictor: Predictor, records: Records, location: str | os.PathLike) -> tuple[Gallery, int]:
+    """Add images to a gallery. Those whose path is in it are left out, so that a folder that grew can be given again;
+    an image that changed must be removed first.
+
+    Returns:
+        the gallery, and how many images were there already.
+
+    Raises:
+        InputError: no gallery there, one of another model or with other kinds of identities, or see ``extract_parts``.
+    """
+    gallery = open_gallery(location, predictor.fingerprint)
+    records = _as_in(gallery, _absolute(records))
+    new = np.flatnonzero(~np.isin(records.paths, gallery.records(item_ids(gallery)).paths))
+    if len(new):
+        with _features(predictor, rows_of(records, new), location) as (features, known):
+            gallery.add(features, known)
+            gallery.save(location)
+    return gallery, len(records) - len(new)
+
+
+def remove_from_gallery(location: str | os.PathLike, paths: Iterable[str]) -> Gallery:
+    """Remove images from a gallery by their paths: all of them, or none if one is not there.
+
+    Raises:
+        InputError: no gallery there, or paths that are not in it.
+    """
+    gallery = open_gallery(location)
+    ids = item_ids(gallery)
+    present = gallery.records(ids).paths
+    # A gallery that was not built here may have other than absolute paths.
+    names = {os.path.abspath(path): path for path in map(str, paths)}
+    as_given = np.isin(list(names.values()), present)
+    missing = [path for path, there in zip(names, as_given | np.isin(list(names), present), strict=True) if not there]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(names)} paths are not in gallery {str(location)!r}, the first is {missing[0]!r}; "
+            "none was removed"
+        )
+    gallery.remove(ids[np.isin(present, [*names, *names.values()])])
+    gallery.save(location)
+    return gallery
+
+
+def item_ids(gallery: Gallery) -> np.ndarray:
+    """(n,) int64, the ids of all items."""
+    return np.asarray(gallery._records.ids)
+
+
+def _check_free(location: Path, overwrite: bool) -> None:
+    if not location.exists():
+        return
+    if not (location / "gallery.json").is_file():
+        if not location.is_dir() or any(location.iterdir()):
+            raise InputError(f"{str(location)!r} exists and is not a gallery; choose another GALLERY")
+    elif not overwrite:
+        raise InputError(f"gallery {str(location)!r} exists; --add adds to it, --overwrite replaces it")
+
+
+@contextmanager
+def _features(
+    predictor: Predictor, records: Records, location: str | os.PathLike
+) -> Iterator[tuple[np.ndarray, Records]]:
+    """The features (n, D) of images and their records, without broken images; kept on disk while the block fails."""
+    name = os.path.normpath(location)
+    parts = extract_parts(predictor, records, f"{name}.parts")
+    parts.list_broken(f"{name}.broken.txt")
+    good = parts.good()
+    features = np.empty((len(good), predictor.dim), dtype=np.float32)
+    row = 0
+    for part in parts:
+        features[row : row + len(part.features)] = part.features
+        row += len(part.features)
+    yield features, parts.known(good)
+    parts.remove()
+
+
+def _absolute(records: Records) -> Records:
+    """A gallery is used from other folders than the one it was built in."""
+    return Records([os.path.abspath(path) for path in records.paths], records.identities, records.cameras)
+
+
+def _as_in(gallery: Gallery, records: Records) -> Records:
+    """Records as texts or as integers, whichever the gallery has; where nothing is known, either will do."""
+    present = gallery.records(item_ids(gallery)[:1])
+    columns = {}
+    for name in ("identities", "cameras"):
+        column, text = getattr(records, name), getattr(present, name).dtype.kind == "U"
+        if not text and (column == "").all():
+            column = np.full(len(records), -1)
+        if text != (column.dtype.kind == "U"):
+            raise InputError(f"{name} of the gallery are integers, those of the new images texts such as {column[0]!r}")
+        columns[name] = column
+    return Records(records.paths, **columns)

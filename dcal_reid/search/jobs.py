@@ -1,0 +1,126 @@
+"""What ``tools/build_gallery.py`` and ``tools/search_gallery.py`` do."""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+from ..config import get_cfg
+from ..errors import InputError
+from ..evaluation import Gallery
+from ..files import written_atomically
+from .gallery import add_to_gallery, build_gallery, open_gallery, remove_from_gallery
+from .lookup import look_up
+from .model import feature_predictor
+from .report import draw_found, found_as_dict, found_table
+from .sources import image_records
+from .verification import check_threshold
+
+__all__ = ["build", "images_and_overrides", "search"]
+
+
+def build(args: argparse.Namespace) -> None:
+    """Build a gallery, add images to one or remove some, as the command line says, and print what it then is.
+
+    Args:
+        args: ``source``, ``gallery``, ``index``, ``search``, ``add``, ``remove``, ``remove_list``, ``overwrite``; and
+            those of ``dcal_reid.engine.arguments``.
+
+    Raises:
+        InputError: arguments that contradict each other, or see ``build_gallery``, ``add_to_gallery`` and
+            ``remove_from_gallery``.
+    """
+    removing = bool(args.remove or args.remove_list)
+    if removing == (args.source is not None):
+        raise InputError("give SOURCE and GALLERY; or only GALLERY, with --remove or --remove-list")
+    if (args.add or removing) and (args.index or args.search or args.overwrite):
+        raise InputError("--index, --search and --overwrite are for a new gallery, not with --add or --remove")
+    if removing:
+        paths = list(args.remove)
+        if args.remove_list:
+            paths += _lines(args.remove_list)
+        gallery = remove_from_gallery(args.gallery, paths)
+        print(f"{len(set(paths)):,} images removed")
+    else:
+        gallery = _built(args)
+    print(f"{args.gallery}: {_described(gallery)}")
+
+
+def _built(args: argparse.Namespace) -> Gallery:
+    # Before the model: a wrong path is known at once.
+    records = image_records(args.source)
+    predictor = feature_predictor(args)
+    if not args.add:
+        options = {"index": args.index or "Flat", "search": args.search, "overwrite": args.overwrite}
+        return build_gallery(predictor, records, args.gallery, **options)
+    gallery, present = add_to_gallery(predictor, records, args.gallery)
+    skipped = f"; {present:,} are left out, their paths are in the gallery" if present else ""
+    print(f"{len(records) - present:,} of {len(records):,} images are new{skipped}")
+    return gallery
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"--remove-list {path!r} cannot be read: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    lines = [line.strip() for line in lines if line.strip()]
+    if not lines:
+        raise InputError(f"--remove-list {path!r} has no paths; write one per line")
+    return lines
+
+
+def _described(gallery: Gallery) -> str:
+    text = f"{len(gallery):,} images, {gallery.dim} values each, {gallery.metric} distance, model {gallery.fingerprint}"
+    recall = getattr(gallery, "recall", None)
+    return text if recall is None else f"{text}; {100 * recall:.1f} % of the 10 nearest that an exact search finds"
+
+
+def search(args: argparse.Namespace) -> None:
+    """Search a gallery for images as the command line says; print a table for each, and write JSON and a picture.
+
+    Args:
+        args: ``gallery``, ``images``, ``top``, ``threshold``, ``cameras``, ``exclude_camera``, ``json``, ``picture``;
+            and those of ``dcal_reid.engine.arguments``.
+
+    Raises:
+        InputError: no gallery there, one of another model, images that cannot be read, or see ``look_up``.
+    """
+    if args.top < 1:
+        raise InputError(f"--top is {args.top}; at least 1 item must be asked for")
+    check_threshold(args.threshold)
+    queries = list(dict.fromkeys(path for source in args.images for path in image_records(source).paths.tolist()))
+    open_gallery(args.gallery)  # before the model: a wrong path is known at once
+    predictor = feature_predictor(args)
+    gallery = open_gallery(args.gallery, predictor.fingerprint)
+    features = predictor(queries).numpy()
+    started = time.perf_counter()
+    found = look_up(gallery, queries, features, args.top, cameras=args.cameras, exclude_cameras=args.exclude_camera)
+    took = time.perf_counter() - started
+    print(f"{args.gallery}: {_described(gallery)}; {len(queries):,} searched for in {1000 * took:.0f} ms")
+    for one in found:
+        print("", one.query, found_table(one, args.threshold), sep="\n")
+    if args.json:
+        content = {
+            "gallery": os.path.abspath(args.gallery), "items": len(gallery), "fingerprint": gallery.fingerprint,
+            "metric": gallery.metric, "threshold": args.threshold,
+            "queries": [found_as_dict(one, args.threshold) for one in found],
+        }  # fmt: skip
+        with written_atomically(args.json) as temporary:
+            temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    if args.picture:
+        draw_found(args.picture, found, size=predictor.image_size, threshold=args.threshold)
+
+
+def images_and_overrides(words: list[str]) -> tuple[list[str], list[str]]:
+    """What stands behind the gallery: images, and then perhaps KEY VALUE overrides.
+
+    A word is a key if it begins with the name of a section of the configuration, and no such file exists.
+    """
+    sections = tuple(f"{name}." for name in get_cfg())
+    is_key = (word.startswith(sections) and not os.path.exists(word) for word in words)
+    count = next((number for number, key in enumerate(is_key) if key), len(words))
+    return words[:count], words[count:]

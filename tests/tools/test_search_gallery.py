@@ -1,0 +1,79 @@
+import json
+import runpy
+from pathlib import Path
+
+import pytest
+import torch
+
+from dcal_reid import Predictor
+from dcal_reid.errors import InputError
+from dcal_reid.search import build_gallery, image_records
+from dcal_reid.search.jobs import images_and_overrides
+
+TOOL = Path(__file__).parents[2] / "tools" / "search_gallery.py"
+
+
+@pytest.fixture
+def search(run_folder):
+    tool = runpy.run_path(str(TOOL))
+
+    def search(*arguments):
+        words = [*arguments, "--weights", run_folder / "model_final.pth", "--device", "cpu"]
+        tool["run"](tool["parser"]().parse_intermixed_args([*map(str, words)]))
+
+    return search
+
+
+@pytest.fixture
+def gallery(run_folder, crops, tmp_path):
+    predictor = Predictor(run_folder / "model_final.pth", device="cpu")
+    build_gallery(predictor, image_records(crops / "labels.csv"), tmp_path / "gallery")
+    return tmp_path / "gallery"
+
+
+def test_search(search, gallery, crops, run_folder, tmp_path, capsys):
+    query = crops / "3_0_0.png"
+    search(
+        *(gallery, query, "--top", 4, "--exclude-camera", "0", "--threshold", "0.5"),
+        *("--json", tmp_path / "found.json", "--picture", tmp_path / "found.png", "TEST.IMS_PER_BATCH", 7),
+    )
+    # The reference: all pairs, with camera 1 only.
+    paths = sorted(map(str, crops.glob("*_1_*.png")))
+    features = Predictor(run_folder / "model_final.pth", device="cpu")([str(query), *paths])
+    distances, order = torch.sort(1 - torch.cosine_similarity(features[:1], features[1:]), stable=True)
+    content = json.loads((tmp_path / "found.json").read_text())
+    hits = content["queries"][0]["hits"]
+    assert [hit["path"] for hit in hits] == [paths[number] for number in order[:4]]
+    assert [hit["distance"] for hit in hits] == pytest.approx(distances[:4].tolist(), abs=1e-5)
+    assert [hit["match"] for hit in hits] == (distances[:4] < 0.5).tolist()
+    assert {hit["camera"] for hit in hits} == {"1"}
+    assert (content["metric"], content["threshold"], content["items"]) == ("cosine", 0.5, 40)
+    output = capsys.readouterr().out
+    assert str(query) in output and all(hit["path"] in output for hit in hits)
+    assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_several_queries(search, gallery, crops, capsys):
+    search(gallery, crops / "3_0_0.png", crops / "labels.csv", "--top", 1)
+    assert capsys.readouterr().out.count("\n| 1 ") == 40
+
+
+def test_wrong_input(search, gallery, crops, tmp_path):
+    for arguments, message in [
+        ([gallery, tmp_path / "none.png"], "none.png' not found"),
+        ([tmp_path / "nowhere", crops / "3_0_0.png"], "nowhere is not a gallery"),
+        ([gallery, crops / "3_0_0.png", "--top", 0], "--top is 0"),
+        ([gallery, crops / "3_0_0.png", "--threshold", 0], "--threshold is 0"),
+        ([gallery, crops / "3_0_0.png", "--cameras", 0, 7], "the gallery has no camera '7'; its cameras are '0', '1'"),
+        ([gallery, crops / "3_0_0.png", "TEST.FLIP.ENABLED", "True"], "holds features of model .*, not of "),
+    ]:
+        with pytest.raises(InputError, match=message):
+            search(*arguments)
+
+
+def test_overrides_begin_with_a_key_of_the_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert images_and_overrides(["a.jpg", "B.JPG"]) == (["a.jpg", "B.JPG"], [])
+    assert images_and_overrides(["a.jpg", "TEST.FLIP.ENABLED", "True"]) == (["a.jpg"], ["TEST.FLIP.ENABLED", "True"])
+    Path("TEST.jpg").touch()
+    assert images_and_overrides(["TEST.jpg", "TEST.METRIC", "x"]) == (["TEST.jpg"], ["TEST.METRIC", "x"])

@@ -1,0 +1,44 @@
+#!/usr/bin/env python
+"""Build a gallery that can be searched, add images to it or remove some. An interrupted build goes on where it stopped.
+
+python tools/build_gallery.py labels.csv gallery --weights logs/run/model_best.pth
+python tools/build_gallery.py new_crops/ gallery --add --weights logs/run/model_best.pth
+python tools/build_gallery.py gallery --remove crops/1.jpg crops/2.jpg
+"""
+
+import argparse
+
+from dcal_reid.engine.arguments import add_model_arguments
+from dcal_reid.errors import exit_on_input_error
+from dcal_reid.search.jobs import build
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="a folder, a .csv with a column path (and identity, camera), a .txt of paths, or an image; paths in a "
+        "file are relative to its folder",
+    )
+    parser.add_argument("gallery", metavar="GALLERY", help="a folder")
+    parser.add_argument(
+        "--index", default="", help="faiss' words: Flat (exact, default), HNSW32, IVF4096,Flat, IVF4096,PQ32 ..."
+    )
+    parser.add_argument(
+        "--search", default="", metavar="EFFORT", help="faiss' words: nprobe=32, efSearch=64 ...; default: fits --index"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace GALLERY")
+    change = parser.add_mutually_exclusive_group()
+    change.add_argument(
+        "--add", action="store_true", help="to the gallery that is there; paths that are in it are left out"
+    )
+    change.add_argument("--remove", nargs="+", default=[], metavar="PATH", help="from GALLERY; needs no model")
+    change.add_argument("--remove-list", default="", metavar="FILE", help="a path per line to remove")
+    add_model_arguments(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    exit_on_input_error(build, parser().parse_intermixed_args())

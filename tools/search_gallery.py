@@ -1,0 +1,37 @@
+#!/usr/bin/env python
+"""Find the images of a gallery that are nearest to query images.
+
+python tools/search_gallery.py gallery query.jpg --weights logs/run/model_best.pth --picture found.png
+python tools/search_gallery.py gallery query.jpg --exclude-camera 3 --threshold 0.35 --weights logs/run/model_best.pth
+"""
+
+import argparse
+
+from dcal_reid.engine.arguments import add_model_arguments
+from dcal_reid.errors import exit_on_input_error
+from dcal_reid.search.jobs import images_and_overrides, search
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("gallery", metavar="GALLERY", help="what tools/build_gallery.py built with the same model")
+    parser.add_argument("images", nargs="+", metavar="IMAGE", help="images, folders or lists of them")
+    parser.add_argument("--top", type=int, default=10, metavar="K", help="how many items; default: %(default)s")
+    parser.add_argument("--threshold", type=float, metavar="DISTANCE", help="mark items below this distance as matches")
+    parser.add_argument("--cameras", nargs="+", default=[], metavar="CAMERA", help="only items of these cameras")
+    parser.add_argument(
+        "--exclude-camera", action="append", default=[], metavar="CAMERA", help="no items of this one; may be repeated"
+    )
+    parser.add_argument("--json", default="", metavar="FILE", help="write what was found there")
+    parser.add_argument("--picture", default="", metavar="FILE", help="draw what was found there, 50 queries at most")
+    add_model_arguments(parser)
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    args.images, args.opts = images_and_overrides([*args.images, *args.opts])
+    search(args)
+
+
+if __name__ == "__main__":
+    exit_on_input_error(run, parser().parse_intermixed_args())
