@@ -18,7 +18,7 @@ from .rollout import attention_weights, top_patches
 if TYPE_CHECKING:
     from .dcal import DCAL
 
-__all__ = ["AttentionMaps", "attention_maps", "pair_attention_maps"]
+__all__ = ["AttentionMaps", "PairAttentionMaps", "attention_maps", "pair_attention_maps"]
 
 
 class AttentionMaps(NamedTuple):
@@ -27,6 +27,13 @@ class AttentionMaps(NamedTuple):
     sa: Tensor  # (B, gh, gw), rollout of the CLS token over the self-attention blocks
     glca: Tensor | None  # (B, gh, gw), rollout of GLCA's read-out: its first block, then the blocks before
     selected: Tensor | None  # (B, n), the patches that are GLCA's local queries
+
+
+class PairAttentionMaps(NamedTuple):
+    """Where an image's CLS token looks in the pair-wise stream: the patches of the image, and of its distractor."""
+
+    last: Tensor  # (B, 2, gh, gw), its attention in the last block
+    rollout: Tensor  # (B, 2, gh, gw), rollout over all blocks
 
 
 @torch.no_grad()
@@ -61,22 +68,20 @@ def attention_maps(model: "DCAL", images: dict | Tensor) -> AttentionMaps:
 
 
 @torch.no_grad()
-def pair_attention_maps(model: "DCAL", images: dict | Tensor) -> Tensor:
-    """Rollout of PWCA over an image and its distractor (DCAL figs. 3b and 4b).
+def pair_attention_maps(model: "DCAL", images: dict | Tensor) -> PairAttentionMaps:
+    """Attention of PWCA over an image and its distractor, averaged over heads (DCAL figs. 3b and 4b).
 
-    Eq. 2 with the tokens of both images: in a pair-wise block, a token's row is 0.5 of itself and 0.5 of the softmax
-    over the 2 (N + 1) keys of eq. 4, averaged over heads. What falls on the distractor is carried on through the stream
-    that its keys and values come from: its self-attention stream, or with MODEL.DCAL.PWCA.DISTRACTOR_STREAM pwca its
-    own pair-wise stream, which looks back. Blocks before the first pair-wise one are those of self-attention. The
-    result is the CLS token's row; its weights, those on both images' CLS tokens included, add up to 1.
+    ``last`` is the CLS token's row of eq. 4's softmax over 2 (N + 1) keys in the last block. ``rollout`` is its row of
+    eq. 2 with the tokens of both images: in a pair-wise block a token's row is 0.5 of itself and 0.5 of that softmax.
+    What falls on the distractor is carried on through the stream that its keys and values come from: its self-attention
+    stream, which never looks back, so that the distractor's part grows with every block; or with
+    MODEL.DCAL.PWCA.DISTRACTOR_STREAM pwca its own pair-wise stream. Blocks before the first pair-wise one are those of
+    self-attention. The weights of either, those on both images' CLS tokens included, add up to 1.
 
     Args:
         model: in evaluation mode.
         images: (B, 3, H, W) as for ``DCAL.forward``, or a batch; B is even. Images 0 and 1 are each other's distractor,
             so are 2 and 3, and so on.
-
-    Returns:
-        (B, 2, gh, gw) in fp32, the weights of the image's own patches and of its distractor's.
 
     Raises:
         InputError: a backbone other than a ViT, a model without pair-wise blocks, or an odd number of images.
@@ -109,7 +114,11 @@ def pair_attention_maps(model: "DCAL", images: dict | Tensor) -> Tensor:
     r[:, :, 0] = 1
     for attention in reversed(joint):
         r = 0.5 * r + 0.5 * r @ attention
-    return torch.stack([_on_grid(backbone, half[:, 0]) for half in r.chunk(2, dim=2)], dim=1)
+    last, rollout = (
+        torch.stack([_on_grid(backbone, half) for half in weights.chunk(2, dim=1)], dim=1)
+        for weights in (joint[-1][:, 0], r[:, 0])
+    )
+    return PairAttentionMaps(last, rollout)
 
 
 def _with_cls_token(backbone: Backbone) -> Backbone:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from ..errors import InputError
-from .attention_maps import AttentionMaps, attention_maps, pair_attention_maps
+from .attention_maps import AttentionMaps, PairAttentionMaps, attention_maps, pair_attention_maps
 from .backbones import Backbone, pixel_statistics
 from .glca import GLCA
 from .heads import running_statistics_kept
@@ -309,7 +309,7 @@ class DCAL(nn.Module):
         """Where SA and GLCA look; see :func:`~dcal_reid.modeling.attention_maps.attention_maps`."""
         return attention_maps(self, images)
 
-    def pair_attention_maps(self, images: dict | Tensor) -> Tensor:
+    def pair_attention_maps(self, images: dict | Tensor) -> PairAttentionMaps:
         """Where PWCA looks; see :func:`~dcal_reid.modeling.attention_maps.pair_attention_maps`."""
         return pair_attention_maps(self, images)
 

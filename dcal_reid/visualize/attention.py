@@ -14,8 +14,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ..errors import InputError
+from ..evaluation.plot import save_figure
 
-__all__ = ["draw_attention"]
+__all__ = ["draw_attention", "enlarge", "overlay"]
 
 CELL_HEIGHT = 3.0  # inches
 CHARACTERS_PER_INCH = 11  # of a column title
@@ -65,8 +66,8 @@ def draw_attention(
     )
     axes = figure.subplots(rows, columns, squeeze=False)
     for row, image in enumerate(images):
-        image = _enlarge(image.transpose(1, 2, 0))
-        panels = [image, *(_overlay(image, values[row]) for values in maps.values())]
+        image = enlarge(image.transpose(1, 2, 0))
+        panels = [image, *(overlay(image, values[row]) for values in maps.values())]
         if selected is not None:
             chosen = np.zeros(grid, dtype=bool)
             chosen.flat[selected[row]] = True
@@ -90,7 +91,7 @@ def draw_attention(
     scale.set_label("attention, each map divided by its own maximum", fontsize=10)
     if title:
         figure.suptitle(title, fontsize=13, weight="bold")
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _as_array(values: torch.Tensor | np.ndarray) -> np.ndarray:
@@ -125,16 +126,17 @@ def _check(
     return grid
 
 
-def _enlarge(image: np.ndarray) -> np.ndarray:
+def enlarge(image: np.ndarray) -> np.ndarray:
     """(H, W, 3), the shorter side at least SHORTEST_SIDE, so that heat maps are smooth on small crops too."""
     factor = max(1.0, SHORTEST_SIDE / min(image.shape[:2]))
     size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
 
 
-def _overlay(image: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A heat map of values (gh, gw), 0 to their maximum, over the image (H, W, 3)."""
-    heat = np.round(255 * values / max(values.max(), np.finfo(np.float32).tiny)).astype(np.uint8)
+def overlay(image: np.ndarray, values: np.ndarray, maximum: float | None = None) -> np.ndarray:
+    """A heat map of values (gh, gw), from 0 to ``maximum`` (by default their own), over the image (H, W, 3)."""
+    maximum = max(values.max() if maximum is None else maximum, np.finfo(np.float32).tiny)
+    heat = np.round(255 * values / maximum).astype(np.uint8)
     heat = cv2.resize(heat, image.shape[1::-1], interpolation=cv2.INTER_CUBIC)
     heat = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
     return cv2.addWeighted(image, 0.5, heat, 0.5, 0)

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torchvision.transforms.v2 import functional as F
 
-from ..data.images import read_image
+from ..data.images import ImageLike, as_image
+from ..evaluation.plot import save_figure
 
 __all__ = ["QUERY", "RIGHT", "WRONG", "Cell", "ImageRows"]
 
@@ -21,9 +22,9 @@ FIRST_GAP = 0.15
 
 
 class Cell(NamedTuple):
-    """An image file, the colour of its frame and caption, and the caption."""
+    """An image of any size, the colour of its frame and caption, and the caption."""
 
-    image: str | Path
+    image: ImageLike
     colour: str
     caption: str
 
@@ -37,6 +38,7 @@ class ImageRows:
         size: (height, width) of the shape in which images are shown.
         caption_lines: in the longest caption.
         legend: what the colours of the frames mean, by colour.
+        note: said beside the legend.
         dpi: pixels per inch.
     """
 
@@ -49,6 +51,7 @@ class ImageRows:
         caption_lines: int,
         legend: Mapping[str, str],
         dpi: int,
+        note: str = "",
     ) -> None:
         # Five images make a picture wide enough for the legend.
         columns = max(5, columns)
@@ -78,6 +81,8 @@ class ImageRows:
             Patch(facecolor="none", edgecolor=colour, linewidth=3, label=text) for colour, text in legend.items()
         ]
         axes.legend(handles=handles, ncols=len(handles), loc="center left", borderpad=0, frameon=False, fontsize=10)
+        if note:
+            axes.text(1, 0.5, note, ha="right", va="center", fontsize=10)
 
     def draw(self, row: int, title: str, first: Cell, others: Sequence[Cell]) -> None:
         """Draw one row, the uppermost being 0.
@@ -93,7 +98,7 @@ class ImageRows:
 
     def _draw_cell(self, axes: Axes, cell: Cell) -> None:
         # In a resolution for people, whatever the model takes.
-        image = F.resize(read_image(str(cell.image)), self.pixels, antialias=True)
+        image = F.resize(as_image(cell.image), self.pixels, antialias=True)
         axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="bicubic")
         axes.set(xticks=[], yticks=[])
         axes.set_xlabel(cell.caption, fontsize=9, color=cell.colour, labelpad=3)
@@ -102,4 +107,4 @@ class ImageRows:
 
     def save(self, path: str | Path) -> None:
         """Write the picture; the suffix of ``path`` is the format."""
-        self.figure.savefig(path)
+        save_figure(self.figure, path)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from numbers import Integral
 from pathlib import Path
 
+from ..data.images import ImageLike
 from ..errors import InputError
 from .cells import QUERY, RIGHT, WRONG, Cell, ImageRows
 
@@ -20,24 +21,26 @@ class RankList:
     leaves it out, as the protocol does.
 
     Args:
-        query: the query's image file.
+        query: the query's image: a file, or its pixels.
         pid: its identity, as it shall be shown.
         average_precision: of the query's whole rank list, 0..1; NaN if the gallery holds no match.
-        gallery: k image files.
+        gallery: k images.
         distances: k numbers.
         matches: k flags, whether the image shows the query's identity.
         camid, camids: the cameras of the query and of the gallery images, as they shall be shown (3 as "camera 3",
             a text as it is); None if unknown.
+        first_rank: the rank of the first gallery image that matches; None if unknown.
     """
 
-    query: str | Path
+    query: ImageLike
     pid: int | str
     average_precision: float
-    gallery: Sequence[str | Path]
+    gallery: Sequence[ImageLike]
     distances: Sequence[float]
     matches: Sequence[bool]
     camid: int | str | None = None
     camids: Sequence[int | str] | None = None
+    first_rank: int | None = None
 
     def __post_init__(self) -> None:
         lengths = [len(self.gallery), len(self.distances), len(self.matches)]
@@ -48,7 +51,12 @@ class RankList:
 
 
 def draw_rank_lists(
-    path: str | Path, rank_lists: Sequence[RankList], *, size: tuple[int, int] = (256, 128), dpi: int = 120
+    path: str | Path,
+    rank_lists: Sequence[RankList],
+    *,
+    size: tuple[int, int] = (256, 128),
+    note: str = "",
+    dpi: int = 120,
 ) -> None:
     """One row per query: the query in a blue frame, then its gallery images, green where right and red where wrong.
 
@@ -56,6 +64,7 @@ def draw_rank_lists(
         path: the picture to write; its suffix is the format.
         rank_lists: at least one, of any length.
         size: (height, width) that the model takes. Images are shown in this shape, in a resolution for people.
+        note: said above the rank lists.
         dpi: pixels per inch of the picture.
 
     Raises:
@@ -70,6 +79,7 @@ def draw_rank_lists(
         caption_lines=2,
         legend={QUERY: "query", RIGHT: "✓ same identity", WRONG: "✗ another identity"},
         dpi=dpi,
+        note=note,
     )
     for row, rank_list in enumerate(rank_lists):
         cameras = [None] * len(rank_list.gallery) if rank_list.camids is None else rank_list.camids
@@ -84,9 +94,10 @@ def draw_rank_lists(
 
 
 def _title(rank_list: RankList) -> str:
-    precision = rank_list.average_precision
+    precision, first = rank_list.average_precision, rank_list.first_rank
     found = "no match in the gallery" if math.isnan(precision) else f"AP {100 * precision:.1f} %"
-    return f"identity {rank_list.pid}  ·  {found}"
+    later = f"  ·  first match at rank {first}" if first is not None and first > len(rank_list.gallery) else ""
+    return f"identity {rank_list.pid}  ·  {found}{later}"
 
 
 def _caption(text: str, camid: int | str | None) -> str:

@@ -1,6 +1,6 @@
 """The pictures of an evaluated model: what it finds, and where it looks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,62 @@ from .attention import draw_attention
 from .predictions import Prediction, draw_predictions
 from .rank_list import RankList, draw_rank_lists
 
-__all__ = ["draw_attention_of", "draw_predictions_of", "draw_rank_lists_of", "mistakes_first", "spread_by_ap"]
+__all__ = [
+    "draw_attention_of",
+    "draw_predictions_of",
+    "draw_rank_lists_of",
+    "mistakes_first",
+    "rank_lists_of",
+    "spread",
+    "spread_by_ap",
+    "worst_first",
+]
+
+# Images whose attention is computed together: their queries and keys of all blocks are kept.
+_TOGETHER = 8
 
 
 def spread_by_ap(result: RankingResult, count: int) -> list[int]:
     """Queries from the worst to the best average precision, evenly spread over all that have a match."""
+    by_ap = worst_first(result)
+    return spread(by_ap, min(count, len(by_ap)))
+
+
+def worst_first(result: RankingResult) -> np.ndarray:
+    """The queries that have a match, from the worst to the best average precision."""
     answered = np.flatnonzero(result.answered)
-    by_ap = answered[np.argsort(result.ap[answered], kind="stable")]
-    return _spread(by_ap, min(count, len(by_ap)))
+    return answered[np.argsort(result.ap[answered], kind="stable")]
+
+
+def rank_lists_of(evaluator: DCALReidEvaluator, queries: Sequence[int], length: int) -> list[RankList]:
+    """What an evaluation found for some queries, as pictures show it.
+
+    Args:
+        evaluator: after its evaluation.
+        queries: their positions in ``evaluator.result``.
+        length: how many gallery images each.
+
+    Raises:
+        InputError: a query that is not there, or a length below 1.
+    """
+    data, result = evaluator.features(), evaluator.result
+    pictures = []
+    for found in evaluator.rank_lists(queries, length):
+        rows = data.gallery.start + found.gallery
+        pictures.append(
+            RankList(
+                query=data.paths[found.query],
+                pid=int(data.pids[found.query]),
+                average_precision=float(result.ap[found.query]),
+                gallery=data.paths[rows].tolist(),
+                distances=found.distances.tolist(),
+                matches=found.matches.tolist(),
+                camid=int(data.camids[found.query]),
+                camids=data.camids[rows].tolist(),
+                first_rank=int(result.first_rank[found.query]),
+            )
+        )
+    return pictures
 
 
 def draw_rank_lists_of(
@@ -37,23 +85,7 @@ def draw_rank_lists_of(
         count: how many queries.
         length: how many gallery images each.
     """
-    data, result = evaluator.features(), evaluator.result
-    pictures = []
-    for found in evaluator.rank_lists(spread_by_ap(result, count), length):
-        rows = data.gallery.start + found.gallery
-        pictures.append(
-            RankList(
-                query=data.paths[found.query],
-                pid=int(data.pids[found.query]),
-                average_precision=float(result.ap[found.query]),
-                gallery=data.paths[rows].tolist(),
-                distances=found.distances.tolist(),
-                matches=found.matches.tolist(),
-                camid=int(data.camids[found.query]),
-                camids=data.camids[rows].tolist(),
-            )
-        )
-    draw_rank_lists(path, pictures, size=size)
+    draw_rank_lists(path, rank_lists_of(evaluator, spread_by_ap(evaluator.result, count), length), size=size)
 
 
 def mistakes_first(result: ClassificationResult, count: int) -> list[int]:
@@ -61,10 +93,11 @@ def mistakes_first(result: ClassificationResult, count: int) -> list[int]:
     order = np.argsort(-result.probabilities[:, 0], kind="stable")
     wrong, right = (order[(result.rank[order, 0] == 1) == correct] for correct in (False, True))
     mistakes = min(len(wrong), max(count // 2, count - len(right)))
-    return _spread(wrong, mistakes) + _spread(right, min(len(right), count - mistakes))
+    return spread(wrong, mistakes) + spread(right, min(len(right), count - mistakes))
 
 
-def _spread(values: np.ndarray, count: int) -> list[int]:
+def spread(values: np.ndarray, count: int) -> list:
+    """So many of some values, evenly spread from the first to the last."""
     return values[np.linspace(0, len(values) - 1, count).round().astype(int)].tolist() if count else []
 
 
@@ -103,7 +136,12 @@ def draw_predictions_of(
 
 
 def draw_attention_of(
-    path: str | Path, model: DCAL, image_paths: list[str], transform: Callable[[Tensor], Tensor]
+    path: str | Path,
+    model: DCAL,
+    image_paths: Sequence[str],
+    transform: Callable[[Tensor], Tensor],
+    *,
+    row_titles: Sequence[str] | None = None,
 ) -> None:
     """Where SA and GLCA look in some images, and which patches are GLCA's local queries (DCAL figs. 3 and 4).
 
@@ -112,10 +150,15 @@ def draw_attention_of(
         model: in evaluation mode.
         image_paths: image files.
         transform: what makes the model's input of an image, as ``build_transforms`` gives it.
+        row_titles: a text for each image.
+
+    Raises:
+        InputError: an image that cannot be read, or a backbone without a CLS token.
     """
     images = torch.stack([transform(read_image(path)) for path in image_paths])
-    maps = model.attention_maps(images)
-    columns = {"SA rollout": maps.sa}
-    if maps.glca is not None:
-        columns["GLCA rollout"] = maps.glca
-    draw_attention(path, images, columns, maps.selected)
+    parts = zip(*(model.attention_maps(some) for some in images.split(_TOGETHER)), strict=True)
+    sa, glca, selected = (None if part[0] is None else torch.cat(part) for part in parts)
+    columns = {"SA rollout": sa}
+    if glca is not None:
+        columns["GLCA rollout"] = glca
+    draw_attention(path, images, columns, selected, row_titles=row_titles)

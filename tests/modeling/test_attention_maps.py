@@ -53,7 +53,8 @@ def naive(model, images, pair_blocks, stream):
             s[place[i], place[(2 if stream == "sa" else 0) + 1 - i]] = weights[:, n:]
         x, z = new_x, new_z
         product = (0.5 * s + 0.5 * torch.eye(4 * n)) @ product
-    return torch.stack([product[0], product[n]]).unflatten(1, (4, n))  # (2, 4, N)
+    # (2, 4, N) each: in the last block, and in the product.
+    return [torch.stack([rows[0], rows[n]]).unflatten(1, (4, n)) for rows in (s, product)]
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -66,28 +67,28 @@ def test_pairs_equal_the_product_of_full_matrices(tiny_cfg, tiny_batch, pair_blo
         block.attn.fused_attn = fused
     images = tiny_batch["images"][:4]
     maps = model.pair_attention_maps(images)
-    assert maps.shape == (4, 2, 4, 2)
+    assert maps.last.shape == maps.rollout.shape == (4, 2, 4, 2)
+    others = 2 if stream == "sa" else 0
     for pair in (0, 2):
-        rows = naive(model, images[pair : pair + 2], pair_blocks, stream)
-        torch.testing.assert_close(rows.sum(dim=(1, 2)), torch.ones(2))
-        others = 2 if stream == "sa" else 0
-        for i in (0, 1):
-            own, other = rows[i, i], rows[i, others + 1 - i]
-            torch.testing.assert_close(maps[pair + i, 0].flatten(), own[1:], rtol=0, atol=1e-6)
-            torch.testing.assert_close(maps[pair + i, 1].flatten(), other[1:], rtol=0, atol=1e-6)
+        for found, rows in zip(maps, naive(model, images[pair : pair + 2], pair_blocks, stream), strict=True):
+            torch.testing.assert_close(rows.sum(dim=(1, 2)), torch.ones(2))
+            for i in (0, 1):
+                own, other = rows[i, i], rows[i, others + 1 - i]
+                torch.testing.assert_close(found[pair + i, 0].flatten(), own[1:], rtol=0, atol=1e-6)
+                torch.testing.assert_close(found[pair + i, 1].flatten(), other[1:], rtol=0, atol=1e-6)
 
 
 def test_an_image_and_itself_share_what_self_attention_has(tiny_cfg, tiny_batch):
     """Duplicated keys get half each, so that own and distractor's weights add up to the rollout of SA."""
     model = build(tiny_cfg)
     images = tiny_batch["images"][:1].expand(2, -1, -1, -1)
-    maps = model.pair_attention_maps(images)
+    maps = model.pair_attention_maps(images).rollout
     torch.testing.assert_close(maps.sum(dim=1), model.attention_maps(images).sa, rtol=0, atol=1e-6)
 
 
 def test_registers_are_no_patches(tiny_cfg, tiny_batch):
     tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.reg_tokens = 3
-    assert build(tiny_cfg).pair_attention_maps(tiny_batch["images"][:2]).shape == (2, 2, 4, 2)
+    assert build(tiny_cfg).pair_attention_maps(tiny_batch["images"][:2]).last.shape == (2, 2, 4, 2)
 
 
 def test_what_has_no_pair_wise_attention(tiny_cfg, tiny_batch):

@@ -80,15 +80,15 @@ def test_arguments_are_not_changed(tmp_path, images, maps, selected):
 
 
 def test_small_crops_are_enlarged_and_large_ones_kept():
-    assert attention._enlarge(np.zeros((64, 32, 3), np.uint8)).shape == (512, 256, 3)
-    assert attention._enlarge(np.zeros((300, 400, 3), np.uint8)).shape == (300, 400, 3)
+    assert attention.enlarge(np.zeros((64, 32, 3), np.uint8)).shape == (512, 256, 3)
+    assert attention.enlarge(np.zeros((300, 400, 3), np.uint8)).shape == (300, 400, 3)
 
 
 def test_heat_map_is_hottest_at_the_patch_with_the_most_attention():
     image = np.zeros((256, 128, 3), np.uint8)
     values = np.full(GRID, 0.1, np.float32)
     values[6, 1] = 1.0
-    red, _, blue = np.moveaxis(attention._overlay(image, values).astype(int), 2, 0)
+    red, _, blue = np.moveaxis(attention.overlay(image, values).astype(int), 2, 0)
     y, x = np.unravel_index((red - blue).argmax(), red.shape)
     assert (y // 32, x // 32) == (6, 1)
 
@@ -96,11 +96,11 @@ def test_heat_map_is_hottest_at_the_patch_with_the_most_attention():
 def test_heat_map_is_scaled_to_its_own_maximum():
     image = np.zeros((64, 32, 3), np.uint8)
     values = np.random.default_rng(0).random(GRID, dtype=np.float32)
-    np.testing.assert_array_equal(attention._overlay(image, values), attention._overlay(image, values * 2**-10))
+    np.testing.assert_array_equal(attention.overlay(image, values), attention.overlay(image, values * 2**-10))
 
 
 def test_a_map_of_zeros_is_cold_everywhere():
-    panel = attention._overlay(np.zeros((64, 32, 3), np.uint8), np.zeros(GRID, np.float32))
+    panel = attention.overlay(np.zeros((64, 32, 3), np.uint8), np.zeros(GRID, np.float32))
     assert (panel == panel[0, 0]).all()
 
 

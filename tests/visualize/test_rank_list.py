@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,3 +117,19 @@ def test_a_broken_image_is_named(tmp_path, crops):
     with pytest.raises(InputError, match=r"broken\.jpg"):
         draw_rank_lists(tmp_path / "rank.png", [RankList(crops[0], 1, 0.5, [broken], [0.1], [True])])
     assert not (tmp_path / "rank.png").exists()
+
+
+def test_a_first_match_further_down_is_told(tmp_path, drawn, rank_list):
+    later, shown = replace(rank_list, first_rank=30), replace(rank_list, first_rank=1)
+    draw_rank_lists(tmp_path / "rank.png", [later, shown], note="a note")
+    assert texts(drawn[0]) == [
+        "a note", "identity 17  ·  AP 81.2 %  ·  first match at rank 30", "identity 17  ·  AP 81.2 %"
+    ]  # fmt: skip
+
+
+def test_images_may_be_pixels(tmp_path, drawn, rank_list):
+    red = np.zeros((40, 20, 3), dtype=np.uint8)
+    red[..., 0] = 200
+    draw_rank_lists(tmp_path / "rank.png", [replace(rank_list, query=red)])
+    query, *_ = images(drawn[0])
+    assert (query.images[0].get_array() == (200, 0, 0)).all()
