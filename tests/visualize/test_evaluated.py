@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+
+from dcal_reid import Predictor
+from dcal_reid.engine.inference import evaluate_dataset
+from dcal_reid.errors import InputError
+from dcal_reid.visualize.evaluated import evaluated_classes, evaluated_features, evaluated_retrieval
+
+
+@pytest.mark.parametrize("flip", ["False", "True"])
+def test_retrieval_is_what_an_evaluation_finds(run_folder, tmp_path, flip):
+    predictor = Predictor(run_folder / "model_final.pth", overrides=("TEST.FLIP.ENABLED", flip))
+    metrics, expected = evaluate_dataset(predictor.cfg, predictor.model, "CSVReID")
+    found = evaluated_retrieval(predictor, "CSVReID")
+    assert found.result.metrics() == metrics
+    np.testing.assert_allclose(found.features().features, expected.features().features, atol=1e-5)
+    found.features().save(tmp_path / "features.npz")
+    again = evaluated_features(str(tmp_path / "features.npz"), predictor.cfg)
+    assert again.result.as_dict() == found.result.as_dict()
+    assert again.features().paths.tolist() == found.features().paths.tolist()
+
+
+@pytest.mark.parametrize("flip", ["False", "True"])
+def test_classes_are_what_an_evaluation_finds(class_run_folder, flip):
+    predictor = Predictor(class_run_folder / "model_final.pth", overrides=("TEST.FLIP.ENABLED", flip))
+    metrics, expected = evaluate_dataset(predictor.cfg, predictor.model, "ImageFolderFGVC")
+    found = evaluated_classes(predictor, "ImageFolderFGVC")
+    assert found.result.metrics() == metrics and "Top-1-GLCA" in metrics
+    np.testing.assert_allclose(found.result.probabilities, expected.result.probabilities, atol=1e-5)
+
+
+def test_images_that_cannot_be_decoded(run_folder, crops):
+    (crops / "7_1_0.png").write_bytes(b"no image")
+    with pytest.raises(InputError, match=r"7_1_0\.png"):
+        evaluated_retrieval(Predictor(run_folder / "model_final.pth"), "CSVReID")
+    skipping = Predictor(run_folder / "model_final.pth", overrides=("DATALOADER.BROKEN_IMAGES", "skip"))
+    assert evaluated_retrieval(skipping, "CSVReID").result.num_gallery == 11
+
+
+def test_a_model_for_another_task_or_other_classes(class_run_folder):
+    predictor = Predictor(class_run_folder / "model_final.pth")
+    with pytest.raises(InputError, match="DCALClassificationHead is for classification, which has no rank lists"):
+        evaluated_retrieval(predictor, "ImageFolderFGVC")
+    predictor.class_names = ["ant", "bee"]
+    with pytest.raises(InputError, match="knows 2 classes, which are not the 4 of dataset ImageFolderFGVC"):
+        evaluated_classes(predictor, "ImageFolderFGVC")

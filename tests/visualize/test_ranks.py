@@ -1,0 +1,130 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from dcal_reid import Predictor
+from dcal_reid.errors import InputError
+from dcal_reid.evaluation import DCALReidEvaluator, FeatureSet
+from dcal_reid.visualize.attention import enlarge, overlay
+from dcal_reid.visualize.ranks import chosen_queries, show_ranks, with_attention
+from dcal_reid.visualize.report import rank_lists_of
+
+
+@pytest.fixture
+def predictor(run_folder):
+    return Predictor(run_folder / "model_final.pth")
+
+
+@pytest.fixture
+def evaluator(tiny_cfg, tmp_path):
+    """Forty queries of twenty identities; query 0 has no match."""
+    rng = np.random.default_rng(0)
+    pids = rng.integers(0, 20, 240)
+    values = rng.standard_normal((20, 24))[pids] + 2 * rng.standard_normal((240, 24))
+    pids[0] = 99
+    evaluator = DCALReidEvaluator(tiny_cfg, num_query=40)
+    paths = []
+    for number in range(240):
+        paths.append(str(tmp_path / f"{number}.png"))
+        Image.new("RGB", (30, 50), (number, 0, 0)).save(paths[-1])
+    labels = {"targets": pids, "camids": np.arange(240) % 3, "indices": np.arange(240), "img_paths": paths}
+    evaluator.process(labels, torch.from_numpy(values))
+    evaluator.evaluate()
+    return evaluator
+
+
+def test_orders(evaluator):
+    ap = evaluator.result.ap
+    worst, best, spread = (chosen_queries(evaluator, order=order, count=5) for order in ("worst", "best", "spread"))
+    ascending = np.sort(ap[1:])
+    assert ap[worst].tolist() == ascending[:5].tolist()
+    assert ap[best].tolist() == ascending[:-6:-1].tolist()
+    assert ap[spread].tolist() == ascending[[0, 10, 19, 28, 38]].tolist()
+    assert len(chosen_queries(evaluator, count=99)) == 39
+
+
+def test_positions_and_identities(evaluator):
+    assert chosen_queries(evaluator, queries=[7, 0, 3], count=1) == [7, 0, 3]
+    pids = evaluator.features().pids
+    wanted = sorted(set(pids[1:40].tolist()))[:2]
+    found = chosen_queries(evaluator, identities=wanted, count=99)
+    assert sorted(found) == [query for query in range(1, 40) if pids[query] in wanted]
+    assert evaluator.result.ap[found].tolist() == sorted(evaluator.result.ap[found])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"order": "first"}, "--order is 'first'; use one of worst, best, spread"),
+        ({"queries": [3, 40]}, "--queries names 40; there are the queries 0 to 39"),
+        ({"identities": [99]}, "--identities names 99, of which no query has a match; there are"),
+    ],
+)
+def test_choices_that_do_not_exist(evaluator, options, message):
+    with pytest.raises(InputError, match=message):
+        chosen_queries(evaluator, **options)
+
+
+def test_features_need_no_model(evaluator, tiny_cfg, tmp_path, drawn, assert_legible):
+    evaluator.features().save(tmp_path / "features.npz")
+    show_ranks(
+        tmp_path / "ranks.png",
+        tiny_cfg,
+        features=str(tmp_path / "features.npz"),
+        count=3,
+        top=4,
+        curves=str(tmp_path / "new" / "curves.png"),
+    )
+    ranks, curves = drawn
+    panels = [axes for axes in ranks.axes if axes.images]
+    assert len(panels) == 3 * 5
+    assert panels[0].images[0].get_array().shape[:2] == (250, 150)  # the images' own shape, 50 x 30
+    assert_legible(ranks)
+    assert [axes.get_title().split(",")[0] for axes in curves.axes] == ["CMC", "AP", "ROC", "distances"]
+
+
+def test_a_dataset_is_evaluated(predictor, tmp_path, drawn):
+    evaluator = show_ranks(tmp_path / "ranks.png", predictor.cfg, predictor, count=2, top=3)
+    assert evaluator.result.num_query == 4
+    titles = [text.get_text() for axes in drawn[0].axes for text in axes.texts]
+    ap = 100 * np.sort(evaluator.result.ap)
+    assert f"AP {ap[0]:.1f} %" in titles[1] and f"AP {ap[1]:.1f} %" in titles[2]
+
+
+def test_attention_lies_over_what_the_model_sees(predictor, tmp_path, drawn):
+    evaluator = show_ranks(tmp_path / "ranks.png", predictor.cfg, predictor, count=1, top=3, attention=True)
+    assert "SA rollout, each image divided by its own maximum" in drawn[0].axes[0].texts[0].get_text()
+    (plain,) = rank_lists_of(evaluator, chosen_queries(evaluator, count=1), 3)
+    laid = with_attention(plain, predictor)
+    assert laid.query.shape == (512, 256, 3) and len(laid.gallery) == 3
+    assert (laid.pid, laid.distances) == (plain.pid, plain.distances)
+    # The query first, and each image on its own.
+    for path, pixels in zip([plain.query, *plain.gallery], [laid.query, *laid.gallery], strict=True):
+        seen = predictor.preprocess([path])[0].permute(1, 2, 0).numpy()
+        expected = overlay(enlarge(seen), predictor.attention([path]).sa[0].numpy())
+        np.testing.assert_allclose(pixels.astype(int), expected.astype(int), atol=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top": 0}, "--top is 0 and --count 6"),
+        ({"count": 0}, "--count 0"),
+        ({"attention": True, "features": "features.npz"}, "there is no model; give --weights"),
+        ({}, "there is no model"),
+        ({"features": "features.npz", "dataset": "CSVReID"}, "give it or --dataset, not both"),
+        ({"features": "none.npz"}, r"cannot read features from none\.npz"),
+        ({"features": "none.npz", "curves": "curves"}, "'curves' is no name of a picture"),
+    ],
+)
+def test_wrong_input(tiny_cfg, tmp_path, options, message):
+    with pytest.raises(InputError, match=message):
+        show_ranks(tmp_path / "ranks.png", tiny_cfg, **options)
+
+
+def test_images_that_are_gone(tiny_cfg, tmp_path):
+    labels = np.array([1, 1]), np.array([0, 1]), np.arange(2), np.array(["gone1.png", "gone2.png"])
+    FeatureSet(np.eye(2, dtype=np.float32), *labels, num_query=1).save(tmp_path / "features.npz")
+    with pytest.raises(InputError, match=r"image 'gone1\.png' cannot be read"):
+        show_ranks(tmp_path / "ranks.png", tiny_cfg, features=str(tmp_path / "features.npz"))
