@@ -130,7 +130,10 @@ def _features(
     for part in parts:
         features[row : row + len(part.features)] = part.features
         row += len(part.features)
-    yield features, parts.known(good)
+    try:
+        yield features, parts.known(good)
+    except InputError as error:
+        raise InputError(f"{error}; the features stay in {str(parts.folder)!r} for the next attempt") from error
     parts.remove()
 
 
