@@ -3,6 +3,8 @@
 import argparse
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..engine.arguments import add_model_arguments
+from ..engine.inference import autocast
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..export.graph import FeatureGraph
@@ -39,6 +42,8 @@ def benchmark_export(
     repeats: int = 5,
 ) -> dict[int, float]:
     """Write a model as ONNX to a temporary folder, and print a table of images per second, of decoded images.
+
+    Both in fp32; with SOLVER.AMP.ENABLED also PyTorch in the precision that it then uses.
 
     Args:
         weights, config_file, device, opts: of the model, as on the command line.
@@ -80,7 +85,9 @@ def _measure(
     shape = (batch, 3, *predictor.image_size)
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     array, before = images.numpy(), torch.get_num_threads()
-    ways = {"PyTorch": _in_pytorch(predictor, images), "ONNX": lambda: run_onnx(array)}
+    ways = {"PyTorch": _in_pytorch(predictor, images, nullcontext), "ONNX": lambda: run_onnx(array)}
+    if predictor.cfg.SOLVER.AMP.ENABLED:
+        ways["PyTorch, SOLVER.AMP"] = _in_pytorch(predictor, images, partial(autocast, predictor.cfg))
     torch.set_num_threads(threads)
     try:
         for way in ways.values():
@@ -97,11 +104,13 @@ def _measure(
     return rates["ONNX"] / rates["PyTorch"]
 
 
-def _in_pytorch(predictor: Predictor, images: Tensor) -> Callable[[], Tensor]:
+def _in_pytorch(
+    predictor: Predictor, images: Tensor, precision: Callable[[], AbstractContextManager]
+) -> Callable[[], Tensor]:
     graph = FeatureGraph(predictor).eval()
 
     def call() -> Tensor:
-        with torch.no_grad():
+        with torch.no_grad(), precision():
             return graph(images).cpu()
 
     return call

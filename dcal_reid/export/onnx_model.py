@@ -16,7 +16,7 @@ from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..files import written_atomically
 from ..task import is_classification
-from .agreement import expected_features, require_agreement
+from .agreement import agreement, expected_features, require_agreement
 from .graph import check_exportable, trace
 from .program import save_program
 from .sample import check_images
@@ -69,6 +69,9 @@ def export_onnx(
         _write(predictor, graph, temporary)
         _check(str(output), temporary, predictor, expected, compared)
     print(f"{output}: {Path(output).stat().st_size / 1e6:.1f} MB, fingerprint {predictor.fingerprint}")
+    if predictor.cfg.SOLVER.AMP.ENABLED:
+        own = agreement(expected, predictor(compared).numpy())
+        print(f"{output} is in fp32; PyTorch with SOLVER.AMP.ENABLED gives other features: {own}")
     if with_predictor:
         with written_atomically(Path(output).with_name(_PREDICTOR.name)) as temporary:
             shutil.copyfile(_PREDICTOR, temporary)

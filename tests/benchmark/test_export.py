@@ -13,10 +13,13 @@ def test_export(run_folder, monkeypatch, capsys):
     weights = str(run_folder / "model_final.pth")
     options = vars(parser.parse_args(["export", "--weights", weights, "--device", "cpu", "--batch", "2"]))
     assert options.pop("benchmark") is benchmark_export
-    (ratio,) = benchmark_export(**options | {"repeats": 1, "opts": ["MODEL.DCAL.INFERENCE", "sa"]}).values()
+    overrides = ["MODEL.DCAL.INFERENCE", "sa", "SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.DTYPE", "bf16"]
+    (ratio,) = benchmark_export(**options | {"repeats": 1, "opts": overrides}).values()
     assert ratio > 0
     out = capsys.readouterr().out
-    assert "Inference, 64x32, batch 2, 1 threads" in out and "| PyTorch " in out and "| ONNX " in out
+    assert "Inference, 64x32, batch 2, 1 threads" in out
+    assert all(f"| {way} " in out for way in ("PyTorch", "ONNX", "PyTorch, SOLVER.AMP"))
+    assert "is in fp32; PyTorch with SOLVER.AMP.ENABLED gives other features: 16 images: cosine at least 0.9" in out
 
 
 def test_wrong_input():
