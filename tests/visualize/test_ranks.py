@@ -89,7 +89,7 @@ def test_a_dataset_is_evaluated(predictor, tmp_path, drawn):
     assert evaluator.result.num_query == 4
     titles = [text.get_text() for axes in drawn[0].axes for text in axes.texts]
     ap = 100 * np.sort(evaluator.result.ap)
-    assert f"AP {ap[0]:.1f} %" in titles[1] and f"AP {ap[1]:.1f} %" in titles[2]
+    assert f"AP {ap[0]:.1f} %" in titles[0] and f"AP {ap[1]:.1f} %" in titles[1]
 
 
 def test_attention_lies_over_what_the_model_sees(predictor, tmp_path, drawn):
