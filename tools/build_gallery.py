@@ -11,6 +11,7 @@ import argparse
 from dcal_reid.engine.arguments import add_model_arguments
 from dcal_reid.errors import exit_on_input_error
 from dcal_reid.search.jobs import build
+from dcal_reid.search.location import add_gallery_arguments
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,9 +23,11 @@ def parser() -> argparse.ArgumentParser:
         help="a folder, a .csv with a column path (and identity, camera), a .txt of paths, or an image; paths in a "
         "file are relative to its folder",
     )
-    parser.add_argument("gallery", metavar="GALLERY", help="a folder")
+    add_gallery_arguments(parser)
     parser.add_argument(
-        "--index", default="", help="faiss' words: Flat (exact, default), HNSW32, IVF4096,Flat, IVF4096,PQ32 ..."
+        "--index",
+        default="",
+        help="of faiss: HNSW32, IVF4096,Flat, IVF4096,PQ32 ...; of Milvus: HNSW, IVF_FLAT ...; default: exact",
     )
     parser.add_argument(
         "--search", default="", metavar="EFFORT", help="faiss' words: nprobe=32, efSearch=64 ...; default: fits --index"

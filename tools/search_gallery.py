@@ -10,11 +10,12 @@ import argparse
 from dcal_reid.engine.arguments import add_model_arguments
 from dcal_reid.errors import exit_on_input_error
 from dcal_reid.search.jobs import images_and_overrides, search
+from dcal_reid.search.location import add_gallery_arguments
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("gallery", metavar="GALLERY", help="what tools/build_gallery.py built with the same model")
+    add_gallery_arguments(parser)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="images, folders or lists of them")
     parser.add_argument("--top", type=int, default=10, metavar="K", help="how many items; default: %(default)s")
     parser.add_argument("--threshold", type=float, metavar="DISTANCE", help="mark items below this distance as matches")

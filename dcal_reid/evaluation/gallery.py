@@ -1,13 +1,18 @@
 """What a searchable gallery is, whichever engine searches it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import InputError
 from .records import Records
 
-__all__ = ["Gallery", "Hits"]
+__all__ = ["Gallery", "Hits", "check_fingerprint"]
+
+# Where some of the items that were asked for do not count, this many times as many are asked for next.
+_GROWTH = 4
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,16 @@ class Gallery(ABC):
 
     @abstractmethod
     def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def ids(self) -> np.ndarray:
+        """(n,) int64, those of all items, ascending."""
+
+    @property
+    def cameras(self) -> list[str]:
+        """All cameras, each once, as texts."""
+        return np.unique(self.records(self.ids).cameras.astype(str)).tolist()
 
     @abstractmethod
     def add(self, features, records: Records) -> np.ndarray:
@@ -55,6 +70,26 @@ class Gallery(ABC):
             InputError: as for :meth:`add`, or k below 1.
         """
 
+    def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
+        """As :meth:`search`, among the items of some cameras alone.
+
+        Here by searching on until ``k`` of them are found. An approximate index may end before: it finds no item beyond
+        the lists that it searches.
+        """
+        ids = np.full((len(features), k), -1, dtype=np.int64)
+        distances = np.full((len(features), k), np.inf, dtype=np.float32)
+        asked, left = k, np.arange(len(features))
+        while len(left):
+            hits, unfinished = self.search(features[left], asked), []
+            for query, found, values in zip(left.tolist(), hits.ids, hits.distances, strict=True):
+                found = found[found >= 0]
+                kept = np.flatnonzero(np.isin(self.records(found).cameras.astype(str), cameras))[:k]
+                if len(kept) < k and len(found) == asked < len(self):  # there may be more further on
+                    unfinished.append(query)
+                ids[query, : len(kept)], distances[query, : len(kept)] = found[kept], values[kept]
+            asked, left = min(_GROWTH * asked, len(self)), np.array(unfinished, dtype=np.int64)
+        return Hits(ids, distances)
+
     @abstractmethod
     def records(self, ids) -> Records:
         """The records of items.
@@ -75,3 +110,14 @@ class Gallery(ABC):
         Raises:
             InputError: no gallery there, one of another version, or one of another model than ``fingerprint`` names.
         """
+
+
+def check_fingerprint(gallery: object, has: str, wanted: str | None) -> None:
+    """
+    Raises:
+        InputError: the gallery is of another model than the one that is ``wanted``; None: any will do.
+    """
+    if wanted is not None and wanted != has:
+        raise InputError(
+            f"{gallery} holds features of model {has or 'unknown'}, not of {wanted}: build it again with this model"
+        )

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import written_atomically
-from .gallery import Gallery, Hits
+from .gallery import Gallery, Hits, check_fingerprint
 from .recall import recall_at
 from .records import Records, RecordStore
 from .scaled import METRICS, ScaledFeatures
@@ -83,6 +83,10 @@ class FaissGallery(Gallery):
     def __len__(self) -> int:
         return len(self._records)
 
+    @property
+    def ids(self) -> np.ndarray:
+        return np.asarray(self._records.ids)
+
     def add(self, features, records: Records) -> np.ndarray:
         scaled = self._scaled(features)
         if len(scaled) != len(records):
@@ -146,25 +150,32 @@ class FaissGallery(Gallery):
     def open(cls, folder, fingerprint: str | None = None) -> "FaissGallery":
         """Open without reading: vectors and records stay on disk until a search needs them, or until a change."""
         folder = Path(folder)
+        if not (folder / _META).is_file():
+            raise InputError(f"{folder} is not a gallery: it has no {_META}")
         try:
-            meta = json.loads((folder / _META).read_text())
-        except OSError:
-            raise InputError(f"{folder} is not a gallery: it has no {_META}") from None
+            return cls._open(folder, fingerprint)
+        except InputError:
+            raise
+        except Exception as error:  # NumPy and faiss raise nearly anything on damaged files
+            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+            raise InputError(f"gallery {str(folder)!r} is damaged: {reason}; build it again") from error
+
+    @classmethod
+    def _open(cls, folder: Path, fingerprint: str | None) -> "FaissGallery":
+        meta = json.loads((folder / _META).read_text())
         if (meta.get("version"), meta.get("engine")) != (_VERSION, "faiss"):
             raise InputError(
                 f"{folder} is a gallery of {meta.get('engine')}, version {meta.get('version')}; this opens those of "
                 f"faiss, version {_VERSION}: build it again"
             )
-        if fingerprint is not None and fingerprint != meta["fingerprint"]:
-            raise InputError(
-                f"{folder} holds features of model {meta['fingerprint'] or 'unknown'}, not of {fingerprint}: build it "
-                "again with this model"
-            )
+        check_fingerprint(folder, meta["fingerprint"], fingerprint)
         gallery = cls.__new__(cls)
         gallery.dim, gallery.metric, gallery.factory = meta["dim"], meta["metric"], meta["factory"]
         gallery.fingerprint, gallery.recall = meta["fingerprint"], meta["recall@10"]
         gallery.search_options, gallery._next_id = meta["search"], meta["next_id"]
-        gallery._records = RecordStore.open(folder, str(meta["generation"]))
+        gallery._records = RecordStore.open(folder, str(int(meta["generation"])))
+        if len(gallery._records) != meta["items"]:
+            raise ValueError(f"{len(gallery._records)} records of {meta['items']} items")
         gallery._hidden = np.load(folder / f"hidden-{meta['generation']}.npy")
         gallery._mapped_file, gallery._on_gpu = folder / f"vectors-{meta['generation']}.faiss", None
         gallery._index = faiss.read_index(str(gallery._mapped_file), _MAPPED)

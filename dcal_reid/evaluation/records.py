@@ -81,7 +81,10 @@ class RecordStore:
     def take(self, ids) -> Records:
         """The records of some ids, in their order."""
         rows = self.rows(ids)
-        return Records(*(_decoded(self._columns[name][rows]) for name in _COLUMNS))
+        try:
+            return Records(*(_decoded(self._columns[name][rows]) for name in _COLUMNS))
+        except (UnicodeDecodeError, IndexError) as error:
+            raise InputError(f"the records of the gallery are damaged: {error}; build it again") from error
 
     def drop(self, ids) -> None:
         """Forget some ids."""

@@ -10,13 +10,16 @@ import numpy as np
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import FaissGallery, Gallery, Records
+from ..evaluation.gallery import check_fingerprint
+from ..evaluation.milvus import MilvusGallery
+from .location import Location, MilvusCollection
 from .parts import extract_parts, rows_of
 
-__all__ = ["add_to_gallery", "build_gallery", "item_ids", "open_gallery", "remove_from_gallery"]
+__all__ = ["add_to_gallery", "build_gallery", "open_gallery", "remove_from_gallery"]
 
 
-def open_gallery(location: str | os.PathLike, fingerprint: str | None = None) -> Gallery:
-    """The gallery at a location: the folder of a ``FaissGallery``.
+def open_gallery(location: Location, fingerprint: str | None = None) -> Gallery:
+    """The gallery at a location: a ``FaissGallery`` in a folder, or a ``MilvusGallery``.
 
     Args:
         location: what ``build_gallery`` was given.
@@ -25,40 +28,65 @@ def open_gallery(location: str | os.PathLike, fingerprint: str | None = None) ->
     Raises:
         InputError: no gallery there, or one of another model.
     """
-    return FaissGallery.open(location, fingerprint)
+    if not isinstance(location, MilvusCollection):
+        return FaissGallery.open(location, fingerprint)
+    gallery = MilvusGallery(location.uri, location.name, location.token)
+    check_fingerprint(f"gallery {location.name!r}", gallery.fingerprint, fingerprint)
+    return gallery
 
 
 def build_gallery(
     predictor: Predictor,
     records: Records,
-    location: str | os.PathLike,
+    location: Location,
     *,
-    index: str = "Flat",
+    index: str = "",
     search: str = "",
     overwrite: bool = False,
 ) -> Gallery:
-    """A new gallery of images, written to a folder. Distances are by TEST.METRIC.
+    """A new gallery of images. Distances are by TEST.METRIC.
 
     Features are first kept in LOCATION.parts: a build that was interrupted, or whose index cannot be built, does not
     extract them again. Memory: all features, twice for a moment.
 
     Args:
-        index, search: see ``FaissGallery``: factory and search.
-        overwrite: a gallery that is there is replaced, once the new one is complete.
+        index, search: see ``FaissGallery``: factory and search; or ``MilvusGallery.create``: index. Default: exact.
+        overwrite: a gallery that is there is replaced, once the features of the new one are there.
 
     Raises:
-        InputError: the folder exists, an index that does not exist or needs more images, or see ``extract_parts``.
+        InputError: the gallery exists, an index that does not exist or needs more images, or see ``extract_parts``.
     """
+    records = _absolute(records)
+    if isinstance(location, MilvusCollection):
+        return _build_in_milvus(predictor, records, location, index or "FLAT", search, overwrite)
     _check_free(Path(location), overwrite)
-    options = {"metric": predictor.cfg.TEST.METRIC, "factory": index, "search": search}
+    options = {"metric": predictor.cfg.TEST.METRIC, "factory": index or "Flat", "search": search}
     FaissGallery(predictor.dim, **options)  # refuses unknown ones before long work
-    with _features(predictor, _absolute(records), location) as (features, known):
+    with _features(predictor, records, location) as (features, known):
         gallery = FaissGallery.build(features, known, fingerprint=predictor.fingerprint, **options)
         gallery.save(location)
     return gallery
 
 
-def add_to_gallery(predictor: Predictor, records: Records, location: str | os.PathLike) -> tuple[Gallery, int]:
+def _build_in_milvus(
+    predictor: Predictor, records: Records, location: MilvusCollection, index: str, search: str, overwrite: bool
+) -> Gallery:
+    """The same command goes on with an upload that was interrupted."""
+    if search:
+        raise InputError(f"--search is {search!r}, but Milvus chooses by itself how hard to search; leave it out")
+    place = (location.uri, location.name)
+    MilvusGallery.check_free(*place, fingerprint=predictor.fingerprint, overwrite=overwrite, token=location.token)
+    columns = {"identity": records.identities, "camera": records.cameras}
+    integers = [name for name, column in columns.items() if column.dtype.kind != "U"]
+    options = {"metric": predictor.cfg.TEST.METRIC, "index": index, "integers": integers, "token": location.token}
+    with _features(predictor, records, location) as (features, known):
+        gallery = MilvusGallery.create(*place, predictor.dim, fingerprint=predictor.fingerprint, **options)
+        gallery.add(features, known)
+        gallery.finish()
+    return gallery
+
+
+def add_to_gallery(predictor: Predictor, records: Records, location: Location) -> tuple[Gallery, int]:
     """Add images to a gallery. Those whose path is in it are left out, so that a folder that grew can be given again;
     an image that changed must be removed first.
 
@@ -70,7 +98,7 @@ def add_to_gallery(predictor: Predictor, records: Records, location: str | os.Pa
     """
     gallery = open_gallery(location, predictor.fingerprint)
     records = _as_in(gallery, _absolute(records))
-    new = np.flatnonzero(~np.isin(records.paths, gallery.records(item_ids(gallery)).paths))
+    new = np.flatnonzero(~np.isin(records.paths, gallery.records(gallery.ids).paths))
     if len(new):
         with _features(predictor, rows_of(records, new), location) as (features, known):
             gallery.add(features, known)
@@ -78,14 +106,14 @@ def add_to_gallery(predictor: Predictor, records: Records, location: str | os.Pa
     return gallery, len(records) - len(new)
 
 
-def remove_from_gallery(location: str | os.PathLike, paths: Iterable[str]) -> Gallery:
+def remove_from_gallery(location: Location, paths: Iterable[str]) -> Gallery:
     """Remove images from a gallery by their paths: all of them, or none if one is not there.
 
     Raises:
         InputError: no gallery there, or paths that are not in it.
     """
     gallery = open_gallery(location)
-    ids = item_ids(gallery)
+    ids = gallery.ids
     present = gallery.records(ids).paths
     # A gallery that was not built here may have other than absolute paths.
     names = {os.path.abspath(path): path for path in map(str, paths)}
@@ -101,11 +129,6 @@ def remove_from_gallery(location: str | os.PathLike, paths: Iterable[str]) -> Ga
     return gallery
 
 
-def item_ids(gallery: Gallery) -> np.ndarray:
-    """(n,) int64, the ids of all items."""
-    return np.asarray(gallery._records.ids)
-
-
 def _check_free(location: Path, overwrite: bool) -> None:
     if not location.exists():
         return
@@ -117,11 +140,9 @@ def _check_free(location: Path, overwrite: bool) -> None:
 
 
 @contextmanager
-def _features(
-    predictor: Predictor, records: Records, location: str | os.PathLike
-) -> Iterator[tuple[np.ndarray, Records]]:
+def _features(predictor: Predictor, records: Records, location: Location) -> Iterator[tuple[np.ndarray, Records]]:
     """The features (n, D) of images and their records, without broken images; kept on disk while the block fails."""
-    name = os.path.normpath(location)
+    name = os.path.normpath(str(location))
     parts = extract_parts(predictor, records, f"{name}.parts")
     parts.list_broken(f"{name}.broken.txt")
     good = parts.good()
@@ -144,7 +165,7 @@ def _absolute(records: Records) -> Records:
 
 def _as_in(gallery: Gallery, records: Records) -> Records:
     """Records as texts or as integers, whichever the gallery has; where nothing is known, either will do."""
-    present = gallery.records(item_ids(gallery)[:1])
+    present = gallery.records(gallery.ids[:1])
     columns = {}
     for name in ("identities", "cameras"):
         column, text = getattr(records, name), getattr(present, name).dtype.kind == "U"

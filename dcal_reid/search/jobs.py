@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..evaluation import Gallery
 from ..files import written_atomically
 from .gallery import add_to_gallery, build_gallery, open_gallery, remove_from_gallery
+from .location import Location, gallery_location
 from .lookup import look_up
 from .model import feature_predictor
 from .report import draw_found, found_as_dict, found_table
@@ -24,13 +25,14 @@ def build(args: argparse.Namespace) -> None:
     """Build a gallery, add images to one or remove some, as the command line says, and print what it then is.
 
     Args:
-        args: ``source``, ``gallery``, ``index``, ``search``, ``add``, ``remove``, ``remove_list``, ``overwrite``; and
-            those of ``dcal_reid.engine.arguments``.
+        args: ``source``, ``index``, ``search``, ``add``, ``remove``, ``remove_list``, ``overwrite``; and those of
+            ``dcal_reid.search.location`` and ``dcal_reid.engine.arguments``.
 
     Raises:
         InputError: arguments that contradict each other, or see ``build_gallery``, ``add_to_gallery`` and
             ``remove_from_gallery``.
     """
+    location = gallery_location(args)
     removing = bool(args.remove or args.remove_list)
     if removing == (args.source is not None):
         raise InputError("give SOURCE and GALLERY; or only GALLERY, with --remove or --remove-list")
@@ -40,21 +42,21 @@ def build(args: argparse.Namespace) -> None:
         paths = list(args.remove)
         if args.remove_list:
             paths += _lines(args.remove_list)
-        gallery = remove_from_gallery(args.gallery, paths)
+        gallery = remove_from_gallery(location, paths)
         print(f"{len(set(paths)):,} images removed")
     else:
-        gallery = _built(args)
+        gallery = _built(args, location)
     print(f"{args.gallery}: {_described(gallery)}")
 
 
-def _built(args: argparse.Namespace) -> Gallery:
+def _built(args: argparse.Namespace, location: Location) -> Gallery:
     # Before the model: a wrong path is known at once.
     records = image_records(args.source)
     predictor = feature_predictor(args)
     if not args.add:
-        options = {"index": args.index or "Flat", "search": args.search, "overwrite": args.overwrite}
-        return build_gallery(predictor, records, args.gallery, **options)
-    gallery, present = add_to_gallery(predictor, records, args.gallery)
+        options = {"index": args.index, "search": args.search, "overwrite": args.overwrite}
+        return build_gallery(predictor, records, location, **options)
+    gallery, present = add_to_gallery(predictor, records, location)
     skipped = f"; {present:,} are left out, their paths are in the gallery" if present else ""
     print(f"{len(records) - present:,} of {len(records):,} images are new{skipped}")
     return gallery
@@ -83,8 +85,8 @@ def search(args: argparse.Namespace) -> None:
     """Search a gallery for images as the command line says; print a table for each, and write JSON and a picture.
 
     Args:
-        args: ``gallery``, ``images``, ``top``, ``threshold``, ``cameras``, ``exclude_camera``, ``json``, ``picture``;
-            and those of ``dcal_reid.engine.arguments``.
+        args: ``images``, ``top``, ``threshold``, ``cameras``, ``exclude_camera``, ``json``, ``picture``; and those of
+            ``dcal_reid.search.location`` and ``dcal_reid.engine.arguments``.
 
     Raises:
         InputError: no gallery there, one of another model, images that cannot be read, or see ``look_up``.
@@ -93,9 +95,10 @@ def search(args: argparse.Namespace) -> None:
         raise InputError(f"--top is {args.top}; at least 1 item must be asked for")
     check_threshold(args.threshold)
     queries = list(dict.fromkeys(path for source in args.images for path in image_records(source).paths.tolist()))
-    open_gallery(args.gallery)  # before the model: a wrong path is known at once
+    location = gallery_location(args)
+    open_gallery(location)  # before the model: a wrong path is known at once
     predictor = feature_predictor(args)
-    gallery = open_gallery(args.gallery, predictor.fingerprint)
+    gallery = open_gallery(location, predictor.fingerprint)
     features = predictor(queries).numpy()
     started = time.perf_counter()
     found = look_up(gallery, queries, features, args.top, cameras=args.cameras, exclude_cameras=args.exclude_camera)
@@ -105,7 +108,7 @@ def search(args: argparse.Namespace) -> None:
         print("", one.query, found_table(one, args.threshold), sep="\n")
     if args.json:
         content = {
-            "gallery": os.path.abspath(args.gallery), "items": len(gallery), "fingerprint": gallery.fingerprint,
+            "gallery": str(location), "items": len(gallery), "fingerprint": gallery.fingerprint,
             "metric": gallery.metric, "threshold": args.threshold,
             "queries": [found_as_dict(one, args.threshold) for one in found],
         }  # fmt: skip

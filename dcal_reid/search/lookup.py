@@ -8,12 +8,8 @@ import numpy as np
 from ..data.datasets.listing import first_few, natural_key
 from ..errors import InputError
 from ..evaluation import Gallery, Records
-from .gallery import item_ids
 
 __all__ = ["Found", "look_up"]
-
-# Where some of the items that were asked for do not count, this many times as many are asked for next.
-_GROWTH = 4
 
 
 @dataclass(frozen=True)
@@ -35,9 +31,7 @@ def look_up(
     cameras: Sequence[str] = (),
     exclude_cameras: Sequence[str] = (),
 ) -> list[Found]:
-    """Search a gallery, and where cameras do not count, search on until ``k`` items remain.
-
-    An approximate index may end before: it finds no item beyond the lists that it searches.
+    """Search a gallery, in all cameras or in some.
 
     Args:
         queries: n paths.
@@ -53,27 +47,16 @@ def look_up(
     if not len(gallery):
         raise InputError("the gallery is empty; add images to it")
     wanted = _wanted_cameras(gallery, cameras, exclude_cameras) if cameras or exclude_cameras else None
-    found: dict[int, Found] = {}
-    asked, unfinished = k, list(range(len(queries)))
-    while unfinished:
-        hits = gallery.search(features[unfinished], asked)
-        searched, unfinished = unfinished, []
-        for query, ids, distances in zip(searched, hits.ids, hits.distances, strict=True):
-            ids = ids[ids >= 0]
-            counts = np.full(len(ids), True)
-            if wanted is not None:
-                counts = np.isin(gallery.records(ids).cameras.astype(str), wanted)
-            kept = np.flatnonzero(counts)[:k]
-            if len(kept) < k and len(ids) == asked < len(gallery):  # there may be more further on
-                unfinished.append(query)
-            else:
-                found[query] = Found(str(queries[query]), ids[kept], distances[kept], gallery.records(ids[kept]))
-        asked = min(_GROWTH * asked, len(gallery))
-    return [found[query] for query in range(len(queries))]
+    hits = gallery.search(features, k) if wanted is None else gallery.search_cameras(features, k, wanted)
+    found = []
+    for query, ids, distances in zip(queries, hits.ids, hits.distances, strict=True):
+        there = ids >= 0
+        found.append(Found(str(query), ids[there], distances[there], gallery.records(ids[there])))
+    return found
 
 
 def _wanted_cameras(gallery: Gallery, cameras: Sequence[str], exclude: Sequence[str]) -> list[str]:
-    present = np.unique(gallery.records(item_ids(gallery)).cameras.astype(str)).tolist()
+    present = gallery.cameras
     if set(present) <= {"", "-1"}:
         raise InputError("the gallery does not know its cameras; build it from a .csv with a column camera")
     unknown = [camera for camera in (*cameras, *exclude) if camera not in present]

@@ -1,0 +1,268 @@
+"""A gallery in Milvus: beyond one machine on a cluster, or in one file with Milvus Lite."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import InputError
+from .gallery import Gallery, Hits, check_fingerprint
+from .records import Records
+from .scaled import METRICS
+
+__all__ = ["MilvusGallery"]
+
+_VERSION = "1"
+# Items in a request; Milvus refuses requests above 64 MB.
+_BATCH = 1000
+# Items that Milvus gives at most for a query.
+_MOST = 16384
+_METRIC_TYPES = {"cosine": "COSINE", "euclidean": "L2"}
+_COLUMNS = ("path", "identity", "camera")
+
+
+class MilvusGallery(Gallery):
+    """A Milvus collection. What is added is there at once, for whoever searches it: there is nothing to save.
+
+    The id of an item follows from its path: adding a path again replaces the item, so that an interrupted upload can be
+    repeated.
+
+    Args:
+        uri: a file (Milvus Lite), or the address of a cluster, ``http://host:19530``.
+        name: of the collection.
+        token: ``user:password`` or an API key of the cluster.
+
+    Raises:
+        InputError: pymilvus is not installed, the address does not answer, no such collection, or one that
+            :meth:`create` did not make.
+    """
+
+    def __init__(self, uri: str, name: str, token: str = "") -> None:
+        self.uri, self.name = uri, name
+        self._client = _connect(uri, token)
+        if not self._client.has_collection(name):
+            raise InputError(
+                f"there is no gallery {name!r} at {uri!r}; its galleries are {self._client.list_collections()}"
+            )
+        properties = self._client.describe_collection(name).get("properties", {})
+        if properties.get("dcal_reid.version") != _VERSION:
+            found = properties.get("dcal_reid.version", "none")
+            raise InputError(
+                f"collection {name!r} at {uri!r} is no gallery of version {_VERSION} (found: {found}); build it again"
+            )
+        self.metric, self.fingerprint = properties["dcal_reid.metric"], properties["dcal_reid.fingerprint"]
+        self.dim = int(properties["dcal_reid.dim"])
+        # Which of the columns are integers; Milvus keeps all as texts.
+        self._integers = properties["dcal_reid.integers"].split()
+        self._client.load_collection(name)
+
+    @classmethod
+    def create(
+        cls,
+        uri: str,
+        name: str,
+        dim: int,
+        *,
+        metric: str = "cosine",
+        index: str = "AUTOINDEX",
+        fingerprint: str = "",
+        integers: Sequence[str] = (),
+        token: str = "",
+    ) -> "MilvusGallery":
+        """A new, empty collection; or one that is there, see :meth:`check_free`.
+
+        Args:
+            dim: D.
+            metric: cosine | euclidean.
+            index: Milvus' name of an index: AUTOINDEX, FLAT (exact), HNSW, IVF_FLAT ...
+            fingerprint: of the model that the features are from.
+            integers: which of identity and camera are integers, not texts.
+
+        Raises:
+            InputError: a metric or an index that does not exist.
+        """
+        if metric not in METRICS:
+            raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
+        from pymilvus import DataType, MilvusClient, MilvusException
+
+        client = _connect(uri, token)
+        if client.has_collection(name):
+            return cls(uri, name, token)
+        schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field("id", DataType.INT64, is_primary=True)
+        schema.add_field("feature", DataType.FLOAT_VECTOR, dim=dim)
+        for column in _COLUMNS:
+            schema.add_field(column, DataType.VARCHAR, max_length=4096)
+        indexes = client.prepare_index_params()
+        indexes.add_index("feature", index_type=index, metric_type=_METRIC_TYPES[metric])
+        properties = {
+            "version": _VERSION, "metric": metric, "dim": str(dim), "fingerprint": fingerprint,
+            "integers": " ".join(integers),
+        }  # fmt: skip
+        properties = {f"dcal_reid.{key}": value for key, value in properties.items()}
+        try:
+            client.create_collection(name, schema=schema, index_params=indexes, properties=properties)
+        except MilvusException as error:
+            raise InputError(
+                f"Milvus at {uri!r} cannot make a gallery with index {index!r}: {error.message}"
+            ) from error
+        return cls(uri, name, token)
+
+    @classmethod
+    def check_free(cls, uri: str, name: str, *, fingerprint: str, overwrite: bool, token: str = "") -> None:
+        """Before a collection is created: one of this name is removed if it may be ``overwrite``n. One whose upload was
+        interrupted may stay.
+
+        Raises:
+            InputError: there is a complete one, or one of another model.
+        """
+        client = _connect(uri, token)
+        if not client.has_collection(name):
+            return
+        if overwrite:
+            client.drop_collection(name)
+            return
+        gallery = cls(uri, name, token)
+        if gallery.is_finished:
+            raise InputError(f"gallery {name!r} exists at {uri!r}; --add adds to it, --overwrite replaces it")
+        check_fingerprint(f"gallery {name!r}, whose upload was interrupted,", gallery.fingerprint, fingerprint)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all that it was created for has been added."""
+        return self._client.describe_collection(self.name)["properties"].get("dcal_reid.finished") == "yes"
+
+    def finish(self) -> None:
+        """All that it was created for has been added."""
+        self._client.alter_collection_properties(self.name, properties={"dcal_reid.finished": "yes"})
+
+    def __len__(self) -> int:
+        (counted,) = self._client.query(self.name, filter="", output_fields=["count(*)"])
+        return counted["count(*)"]
+
+    @property
+    def ids(self) -> np.ndarray:
+        return np.sort(np.array([item["id"] for item in self._all("id")], dtype=np.int64))
+
+    @property
+    def cameras(self) -> list[str]:
+        return sorted({item["camera"] for item in self._all("camera")})
+
+    def add(self, features, records: Records) -> np.ndarray:
+        features = self._checked(features)
+        if len(features) != len(records):
+            raise InputError(f"{len(features)} features but {len(records)} records; give one record per feature")
+        columns = (records.paths, records.identities, records.cameras)
+        for name, column in zip(_COLUMNS, columns, strict=True):
+            if (column.dtype.kind != "U") != (name in self._integers) and len(column):
+                raise InputError(f"{name} of this gallery and of the new items are not both text or both integers")
+        ids = np.array([_id_of(path) for path in records.paths.tolist()], dtype=np.int64)
+        rows = [
+            {
+                "id": int(key),
+                "feature": feature,
+                **{name: str(value) for name, value in zip(_COLUMNS, values, strict=True)},
+            }
+            for key, feature, *values in zip(ids, features, *(column.tolist() for column in columns), strict=True)
+        ]
+        for start in range(0, len(rows), _BATCH):
+            self._client.upsert(self.name, rows[start : start + _BATCH])
+        return ids
+
+    def remove(self, ids) -> None:
+        ids = np.unique(np.asarray(ids, dtype=np.int64))
+        self.records(ids)  # refuses those that are not there
+        for start in range(0, len(ids), _BATCH):
+            self._client.delete(self.name, ids=ids[start : start + _BATCH].tolist())
+
+    def search(self, features, k: int) -> Hits:
+        return self._search(features, k)
+
+    def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
+        """Milvus looks at the items of these cameras only."""
+        # Milvus Lite has no parameters of expressions; JSON's quoting is that of Milvus.
+        return self._search(features, k, filter=f"camera in {json.dumps([str(camera) for camera in cameras])}")
+
+    def _search(self, features, k: int, **options) -> Hits:
+        features = self._checked(features)
+        if k < 1:
+            raise InputError(f"at least 1 nearest item must be asked for, not {k}")
+        ids = np.full((len(features), k), -1, dtype=np.int64)
+        distances = np.full((len(features), k), np.inf, dtype=np.float32)
+        for start in range(0, len(features), _BATCH):
+            found = self._client.search(
+                self.name,
+                list(features[start : start + _BATCH]),
+                limit=min(k, _MOST),
+                output_fields=["id"],
+                consistency_level="Strong",
+                **options,
+            )
+            for row, hits in enumerate(found, start):
+                ids[row, : len(hits)] = [hit["id"] for hit in hits]
+                similarity = np.array([hit["distance"] for hit in hits], dtype=np.float32)
+                shown = 1 - similarity if self.metric == "cosine" else np.sqrt(np.maximum(similarity, 0))
+                distances[row, : len(hits)] = np.maximum(shown, 0)
+        return Hits(ids, distances)
+
+    def records(self, ids) -> Records:
+        ids = np.asarray(ids, dtype=np.int64)
+        found = {}
+        for start in range(0, len(ids), _BATCH):
+            keys = ids[start : start + _BATCH].tolist()
+            found |= {item["id"]: item for item in self._client.get(self.name, keys, output_fields=list(_COLUMNS))}
+        missing = [key for key in ids.tolist() if key not in found]
+        if missing:
+            raise InputError(f"{len(missing)} ids are not in the gallery, the first {missing[0]}")
+        texts = ([found[key][name] for key in ids.tolist()] for name in _COLUMNS)
+        return Records(
+            *(
+                np.array(text, dtype=np.int64 if name in self._integers else str)
+                for name, text in zip(_COLUMNS, texts, strict=True)
+            )
+        )
+
+    def save(self, folder) -> None:
+        """Nothing: what was added is there."""
+
+    @classmethod
+    def open(cls, folder, fingerprint: str | None = None) -> "MilvusGallery":
+        """As the class, for a ``folder`` of the form ``uri#name``."""
+        uri, _, name = str(folder).rpartition("#")
+        gallery = cls(uri, name)
+        check_fingerprint(f"gallery {name!r}", gallery.fingerprint, fingerprint)
+        return gallery
+
+    def _all(self, column: str):
+        iterator = self._client.query_iterator(self.name, batch_size=_BATCH, filter="", output_fields=[column])
+        while batch := iterator.next():
+            yield from batch
+        iterator.close()
+
+    def _checked(self, features) -> np.ndarray:
+        features = np.atleast_2d(np.asarray(features, dtype=np.float32))
+        if features.shape[1] != self.dim:
+            raise InputError(f"features have {features.shape[1]} values, those of the gallery {self.dim}")
+        if not np.isfinite(features).all():
+            raise InputError("there are NaN or infinite values among the features")
+        return features
+
+
+def _connect(uri: str, token: str):
+    try:
+        from pymilvus import MilvusClient, MilvusException
+    except ImportError as error:
+        raise InputError('galleries in Milvus need pymilvus; pip install "dcal_reid[milvus]"') from error
+    if "://" not in uri and not Path(uri).absolute().parent.is_dir():
+        raise InputError(f"--uri {uri!r} is in a folder that does not exist")
+    try:
+        return MilvusClient(uri, token=token)
+    except (MilvusException, ConnectionError) as error:
+        raise InputError(f"no Milvus answers at {uri!r}: {error}; check --uri and that it runs") from error
+
+
+def _id_of(path: str) -> int:
+    """63 bits that follow from the path."""
+    return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big") >> 1

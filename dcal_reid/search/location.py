@@ -1,0 +1,51 @@
+"""Where a gallery is: in a folder, or in Milvus."""
+
+import argparse
+import os
+from dataclasses import dataclass
+
+from ..errors import InputError
+
+__all__ = ["Location", "MilvusCollection", "add_gallery_arguments", "gallery_location"]
+
+
+@dataclass(frozen=True)
+class MilvusCollection:
+    """A gallery in Milvus: the name of a collection, and a file (Milvus Lite) or the address of a cluster.
+
+    A cluster's token is taken from the environment variable MILVUS_TOKEN, so that it stands in no history of commands.
+    """
+
+    name: str
+    uri: str
+
+    @property
+    def token(self) -> str:
+        return os.environ.get("MILVUS_TOKEN", "")
+
+    def __str__(self) -> str:
+        return self.name
+
+
+# A folder, or a collection.
+Location = str | os.PathLike | MilvusCollection
+
+
+def add_gallery_arguments(parser: argparse.ArgumentParser) -> None:
+    """``GALLERY``, ``--backend`` and ``--uri``."""
+    parser.add_argument("gallery", metavar="GALLERY", help="a folder; with --backend milvus the name of a collection")
+    parser.add_argument("--backend", choices=("faiss", "milvus"), default="faiss", help="default: %(default)s")
+    parser.add_argument(
+        "--uri", default="", help="of milvus: a file such as gallery.db, or http://host:19530 (token: MILVUS_TOKEN)"
+    )
+
+
+def gallery_location(args: argparse.Namespace) -> Location:
+    """What the command line names.
+
+    Raises:
+        InputError: --uri without --backend milvus, or the other way round.
+    """
+    if (args.backend == "milvus") != bool(args.uri):
+        raise InputError(f"--backend is {args.backend} and --uri {args.uri!r}; milvus needs --uri, faiss takes none")
+    return MilvusCollection(args.gallery, args.uri) if args.uri else args.gallery
