@@ -89,7 +89,9 @@ def _input_errors(cfg: CfgNode, source: str) -> Iterator[None]:
 
 def _unknown_key(cfg: CfgNode, message: str) -> str:
     """yacs says "Non-existent config key: A.B" of a file and "Non-existent key: A.B" of an override."""
-    kind, _, key = message.rpartition(": ")
+    message = " ".join(message.split())
+    kind, _, key = message.rpartition(":")
+    key = key.strip()
     if not kind.startswith("Non-existent"):
         return f"configuration: {message}"
     near = difflib.get_close_matches(key, _keys(cfg), n=1, cutoff=0.5)
