@@ -85,7 +85,8 @@ def _join(local_rank: int, local_size: int, url: str, device: str, **rank_and_si
     if device == "cuda":
         torch.cuda.set_device(local_rank)
     else:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_size))
+        share = max(1, (os.cpu_count() or 1) // local_size)
+        torch.set_num_threads(min(share, torch.get_num_threads()))  # OMP_NUM_THREADS may ask for fewer
     dist.init_process_group("nccl" if device == "cuda" else "gloo", init_method=url, **rank_and_size)
     for first in range(0, dist.get_world_size(), local_size):
         group = dist.new_group(range(first, first + local_size))

@@ -1,10 +1,16 @@
 """Several processes on the CPU, through the command line as a user would start them."""
 
+import copy
+import os
+import signal
+import socket
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import torch
-from runs import lines, start
+from runs import assert_same_runs, command, lines, start, weights
 
 
 def table(output):
@@ -73,6 +79,93 @@ def test_a_killed_run_of_two_processes_resumes(run_cfg):
     assert resumed.returncode == 0 and "Training from iteration 3 of 6 on" in resumed.stdout, resumed.stderr
     actual = torch.load(folder / "model_final.pth", weights_only=True)["model"]
     assert all(torch.equal(value, actual[name]) for name, value in expected.items())
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def at_once(*commands):
+    """Run commands side by side. Returns what each has printed."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    processes = [subprocess.Popen(one, **pipes) for one in commands]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(commands), outputs
+    return [out for out, _ in outputs]
+
+
+def test_several_machines_by_fast_reids_flags_and_by_torchrun(run_cfg, monkeypatch):
+    """Two machines with a process each are two processes, whichever way they are started."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums depend on the number of threads
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    assert start(run_cfg, "--num-gpus", "2", "--dist-url", "auto").returncode == 0
+    flags, agents = copy.deepcopy(run_cfg), copy.deepcopy(run_cfg)
+    flags.OUTPUT_DIR += "_flags"
+    url = f"tcp://127.0.0.1:{free_port()}"
+    options = ("--num-gpus", "1", "--num-machines", "2", "--dist-url", url, "--machine-rank")
+    outputs = at_once(*(command(flags, *options, rank) for rank in "01"))
+    assert "2 process(es) on cpu" in outputs[0]
+    assert_same_runs(run_cfg, flags)
+
+    agents.OUTPUT_DIR += "_agents"
+    meeting = ("--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port")
+    launcher = ("-m", "torch.distributed.run", *meeting, str(free_port()), "--node-rank")
+    at_once(*(command(agents, launcher=(*launcher, rank)) for rank in "01"))
+    assert_same_runs(run_cfg, agents)
+
+
+def test_torchrun_starts_a_job_again_from_its_last_checkpoint_when_a_process_dies(run_cfg, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    run_cfg.SOLVER.MAX_EPOCH = 3
+    other = copy.deepcopy(run_cfg)
+    other.OUTPUT_DIR += "_died"
+    assert start(run_cfg, "--num-gpus", "2", "--dist-url", "auto").returncode == 0
+    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1")
+    agent = subprocess.Popen(
+        command(other, "--resume", launcher=torchrun), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    checkpoint = Path(other.OUTPUT_DIR, "model_last.pth")
+    while not checkpoint.is_file() and agent.poll() is None:
+        time.sleep(0.02)
+    workers = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    output, _ = agent.communicate(timeout=300)
+    assert agent.returncode == 0 and "Signal 9 (SIGKILL)" in output, output
+    assert "Resuming from" in output
+    assert_same_runs(run_cfg, other)
+
+
+def test_a_process_that_dies_ends_the_job(run_cfg):
+    run_cfg.SOLVER.MAX_EPOCH = 50
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    parent = subprocess.Popen(command(run_cfg, "--num-gpus", "2", "--dist-url", "auto"), **pipes)
+    checkpoint = Path(run_cfg.OUTPUT_DIR, "model_last.pth")
+    while not checkpoint.is_file() and parent.poll() is None:
+        time.sleep(0.02)
+    children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, err = parent.communicate(timeout=60)
+    assert parent.returncode not in (0, None) and "SIGKILL" in err
+    torch.load(checkpoint, weights_only=True)
+
+
+def test_gradients_are_those_of_one_process_where_the_mathematics_allows_it(run_cfg):
+    """Without batch norm, triplets and pairs, which are of the images of one process, a step is the same."""
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    run_cfg.MODEL.HEADS.WITH_BNNECK = False
+    run_cfg.MODEL.LOSSES.NAME = ("CrossEntropyLoss",)
+    run_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 0
+    run_cfg.MODEL.BACKBONE.DROP_PATH_RATIO = 0.0
+    found = []
+    for processes in "12":
+        cfg = copy.deepcopy(run_cfg)
+        cfg.OUTPUT_DIR += processes
+        assert start(cfg, "--num-gpus", processes, "--dist-url", "auto").returncode == 0
+        found.append(weights(cfg.OUTPUT_DIR))
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
