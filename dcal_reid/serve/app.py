@@ -40,6 +40,7 @@ _REASONS = {
     422: "input that cannot be used",
     503: "too many requests at one time",
 }
+_PICTURE = {200: {"content": {"image/jpeg": {}}}, 304: {"description": "not changed since it was last asked for"}}
 _SENDS_IMAGE = (400, 403, 413, 415, 422, 503)
 
 
@@ -83,7 +84,7 @@ def _add_pages(app: FastAPI, service: SearchService, metrics: Metrics) -> None:
 
     @app.get("/", response_class=HTMLResponse, summary="The page", include_in_schema=False)
     async def index() -> HTMLResponse:
-        return HTMLResponse(page, headers={"Cache-Control": "no-cache"})
+        return HTMLResponse(page)
 
     @app.get("/health", summary="Whether the server answers")
     async def health() -> schemas.Health:
@@ -106,7 +107,7 @@ def _add_pages(app: FastAPI, service: SearchService, metrics: Metrics) -> None:
             size=len(shared), metric=shared.gallery.metric, dim=shared.gallery.dim,
             fingerprint=shared.gallery.fingerprint, threshold=service.threshold,
             false_positive_rate=service.false_positive_rate, attention=service.branches,
-            cameras=[schemas.Camera(name=name, items=items) for name, items in sorted(shared.cameras.items())],
+            cameras=[schemas.Camera(name=name, items=items) for name, items in sorted(dict(shared.cameras).items())],
             allow_add=service.settings.allow_add, max_upload_bytes=service.settings.max_upload_bytes,
         )  # fmt: skip
 
@@ -129,7 +130,7 @@ def _add_search(app: FastAPI, service: SearchService) -> None:
             seconds=perf_counter() - start,
         )
 
-    picture = {"response_class": Response, "responses": _errors(404, 422) | {200: {"content": {"image/jpeg": {}}}}}
+    picture = {"response_class": Response, "responses": _errors(404, 422) | _PICTURE}
 
     @app.get("/images/{item_id}", summary="The image of an item, 512 pixels at most", **picture)
     def image(item_id: ItemId, request: Request) -> Response:

@@ -26,7 +26,8 @@ __all__ = ["Hit", "SearchService"]
 
 logger = logging.getLogger(__name__)
 
-_BATCH = 16  # images that are in memory, and go through the model, at one time
+_BATCH = 16  # images that go through the model at one time
+_IMAGES = 2 * _BATCH  # that are in memory at one time: the next batch gathers while one is computed
 _CACHED = 512  # pictures
 
 
@@ -60,7 +61,7 @@ class SearchService:
         self.threshold = settings.threshold if given else find_threshold(predictor, gallery)
         self.false_positive_rate = None if given else FALSE_POSITIVE_RATE
         self.branches = _branches(predictor)
-        self._images = threading.BoundedSemaphore(_BATCH)
+        self._images = threading.BoundedSemaphore(_IMAGES)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
         self.features = Batcher(lambda images: predictor(images).numpy(), _BATCH, self._worker)
         self._maps = {b: Batcher(partial(_attention, predictor, b), _BATCH, self._worker) for b in self.branches}
