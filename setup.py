@@ -16,6 +16,13 @@ FASTREID_NEEDS = [
     "yacs>=0.1.8",
 ]
 
+EXTRAS = {
+    "export": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"],
+    "milvus": ["pymilvus>=2.6", "milvus-lite>=2.5"],
+    "parquet": ["pyarrow>=14"],
+    "serve": ["fastapi>=0.115", "python-multipart>=0.0.18", "uvicorn>=0.30"],
+}
+
 setup(
     name="dcal_reid",
     version=re.search(r'__version__ = "(.+)"', (HERE / "dcal_reid/__init__.py").read_text()).group(1),
@@ -34,13 +41,24 @@ setup(
         "pillow>=10.1",
         "safetensors>=0.4",
         "tqdm>=4.60",
+        "jinja2>=3.1",
         "matplotlib>=3.8",
         "opencv-python-headless>=4.8",
         *FASTREID_NEEDS,
     ],
-    extras_require={
+    package_data={"dcal_reid": ["serve/static/*", "visualize/templates/*"]},
+    extras_require=EXTRAS
+    | {
         "cpu": ["faiss-cpu>=1.8"],
         "gpu": ["faiss-gpu>=1.15"],
-        "dev": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.9"],
+        "dev": [
+            "httpx>=0.27",
+            "hypothesis>=6.100",
+            "playwright>=1.45",
+            "pytest>=8",
+            "ruff>=0.9",
+            "schemathesis>=4",
+            *(package for packages in EXTRAS.values() for package in packages),
+        ],
     },
 )

@@ -8,6 +8,7 @@ python tools/benchmark.py step --case vit-b-256x128 --device cuda --amp bf16
 python tools/benchmark.py infer --case deit-t-448x448 --readout cls
 python tools/benchmark.py data --case persons
 python tools/benchmark.py cost
+python tools/benchmark.py soak --minutes 60
 python tools/benchmark.py export --weights logs/run/model_best.pth --threads 1
 """
 
@@ -23,6 +24,7 @@ from dcal_reid.benchmark.ranking import benchmark_ranking
 from dcal_reid.benchmark.rerank import benchmark_rerank
 from dcal_reid.benchmark.search import FACTORIES, benchmark_search
 from dcal_reid.benchmark.serve import benchmark_serve
+from dcal_reid.benchmark.soak import benchmark_soak
 from dcal_reid.benchmark.step import benchmark_step
 from dcal_reid.benchmark.synthetic import SIZES
 from dcal_reid.errors import exit_on_input_error
@@ -41,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     cost = commands.add_parser("cost", help="parameters and operations against the paper's table 3")
     cost.set_defaults(benchmark=benchmark_cost)
     _serve(commands.add_parser("serve", help="the search server under many clients at one time"))
+    _soak(commands.add_parser("soak", help="whether a process that trains and evaluates for hours grows"))
     add_export_arguments(commands.add_parser("export", help="a model in onnxruntime against PyTorch"))
     return parser
 
@@ -92,6 +95,11 @@ def _data(parser: argparse.ArgumentParser) -> None:
     _cases(parser, CROPS)
     parser.add_argument("--batch", type=int, default=32, help="images in a batch")
     parser.set_defaults(benchmark=benchmark_data)
+
+
+def _soak(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--minutes", type=float, default=60, help="default: %(default)s")
+    parser.set_defaults(benchmark=benchmark_soak)
 
 
 def _serve(parser: argparse.ArgumentParser) -> None:
