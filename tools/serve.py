@@ -10,12 +10,13 @@ from pathlib import Path
 
 from dcal_reid.engine.arguments import add_model_arguments, predictor_from
 from dcal_reid.errors import exit_on_input_error
+from dcal_reid.search.location import add_gallery_arguments, gallery_location
 from dcal_reid.serve import Settings, run_server
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("gallery", help="the folder of a gallery of the same model")
+    add_gallery_arguments(parser)
     add_model_arguments(parser)
     parser.add_argument("--host", default=Settings.host, help="address to listen on; default: %(default)s")
     parser.add_argument("--port", type=int, default=Settings.port, help="0 takes a free one; default: %(default)s")
@@ -45,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
         max_upload_bytes=int(args.max_upload_mib * 2**20),
         max_pixels=args.max_pixels,
     )
-    run_server(args.gallery, predictor_from(args), settings)
+    location = gallery_location(args)
+    run_server(location, predictor_from(args), settings)
 
 
 if __name__ == "__main__":

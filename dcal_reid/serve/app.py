@@ -17,7 +17,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from .. import __version__
 from ..engine.predictor import Predictor
 from ..errors import InputError
-from ..evaluation import FaissGallery
+from ..evaluation import Gallery
 from . import schemas
 from .guard import SECURITY_HEADERS, Guard
 from .metrics import CONTENT_TYPE, Metrics, MetricsMiddleware
@@ -44,13 +44,13 @@ _PICTURE = {200: {"content": {"image/jpeg": {}}}, 304: {"description": "not chan
 _SENDS_IMAGE = (400, 403, 413, 415, 422, 503)
 
 
-def create_app(predictor: Predictor, gallery: FaissGallery, settings: Settings, folder: str | os.PathLike) -> FastAPI:
+def create_app(predictor: Predictor, gallery: Gallery, settings: Settings, folder: str | os.PathLike | None) -> FastAPI:
     """The application, for uvicorn or another ASGI server (one process).
 
     Args:
         predictor, gallery: of the same model.
         settings: limits, and what is allowed.
-        folder: where the gallery is written after a change.
+        folder: where the gallery is written after a change; None for one in Milvus.
 
     Raises:
         InputError: no threshold is given and none can be found.

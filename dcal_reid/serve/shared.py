@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..evaluation import FaissGallery, Records
+from ..evaluation import Gallery, Records
 
 __all__ = ["Item", "NotInGallery", "SharedGallery"]
 
@@ -31,12 +31,16 @@ class Item(NamedTuple):
 class SharedGallery:
     """One gallery behind a lock, written to its folder after each change.
 
+    Args:
+        gallery: any.
+        folder: of a ``FaissGallery``; what is in Milvus needs none.
+
     Attributes:
         cameras: how many items each camera has.
     """
 
-    def __init__(self, gallery: FaissGallery, folder: str | os.PathLike) -> None:
-        self.gallery, self.folder = gallery, Path(folder)
+    def __init__(self, gallery: Gallery, folder: str | os.PathLike | None) -> None:
+        self.gallery, self.folder = gallery, folder
         self._lock = threading.RLock()
         everything = self.everything()
         self._is_text = {name: getattr(everything, name).dtype.kind == "U" for name in ("identities", "cameras")}
@@ -47,7 +51,7 @@ class SharedGallery:
 
     def everything(self) -> Records:
         """The records of all items."""
-        return self.gallery.records(self.gallery._records.ids)
+        return self.gallery.records(self.gallery.ids)
 
     def search(self, feature: np.ndarray, k: int, cameras: Collection[str] = ()) -> list[tuple[Item, float]]:
         """The ``k`` items of some cameras nearest to one feature (1, D), with their distances; without any, of all.
@@ -58,18 +62,15 @@ class SharedGallery:
         if unknown := sorted(set(cameras) - self.cameras.keys()):
             raise InputError(f"the gallery has no camera {unknown[0]!r}; choose from those of GET /gallery")
         with self._lock:
-            # An index knows no cameras: ask for more items until enough are of these.
-            share = sum(self.cameras[camera] for camera in set(cameras)) / len(self) if cameras else 1
-            wanted = k if not cameras else int(2 * k / share)
-            while True:
-                hits = self.gallery.search(feature, max(1, min(wanted, len(self))))
-                found = hits.ids[0] >= 0
-                ids, distances = hits.ids[0][found].tolist(), hits.distances[0][found].tolist()
-                items = zip(_items(ids, self.gallery.records(ids)), distances, strict=True)
-                kept = [pair for pair in items if not cameras or pair[0].camera in cameras]
-                if len(kept) >= k or wanted >= len(self):
-                    return kept[:k]
-                wanted *= 4
+            k = max(1, min(k, len(self)))
+            if cameras:
+                hits = self.gallery.search_cameras(feature, k, list(cameras))
+            else:
+                hits = self.gallery.search(feature, k)
+            found = hits.ids[0] >= 0
+            ids = hits.ids[0][found].tolist()
+            items = _items(ids, self.gallery.records(ids))
+        return list(zip(items, hits.distances[0][found].tolist(), strict=True))
 
     def item(self, item_id: int) -> Item:
         """

@@ -52,3 +52,28 @@ def test_wrong_input(build, crops, tmp_path):
         with pytest.raises(InputError, match=message):
             build(*arguments)
     assert not location.exists()
+
+
+def test_in_milvus_with_the_same_commands(build, run_folder, crops, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("milvus_lite", reason='needs pip install "dcal_reid[milvus]"')
+    monkeypatch.chdir(tmp_path)
+    milvus = ("--backend", "milvus", "--uri", tmp_path / "gallery.db")
+    build(crops / "labels.csv", "folder")
+    build(crops / "labels.csv", "crops", *milvus)
+    assert "crops: 40 images, 96 values each, cosine distance" in capsys.readouterr().out
+    tool, query = runpy.run_path(str(TOOL.with_name("search_gallery.py"))), crops / "0_0_0.png"
+    found = []
+    for where in (("folder",), ("crops", *milvus)):
+        words = [*where, query, "--exclude-camera", "0", "--top", "5", "--weights", run_folder / "model_final.pth"]
+        tool["run"](tool["parser"]().parse_intermixed_args([*map(str, words), "--device", "cpu"]))
+        out = capsys.readouterr().out
+        found.append(out[out.index("| rank") :])
+    assert found[0] == found[1] and found[0].count(".png") == 5
+    build("crops", *milvus, "--remove", query, weights=None)
+    assert "39 images" in capsys.readouterr().out
+    build(crops, "crops", *milvus, "--add")
+    assert "1 of 40 images are new" in capsys.readouterr().out
+    with pytest.raises(InputError, match=r"exists at .*; --add adds to it, --overwrite replaces it"):
+        build(crops, "crops", *milvus)
+    with pytest.raises(InputError, match="milvus needs --uri"):
+        build(crops, "crops", "--backend", "milvus")

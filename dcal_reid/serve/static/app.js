@@ -1,6 +1,6 @@
 // The page over the API. Nothing is loaded from another host.
 
-import { byId, call, choice, element, identityOf, plural, Refused, state } from "./page.js";
+import { byId, call, choice, element, identityOf, idOf, plural, Refused, state } from "./page.js";
 import { resetThreshold, showFailure, showLoading, showMatches, showResults, showState } from "./results.js";
 import { view } from "./viewer.js";
 
@@ -113,10 +113,10 @@ async function add(event) {
 
 async function remove() {
   const hit = state.hits[state.shown];
-  if (!confirm(`Remove item ${hit.id} (${identityOf(hit)}) from the gallery?`)) return;
+  if (!confirm(`Remove item ${idOf(hit)} (${identityOf(hit)}) from the gallery?`)) return;
   byId("viewer").close();
   try {
-    await call(`gallery/${hit.id}`, { method: "DELETE" });
+    await call(`gallery/${idOf(hit)}`, { method: "DELETE" });
     await reload();
   } catch (error) {
     showFailure(error);

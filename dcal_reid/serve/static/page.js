@@ -4,6 +4,8 @@ export const state = { info: null, file: null, url: "", hits: [], seconds: 0, sh
 
 export const byId = (id) => document.getElementById(id);
 export const shownDistance = (value) => value.toFixed(state.info.metric === "cosine" ? 3 : 2);
+// From its address: numbers above 2^53 lose digits here.
+export const idOf = (hit) => hit.image.split("/").pop();
 export const identityOf = (hit) => hit.identity ?? "unknown identity";
 export const cameraOf = (hit) => hit.camera ?? "unknown camera";
 export const pictureOf = (hit) => (hit.attention ?? hit.image).slice(1);

@@ -1,6 +1,6 @@
 // One result beside the query.
 
-import { byId, cameraOf, element, identityOf, pictureOf, shownDistance, state } from "./page.js";
+import { byId, cameraOf, idOf, element, identityOf, pictureOf, shownDistance, state } from "./page.js";
 
 export function view(index) {
   const hit = state.hits[index];
@@ -13,7 +13,7 @@ export function view(index) {
   byId("viewer-hit").src = pictureOf(hit);
   byId("viewer-hit").alt = `Result ${index + 1}`;
   byId("viewer-caption").textContent = `Result ${index + 1} of ${state.hits.length}`;
-  const facts = { Distance: shownDistance(hit.distance), Camera: cameraOf(hit), File: hit.name, Id: hit.id };
+  const facts = { Distance: shownDistance(hit.distance), Camera: cameraOf(hit), File: hit.name, Id: idOf(hit) };
   byId("viewer-facts").replaceChildren(
     ...Object.entries(facts).map(([name, value]) => {
       const fact = element("div");
