@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 from tabulate import tabulate
 
+from dcal_reid import Predictor
 from dcal_reid.engine import argument_parser, load_config
 from dcal_reid.engine.check import check_config
+from dcal_reid.export import export_onnx
 from dcal_reid.modeling import PAIR_SAMPLER_REGISTRY
 
 REPOSITORY = Path(__file__).parents[1]
@@ -38,7 +40,7 @@ def commands(documents):
     return found
 
 
-@pytest.mark.parametrize("code", blocks("python", DOCS))
+@pytest.mark.parametrize("code", blocks("python", DOCUMENTS))
 def test_python_runs(code, run_folder, monkeypatch):
     """In the repository, with a small model that was not trained as logs/run/, and two images as crops/."""
     crops = run_folder.parent / "crops"
@@ -46,6 +48,10 @@ def test_python_runs(code, run_folder, monkeypatch):
         shutil.copy(crops / image, crops / name)
     for shown, real in (("logs/run/", f"{run_folder}/"), ("crops/", f"{crops}/")):
         code = code.replace(shown, real)
+    if "dcal.onnx" in code:
+        pytest.importorskip("onnxruntime", reason='needs pip install "dcal_reid[export]"')
+        export_onnx(Predictor(run_folder / "model_final.pth", device="cpu"), run_folder / "dcal.onnx")
+        code = code.replace("dcal.onnx", str(run_folder / "dcal.onnx"))
     monkeypatch.chdir(REPOSITORY)
     # What a snippet registers must not outlive it.
     monkeypatch.setattr(PAIR_SAMPLER_REGISTRY, "_obj_map", dict(PAIR_SAMPLER_REGISTRY._obj_map))
