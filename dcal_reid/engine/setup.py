@@ -23,9 +23,18 @@ from .. import __version__
 from ..config import get_cfg
 from ..errors import InputError
 from ..files import written_atomically
+from ..task import is_classification
 from .check import check_config
 
-__all__ = ["argument_parser", "load_config", "parse_config", "resolve_device", "save_config", "setup"]
+__all__ = [
+    "argument_parser",
+    "load_config",
+    "parse_config",
+    "resolve_device",
+    "save_config",
+    "setup",
+    "with_num_classes",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -117,6 +126,27 @@ def resolve_device(cfg: CfgNode) -> None:
         cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r} but PyTorch finds no GPU; use MODEL.DEVICE cpu")
+
+
+def with_num_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
+    """``cfg`` with MODEL.HEADS.NUM_CLASSES filled in where it is 0.
+
+    Raises:
+        InputError: it is set, and too small for the training identities, or not the number of classes.
+    """
+    given, classes = cfg.MODEL.HEADS.NUM_CLASSES, is_classification(cfg)
+    if given == num_classes or (given > num_classes and not classes):
+        return cfg
+    if given:
+        raise InputError(
+            f"MODEL.HEADS.NUM_CLASSES is {given}, but there are {num_classes} "
+            f"{'classes' if classes else 'training identities'}; set it to 0"
+        )
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.HEADS.NUM_CLASSES = num_classes
+    cfg.freeze()
+    return cfg
 
 
 def setup(args: argparse.Namespace) -> CfgNode:

@@ -20,11 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from ..data import build_distractor_loader, build_train_loader
 from ..errors import InputError
-from ..task import is_classification
 from .checkpoint import Checkpointer, RandomState
 from .hooks import CheckpointHook, EvalHook, LearningRateHook, StopHook, WriterHook
 from .inference import autocast, evaluate_dataset
 from .meter import MeanMeter
+from .setup import with_num_classes
 from .solver import base_learning_rate, build_optimizer
 from .stop import StopRequest
 from .writers import ProgressPrinter, prepare_metrics_file
@@ -300,27 +300,6 @@ def _parts(batch: dict, number: int) -> list[dict]:
     return [
         dict(zip(keys, values, strict=True)) for values in zip(*(batch[key].chunk(number) for key in keys), strict=True)
     ]
-
-
-def with_num_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
-    """``cfg`` with MODEL.HEADS.NUM_CLASSES filled in where it is 0.
-
-    Raises:
-        InputError: it is set, and too small for the training identities, or not the number of classes.
-    """
-    given, classes = cfg.MODEL.HEADS.NUM_CLASSES, is_classification(cfg)
-    if given == num_classes or (given > num_classes and not classes):
-        return cfg
-    if given:
-        raise InputError(
-            f"MODEL.HEADS.NUM_CLASSES is {given}, but there are {num_classes} "
-            f"{'classes' if classes else 'training identities'}; set it to 0"
-        )
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.MODEL.HEADS.NUM_CLASSES = num_classes
-    cfg.freeze()
-    return cfg
 
 
 def _share_buffers(model: nn.Module) -> None:
