@@ -31,15 +31,33 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, args.opts)
     resolve_device(cfg)
     check_config(cfg)
+    if args.report and (not args.eval_only or args.num_gpus * args.num_machines > 1 or len(cfg.DATASETS.TESTS) != 1):
+        raise InputError(
+            f"--report {args.report!r} is of an evaluation: give --eval-only, in one process and with one data set in "
+            f"DATASETS.TESTS, which is {tuple(cfg.DATASETS.TESTS)}"
+        )
     launch(_run, args, device=cfg.MODEL.DEVICE.partition(":")[0])
 
 
 def _run(args: argparse.Namespace) -> None:
     cfg = setup(args)
-    results = evaluate(cfg) if args.eval_only else train(cfg, resume=args.resume)
+    if args.report:
+        results = _evaluate_with_report(cfg, args.report)
+    else:
+        results = evaluate(cfg) if args.eval_only else train(cfg, resume=args.resume)
     if comm.is_main_process():
         rows = results if len(cfg.DATASETS.TESTS) > 1 else {cfg.DATASETS.TESTS[0]: results}
         logger.info("Results\n%s", results_table(rows))
+
+
+def _evaluate_with_report(cfg: CfgNode, path: str) -> dict:
+    # Here, not above: OpenCV and matplotlib are imported only where pictures are drawn.
+    from ..visualize.html_report import write_report
+    from .predictor import Predictor
+
+    metrics = write_report(Predictor.of(cfg), path)
+    logger.info("The report is %s", path)
+    return metrics
 
 
 def train(cfg: CfgNode, resume: bool = False) -> dict:

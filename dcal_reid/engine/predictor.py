@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from fastreid.config import CfgNode
 from PIL import Image
 from torch import Tensor, nn
 
@@ -17,8 +18,11 @@ from ..data.images import ImageLike, as_image
 from ..data.transforms import build_transforms, output_size
 from ..errors import InputError
 from ..modeling.dcal import AttentionMaps
+from ..task import is_classification
 from . import weights as model_file
+from .checkpoint import class_names_in
 from .inference import autocast
+from .job import evaluation_model
 
 __all__ = ["Extracted", "Predictor", "load_model"]
 
@@ -81,7 +85,19 @@ class Predictor:
         overrides: Sequence[str] = (),
         device: str = "auto",
     ) -> None:
-        self.cfg, self.model, self.class_names = model_file.load(os.fspath(weights), config_file, overrides, device)
+        self._set(*model_file.load(os.fspath(weights), config_file, overrides, device))
+
+    @classmethod
+    def of(cls, cfg: CfgNode) -> "Predictor":
+        """Of MODEL.WEIGHTS, as ``cfg`` says, which is checked and has its device resolved."""
+        predictor = cls.__new__(cls)
+        weights = cfg.MODEL.WEIGHTS
+        class_names = class_names_in(weights) if weights and is_classification(cfg) else None
+        predictor._set(cfg, evaluation_model(cfg), class_names)
+        return predictor
+
+    def _set(self, cfg: CfgNode, model: nn.Module, class_names: list[str] | None) -> None:
+        self.cfg, self.model, self.class_names = cfg, model, class_names
         self.transform = build_transforms(self.cfg, is_train=False)
 
     @property

@@ -43,6 +43,7 @@ def argument_parser() -> argparse.ArgumentParser:
     """fast-reid's command line: --config-file, --eval-only, --resume, --num-gpus, ... and KEY VALUE overrides."""
     parser = default_argument_parser()
     parser.description = "Train or evaluate DCAL."
+    parser.add_argument("--report", default="", metavar="FILE", help="with --eval-only: write an HTML report there")
     return parser
 
 

@@ -56,7 +56,7 @@ class Section:
     chart: bool = False
 
 
-def write_report(predictor: Predictor, output: str | Path, *, dataset: str = "", count: int = 6) -> None:
+def write_report(predictor: Predictor, output: str | Path, *, dataset: str = "", count: int = 6) -> dict[str, float]:
     """Evaluate a model and write what was found to one HTML file, for re-identification or for classification.
 
     Args:
@@ -64,6 +64,9 @@ def write_report(predictor: Predictor, output: str | Path, *, dataset: str = "",
         output: the file to write, name.html.
         dataset: what is evaluated; default: the first of DATASETS.TESTS.
         count: hardest queries, or predictions, that are shown.
+
+    Returns:
+        The metrics in percent.
 
     Raises:
         InputError: a file that cannot be written, or a dataset or an image that cannot be used.
@@ -80,13 +83,14 @@ def write_report(predictor: Predictor, output: str | Path, *, dataset: str = "",
     text = render(
         title=f"Evaluation of {Path(predictor.cfg.OUTPUT_DIR).name or model} on {dataset}",
         subtitle=f"{model} · {predictor.model.inference} · {weights}",
-        metrics=metrics,
+        metrics=_tiles(metrics),
         sections=sections,
         configuration=predictor.cfg.dump(),
         footer=f"dcal_reid {__version__}, {datetime.date.today().isoformat()}. Model {predictor.fingerprint}.",
     )
     with written_atomically(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
+    return metrics
 
 
 def render(
@@ -146,7 +150,7 @@ def _retrieval(predictor: Predictor, dataset: str, count: int) -> tuple[dict[str
         ),
         _attention_section(predictor, "Attention in the hardest queries", shown, [Path(path).stem for path in shown]),
     ]
-    return _tiles(result.metrics()), sections
+    return result.metrics(), sections
 
 
 def _query_rows(evaluator: DCALReidEvaluator, queries: Sequence[int]) -> list[tuple]:
@@ -205,7 +209,7 @@ def _classification(predictor: Predictor, dataset: str, count: int) -> tuple[dic
             classes.banner,
         ),
     ]
-    return _tiles(result.metrics()), sections
+    return result.metrics(), sections
 
 
 def _class_rows(result: ClassificationResult) -> list[tuple]:

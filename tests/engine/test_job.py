@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
+from runs import command
 
-from dcal_reid.engine import evaluate, train
+from dcal_reid.engine import argument_parser, evaluate, main, train
 from dcal_reid.engine.job import results_table
 from dcal_reid.errors import InputError
 
@@ -32,6 +33,24 @@ def test_a_resumed_run_and_an_evaluation_do_not_need_the_pretrained_weights(run_
     assert train(cfg, resume=True) == results
     cfg.MODEL.WEIGHTS = str(Path(run_cfg.OUTPUT_DIR, "model_final.pth"))
     assert evaluate(cfg) == results
+
+
+def test_a_report_of_an_evaluation(run_folder, run_cfg, tmp_path, capsys):
+    def evaluate_with(*arguments):
+        main(argument_parser().parse_args(command(run_cfg, *arguments)[2:]))
+
+    report, weights = tmp_path / "report.html", ("MODEL.WEIGHTS", str(run_folder / "model_final.pth"))
+    evaluate_with("--eval-only", *weights)
+    expected = table(capsys.readouterr().out)
+    evaluate_with("--eval-only", "--report", str(report), *weights)
+    assert table(capsys.readouterr().out) == expected and "Hardest queries" in report.read_text()
+    for arguments in (("--report", "a.html"), ("--eval-only", "--report", "a.html", "--num-gpus", "2")):
+        with pytest.raises(InputError, match=r"'a\.html' is of an evaluation: give --eval-only, in one process"):
+            evaluate_with(*arguments)
+
+
+def table(output):
+    return output[output.rindex("Results") :].splitlines()[1:4]
 
 
 def test_too_few_classes_are_refused(run_cfg):
