@@ -56,6 +56,7 @@ setup(
             "hypothesis>=6.100",
             "playwright>=1.45",
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "ruff>=0.9",
             "schemathesis>=4",
             *(package for packages in EXTRAS.values() for package in packages),

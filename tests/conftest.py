@@ -12,7 +12,10 @@ import dcal_reid
 from dcal_reid.engine import Checkpointer
 from dcal_reid.engine.setup import save_config
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# Of several test processes (pytest -n) each has a core; threads that wait for each other would slow all of them down.
+THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
+os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
+torch.set_num_threads(min(THREADS, torch.get_num_threads()))
 REPOSITORY = Path(__file__).parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 

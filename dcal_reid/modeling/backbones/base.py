@@ -112,11 +112,12 @@ class Backbone(nn.Module):
 @contextmanager
 def attention_replaced(attn: nn.Module, function: Callable[..., Tensor]) -> Iterator[None]:
     """``attn`` computes ``function`` instead: for a block whose attention shall differ, and nothing else of it."""
+    forward = attn.forward  # put back, not uncovered: torch.compile cannot follow a deletion
     attn.forward = function
     try:
         yield
     finally:
-        del attn.forward
+        attn.forward = forward
 
 
 def both_streams(x: Tensor, partner: Tensor, starts: bool) -> Tensor:
