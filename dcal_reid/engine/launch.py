@@ -53,6 +53,8 @@ def launch(main: Callable, args, *, device: str) -> None:
             while not context.join():
                 pass
     except multiprocessing.ProcessExitedException as error:
+        if error.signal_name:
+            sys.exit(f"error: process {error.error_index} was ended by {error.signal_name}; go on with --resume")
         sys.exit(error.exit_code)  # the process has said why
 
 

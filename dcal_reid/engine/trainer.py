@@ -1,5 +1,6 @@
 """The training loop: fast-reid's ``TrainerBase`` and hooks around a step that runs on CPU and GPU."""
 
+import inspect
 import logging
 import time
 from collections import OrderedDict
@@ -128,7 +129,10 @@ class Trainer(TrainerBase):
         if comm.get_world_size() == 1:
             return model
         device_ids = [self.device.index] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=device_ids, broadcast_buffers=False)
+        # PyTorch 2.15 has another name for it.
+        names = inspect.signature(DistributedDataParallel).parameters
+        key = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+        return DistributedDataParallel(model, device_ids=device_ids, **{key: False})
 
     def resume_or_load(self, resume: bool) -> None:
         """Go on from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set."""

@@ -116,27 +116,6 @@ def test_several_machines_by_fast_reids_flags_and_by_torchrun(run_cfg, monkeypat
     assert_same_runs(run_cfg, agents)
 
 
-def test_torchrun_starts_a_job_again_from_its_last_checkpoint_when_a_process_dies(run_cfg, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    run_cfg.SOLVER.MAX_EPOCH = 3
-    other = copy.deepcopy(run_cfg)
-    other.OUTPUT_DIR += "_died"
-    assert start(run_cfg, "--num-gpus", "2", "--dist-url", "auto").returncode == 0
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "1")
-    agent = subprocess.Popen(
-        command(other, "--resume", launcher=torchrun), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    checkpoint = Path(other.OUTPUT_DIR, "model_last.pth")
-    while not checkpoint.is_file() and agent.poll() is None:
-        time.sleep(0.02)
-    workers = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-    os.kill(int(workers[-1]), signal.SIGKILL)
-    output, _ = agent.communicate(timeout=300)
-    assert agent.returncode == 0 and "Signal 9 (SIGKILL)" in output, output
-    assert "Resuming from" in output
-    assert_same_runs(run_cfg, other)
-
-
 def test_a_process_that_dies_ends_the_job(run_cfg):
     run_cfg.SOLVER.MAX_EPOCH = 50
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -147,7 +126,7 @@ def test_a_process_that_dies_ends_the_job(run_cfg):
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     _, err = parent.communicate(timeout=60)
-    assert parent.returncode not in (0, None) and "SIGKILL" in err
+    assert parent.returncode == 1 and "error: process 1 was ended by SIGKILL; go on with --resume" in err
     torch.load(checkpoint, weights_only=True)
 
 
