@@ -151,28 +151,34 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_whole(run_cfg, other
 def test_a_kill_at_any_moment_loses_nothing(run_cfg, other_cfg):
     for cfg in (run_cfg, other_cfg):
         cfg.SOLVER.MAX_EPOCH = 2 + KILLS // 4
-    run(run_cfg)
     # Started by a process that has imported everything: what is killed is the run, not Python's start.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["dcal_reid.engine"])
-    moments, killed, longest = random.Random(0), 0, 4.0
-    while True:
-        arguments = command(other_cfg, "--resume")[2:]
-        process = context.Process(target=main, args=(argument_parser().parse_args(arguments),))
+
+    def trained(cfg, seconds=None):
+        """Whether it came to its end before it was killed."""
+        arguments = argument_parser().parse_args(command(cfg, "--resume")[2:])
+        process = context.Process(target=main, args=(arguments,))
         process.start()
-        process.join(moments.uniform(0.3, longest) if killed < KILLS else None)
-        if process.exitcode is None:
-            process.kill()
-            process.join()
+        process.join(seconds)
+        if ended := process.exitcode is not None:
+            assert process.exitcode == 0
+        process.kill()
+        process.join()
+        return ended
+
+    assert trained(run_cfg)
+    moments, killed, longest = random.Random(0), 0, 4.0
+    while killed < KILLS:
+        if not trained(other_cfg, moments.uniform(0.3, longest)):
             killed += 1
             continue
-        assert process.exitcode == 0
         assert_same_runs(run_cfg, other_cfg)
-        if killed >= KILLS:
-            break
         # It came to its end in spite of the kills: once more, with less time between them.
         other_cfg.OUTPUT_DIR += "+"
         longest *= 0.8
+    assert trained(other_cfg)
+    assert_same_runs(run_cfg, other_cfg)
 
 
 def test_the_command_line_saves_on_sigterm_and_goes_on(run_cfg, other_cfg):
