@@ -182,6 +182,13 @@ def test_add_and_remove(make_app, serve, page, paths, tmp_path):
     assert not list((tmp_path / "uploads").iterdir())
 
 
+def test_a_file_chosen_before_the_gallery_is_known_is_searched_for(make_app, serve, page, paths):
+    page.add_init_script("const ask = fetch; fetch = (...a) => new Promise(go => setTimeout(() => go(ask(...a)), 500))")
+    page.goto(serve(make_app()))
+    page.set_input_files("#file", str(paths[5]))
+    shown(page, 20)
+
+
 @pytest.mark.parametrize("width", [320, 390, 760, 1024])
 def test_nothing_is_wider_than_the_screen(make_app, serve, page, paths, width):
     page.set_viewport_size({"width": width, "height": 800})

@@ -42,8 +42,14 @@ function showCameras(cameras) {
 
 // ---- search ----
 
+let early; // a file that was chosen before the gallery was known
+
 function choose(file) {
-  if (!file || !state.info) return;
+  if (!file) return;
+  if (!state.info) {
+    early = file;
+    return;
+  }
   URL.revokeObjectURL(state.url);
   state.search?.abort();
   Object.assign(state, { file, url: URL.createObjectURL(file), hits: [] });
@@ -176,6 +182,8 @@ async function start() {
     await loadGallery();
     showOptions();
     showState("Search with a picture", "The images of the gallery that look most alike appear here, nearest first.");
+    choose(early);
+    early = undefined;
   } catch (error) {
     byId("facts").textContent = "";
     showState("The gallery cannot be reached", error.message, { error: true, retry: true });
