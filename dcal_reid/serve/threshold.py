@@ -18,21 +18,23 @@ _SAMPLE = 128  # images, hence 8,128 pairs
 
 
 def find_threshold(predictor: Predictor, gallery: SharedGallery) -> float:
-    """The distance that 1 % of the pairs of different identities are closer than, among 128 images of the gallery.
+    """The distance that 1 % of the pairs of different identities are closer than, among 128 images of the gallery. An
+    image of no known identity counts as one of its own.
 
     Raises:
-        InputError: fewer than two identities are known among them.
+        InputError: there are fewer than two identities among them.
     """
     records = gallery.everything()
     rows = np.unique(np.linspace(0, len(records) - 1, min(_SAMPLE, len(records))).astype(int))
-    known = [row for row in rows if records.identities[row] not in (-1, "")]
     features, identities = [], []
-    for path, identity in zip(records.paths[known], records.identities[known], strict=True):
+    for row in rows.tolist():
         try:
-            features.append(predictor(str(path))[0].numpy())
-            identities.append(identity)
+            features.append(predictor(str(records.paths[row]))[0].numpy())
         except InputError as error:
             logger.warning("%s", error)
+            continue
+        identity = records.identities[row]
+        identities.append(f"image {row}" if identity in (-1, "") else f"identity {identity}")
     different = np.not_equal.outer(identities, identities)
     if not different.any():
         raise InputError("a threshold cannot be found without images of two identities; give one with --threshold")

@@ -80,8 +80,9 @@ def images_loaded(page, part):
 
 def test_a_visit(make_app, serve, page, paths):
     page.goto(serve(make_app(threshold=0.05)))
-    page.wait_for_selector("text=Search with a picture")
+    page.wait_for_function("() => document.querySelector('#facts').textContent.includes('40 images')")
     assert "40 images · 2 cameras · cosine distance" in page.text_content("#facts")
+    assert page.is_visible("text=Search with a picture")
     page.set_input_files("#file", str(paths[5]))
     grid = shown(page, 20)
     images_loaded(page, "/images/")
