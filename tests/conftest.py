@@ -2,6 +2,7 @@ import csv
 import os
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pytest
 import torch
@@ -18,6 +19,15 @@ os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 torch.set_num_threads(min(THREADS, torch.get_num_threads()))
 REPOSITORY = Path(__file__).parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def faiss_on_one_thread():
+    """Threads of faiss wait for each other in a busy loop, which takes seconds on a machine that is shared."""
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    yield
+    faiss.omp_set_num_threads(before)
 
 
 @pytest.fixture

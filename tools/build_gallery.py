@@ -12,17 +12,12 @@ from dcal_reid.engine.arguments import add_model_arguments
 from dcal_reid.errors import exit_on_input_error
 from dcal_reid.search.jobs import build
 from dcal_reid.search.location import add_gallery_arguments
+from dcal_reid.search.sources import add_source_argument
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "source",
-        nargs="?",
-        metavar="SOURCE",
-        help="a folder, a .csv with a column path (and identity, camera), a .txt of paths, or an image; paths in a "
-        "file are relative to its folder",
-    )
+    add_source_argument(parser)
     add_gallery_arguments(parser)
     parser.add_argument(
         "--index",

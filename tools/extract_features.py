@@ -11,18 +11,12 @@ import argparse
 from dcal_reid.engine.arguments import add_model_arguments
 from dcal_reid.errors import exit_on_input_error
 from dcal_reid.search.extraction import main
-from dcal_reid.search.sources import SPLITS
+from dcal_reid.search.sources import SPLITS, add_source_argument
 
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "source",
-        nargs="?",
-        metavar="SOURCE",
-        help="a folder, a .csv with a column path (and identity, camera), a .txt of paths, or an image; paths in a "
-        "file are relative to its folder",
-    )
+    add_source_argument(parser)
     parser.add_argument(
         "output", metavar="OUTPUT", help="an .npz or .parquet file; until it is complete, features are in OUTPUT.parts"
     )

@@ -18,6 +18,7 @@ from .samplers import GlobalBatchSampler, RankBatches, TrainingSampler, build_sa
 from .transforms import build_transforms, output_size
 
 __all__ = [
+    "available_cores",
     "build_classification_test_loader",
     "build_distractor_loader",
     "build_path_loader",
@@ -187,9 +188,14 @@ def _skip_broken(cfg: CfgNode) -> bool:
     return cfg.DATALOADER.BROKEN_IMAGES == "skip"
 
 
+def available_cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _worker_options(cfg: CfgNode) -> dict:
     """DATALOADER.NUM_WORKERS, at most this process's share of the machine's cores."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     most = max(1, cores // comm.get_local_size())
     workers = min(cfg.DATALOADER.NUM_WORKERS, most)
     if workers < cfg.DATALOADER.NUM_WORKERS:

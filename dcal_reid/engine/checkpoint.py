@@ -1,5 +1,6 @@
 """Checkpoints: written whole or not at all, read without running code, and checked against the model."""
 
+import json
 import logging
 import re
 from pathlib import Path
@@ -8,15 +9,26 @@ import torch
 from fastreid.modeling.heads import ClasHead
 from fastreid.utils import comm
 from fastreid.utils.checkpoint import Checkpointer as FastreidCheckpointer
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import read_tensors, written_atomically
 
-__all__ = ["Checkpointer", "RandomState", "class_names_in", "evaluation_state", "num_classes_in"]
+__all__ = [
+    "EXPORT_VERSION",
+    "Checkpointer",
+    "RandomState",
+    "class_names_in",
+    "evaluation_state",
+    "export_metadata",
+    "num_classes_in",
+]
 
 logger = logging.getLogger(__name__)
 
+# Of files of exported weights.
+EXPORT_VERSION = "1"
 # Not needed at inference: the loss weights, and for features the identity classifiers.
 _LOSS_WEIGHTS = r"loss_weights\..*"
 _NOT_FOR_FEATURES = re.compile(rf"heads\.\w+\.weight|{_LOSS_WEIGHTS}")
@@ -156,8 +168,30 @@ def num_classes_in(path: str) -> int:
 
 
 def class_names_in(path: str) -> list[str] | None:
-    """The classes that a checkpoint was trained on, by label; None if it does not say."""
+    """The classes that a checkpoint, or exported weights, were trained on, by label; None if it does not say."""
+    if Path(path).suffix == ".safetensors":
+        return json.loads(export_metadata(path).get("class_names", "null"))
     return read_tensors(path).get("class_names")
+
+
+def export_metadata(weights: str) -> dict[str, str]:
+    """What ``weights.save_weights`` wrote beside the tensors; nothing for another file.
+
+    Raises:
+        InputError: a damaged file, or one of another version.
+    """
+    if Path(weights).suffix != ".safetensors" or not Path(weights).is_file():
+        return {}
+    try:
+        with safe_open(weights, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"checkpoint {weights!r} is damaged or not a checkpoint: {error}") from error
+    if metadata.get("dcal_reid", EXPORT_VERSION) != EXPORT_VERSION:
+        raise InputError(
+            f"{weights!r} is of version {metadata['dcal_reid']}, this reads version {EXPORT_VERSION}: export it again"
+        )
+    return metadata
 
 
 def _weights(path: str) -> dict[str, Tensor]:

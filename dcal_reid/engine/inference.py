@@ -1,5 +1,6 @@
 """A model's features or predictions of a test set, scored."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -14,13 +15,19 @@ from ..errors import InputError
 from ..evaluation import DCALClasEvaluator, DCALReidEvaluator
 from ..task import is_classification
 
-__all__ = ["autocast", "evaluate_dataset"]
+__all__ = ["autocast", "evaluate_dataset", "mean_over_flip"]
 
 
 def autocast(cfg: CfgNode) -> AbstractContextManager:
     """bf16 or fp16 where SOLVER.AMP says so; losses and rollout switch it off for themselves."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[cfg.SOLVER.AMP.DTYPE]
     return torch.autocast(torch.device(cfg.MODEL.DEVICE).type, dtype=dtype, enabled=cfg.SOLVER.AMP.ENABLED)
+
+
+def mean_over_flip(function: Callable[[Tensor], Tensor], images: Tensor, enabled: bool) -> Tensor:
+    """``function(images)``, or if TEST.FLIP is ``enabled`` its mean over images (B, 3, H, W) and their mirrors."""
+    outputs = function(images)
+    return (outputs + function(images.flip(dims=[3]))) / 2 if enabled else outputs
 
 
 def evaluate_dataset(

@@ -21,7 +21,7 @@ from ..modeling.dcal import AttentionMaps
 from ..task import is_classification
 from . import weights as model_file
 from .checkpoint import class_names_in
-from .inference import autocast
+from .inference import autocast, mean_over_flip
 from .job import evaluation_model
 
 __all__ = ["Extracted", "Predictor", "load_model"]
@@ -91,13 +91,13 @@ class Predictor:
     def of(cls, cfg: CfgNode) -> "Predictor":
         """Of MODEL.WEIGHTS, as ``cfg`` says, which is checked and has its device resolved."""
         predictor = cls.__new__(cls)
-        weights = cfg.MODEL.WEIGHTS
-        class_names = class_names_in(weights) if weights and is_classification(cfg) else None
-        predictor._set(cfg, evaluation_model(cfg), class_names)
+        predictor._set(cfg, evaluation_model(cfg))
         return predictor
 
-    def _set(self, cfg: CfgNode, model: nn.Module, class_names: list[str] | None) -> None:
-        self.cfg, self.model, self.class_names = cfg, model, class_names
+    def _set(self, cfg: CfgNode, model: nn.Module) -> None:
+        self.cfg, self.model = cfg, model
+        weights = cfg.MODEL.WEIGHTS
+        self.class_names = class_names_in(weights) if weights and is_classification(cfg) else None
         self.transform = build_transforms(self.cfg, is_train=False)
 
     @property
@@ -170,9 +170,7 @@ class Predictor:
         if not len(images):
             return torch.empty((0, self.dim))
         with autocast(self.cfg):
-            outputs = self.model(images).float()
-            if self.cfg.TEST.FLIP.ENABLED:
-                outputs = (outputs + self.model(images.flip(dims=[3])).float()) / 2
+            outputs = mean_over_flip(lambda some: self.model(some).float(), images, self.cfg.TEST.FLIP.ENABLED)
         outputs = outputs.cpu()
         if not outputs.isfinite().all():
             raise InputError("a feature is NaN or infinite; the weights are broken, or SOLVER.AMP.DTYPE is too coarse")

@@ -7,22 +7,19 @@ from operator import getitem
 from pathlib import Path
 
 from fastreid.config import CfgNode
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from ..errors import InputError
 from ..evaluation.fingerprint import model_fingerprint
 from ..files import written_atomically
-from ..task import is_classification
 from .check import check_config
-from .checkpoint import class_names_in, evaluation_state
+from .checkpoint import EXPORT_VERSION, evaluation_state, export_metadata
 from .job import evaluation_model
 from .setup import load_config, parse_config, resolve_device
 
 __all__ = ["fingerprint", "load", "save_weights"]
 
-_VERSION = "1"
 # What decides, beside the weights, how features come out.
 _DECIDES = (
     "MODEL.BACKBONE.TIMM_MODEL", "MODEL.BACKBONE.TIMM_KWARGS", "MODEL.DCAL.INFERENCE", "MODEL.DCAL.GLCA",
@@ -32,8 +29,8 @@ _DECIDES = (
 
 def load(
     weights: str = "", config_file: str = "", overrides: Sequence[str] = (), device: str = "auto"
-) -> tuple[CfgNode, nn.Module, list[str] | None]:
-    """A model to use, in evaluation mode, with its configuration and the names of its classes.
+) -> tuple[CfgNode, nn.Module]:
+    """A model to use, in evaluation mode, after its configuration.
 
     Args:
         weights: what :func:`save_weights` wrote, or a checkpoint. Empty: the model that the configuration describes, as
@@ -45,7 +42,7 @@ def load(
     Raises:
         InputError: no configuration can be found, or it and the weights do not fit together.
     """
-    metadata, given = _metadata(weights), overrides
+    metadata, given = export_metadata(weights), overrides
     overrides = (*given, "MODEL.WEIGHTS", weights, "MODEL.DEVICE", device)
     beside = Path(weights).parent / "config.yaml"
     if config_file:
@@ -64,9 +61,7 @@ def load(
     model = evaluation_model(cfg)
     if "fingerprint" in metadata and not (config_file or given) and fingerprint(cfg, model) != metadata["fingerprint"]:
         raise InputError(f"{weights!r} is not as it was written: its fingerprint differs; export it again")
-    if not (weights and is_classification(cfg)):
-        return cfg, model, None
-    return cfg, model, json.loads(metadata["class_names"]) if "class_names" in metadata else class_names_in(weights)
+    return cfg, model
 
 
 def save_weights(path: str | Path, cfg: CfgNode, model: nn.Module, class_names: list[str] | None = None) -> None:
@@ -88,7 +83,7 @@ def save_weights(path: str | Path, cfg: CfgNode, model: nn.Module, class_names: 
     cfg.defrost()
     # The paths of this machine mean nothing on another.
     cfg.MODEL.WEIGHTS, cfg.MODEL.BACKBONE.PRETRAIN_PATH, cfg.MODEL.DEVICE = "", "", "auto"
-    metadata = {"dcal_reid": _VERSION, "fingerprint": fingerprint(cfg, model), "config": cfg.dump()}
+    metadata = {"dcal_reid": EXPORT_VERSION, "fingerprint": fingerprint(cfg, model), "config": cfg.dump()}
     if class_names is not None:
         metadata["class_names"] = json.dumps(class_names)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in evaluation_state(model).items()}
@@ -100,19 +95,3 @@ def fingerprint(cfg: CfgNode, model: nn.Module) -> str:
     """The name of all that decides how features come out: weights, architecture, size of the images, read-out."""
     settings = {key: reduce(getitem, key.split("."), cfg) for key in _DECIDES}
     return model_fingerprint(evaluation_state(model), json.dumps(settings, sort_keys=True))
-
-
-def _metadata(weights: str) -> dict[str, str]:
-    """Beside the tensors of a safetensors file of ours; nothing for another file."""
-    if Path(weights).suffix != ".safetensors" or not Path(weights).is_file():
-        return {}
-    try:
-        with safe_open(weights, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"checkpoint {weights!r} is damaged or not a checkpoint: {error}") from error
-    if metadata.get("dcal_reid", _VERSION) != _VERSION:
-        raise InputError(
-            f"{weights!r} is of version {metadata['dcal_reid']}, this reads version {_VERSION}: export it again"
-        )
-    return metadata

@@ -1,7 +1,7 @@
 """What a searchable gallery is, whichever engine searches it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import InputError
 from .records import Records
 
-__all__ = ["Gallery", "Hits", "check_fingerprint"]
+__all__ = ["Gallery", "Hits", "check_fingerprint", "check_k", "check_one_record_each"]
 
 # Where some of the items that were asked for do not count, this many times as many are asked for next.
 _GROWTH = 4
@@ -110,6 +110,24 @@ class Gallery(ABC):
         Raises:
             InputError: no gallery there, one of another version, or one of another model than ``fingerprint`` names.
         """
+
+
+def check_one_record_each(features: Sized, records: Records) -> None:
+    """
+    Raises:
+        InputError: another number of records than of features.
+    """
+    if len(features) != len(records):
+        raise InputError(f"{len(features)} features but {len(records)} records; give one record per feature")
+
+
+def check_k(k: int) -> None:
+    """
+    Raises:
+        InputError: nothing is asked for.
+    """
+    if k < 1:
+        raise InputError(f"at least 1 nearest item must be asked for, not {k}")
 
 
 def check_fingerprint(gallery: object, has: str, wanted: str | None) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import written_atomically
-from .gallery import Gallery, Hits, check_fingerprint
+from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each
 from .recall import recall_at
 from .records import Records, RecordStore
 from .scaled import METRICS, ScaledFeatures
@@ -89,8 +89,7 @@ class FaissGallery(Gallery):
 
     def add(self, features, records: Records) -> np.ndarray:
         scaled = self._scaled(features)
-        if len(scaled) != len(records):
-            raise InputError(f"{len(scaled)} features but {len(records)} records; give one record per feature")
+        check_one_record_each(scaled, records)
         self._own()
         if not self._index.is_trained:
             self._train(scaled)
@@ -113,8 +112,7 @@ class FaissGallery(Gallery):
 
     def search(self, features, k: int) -> Hits:
         scaled = self._scaled(features)
-        if k < 1:
-            raise InputError(f"at least 1 nearest item must be asked for, not {k}")
+        check_k(k)
         queries, parameters = _single(scaled, slice(None)), None
         if len(self._hidden):
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(self._hidden))

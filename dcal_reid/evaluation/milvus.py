@@ -2,13 +2,14 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
-from .gallery import Gallery, Hits, check_fingerprint
+from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each
 from .records import Records
 from .scaled import METRICS
 
@@ -27,21 +28,21 @@ class MilvusGallery(Gallery):
     """A Milvus collection. What is added is there at once, for whoever searches it: there is nothing to save.
 
     The id of an item follows from its path: adding a path again replaces the item, so that an interrupted upload can be
-    repeated.
+    repeated. A cluster's token is taken from the environment variable MILVUS_TOKEN, so that it stands in no history of
+    commands.
 
     Args:
         uri: a file (Milvus Lite), or the address of a cluster, ``http://host:19530``.
         name: of the collection.
-        token: ``user:password`` or an API key of the cluster.
 
     Raises:
         InputError: pymilvus is not installed, the address does not answer, no such collection, or one that
             :meth:`create` did not make.
     """
 
-    def __init__(self, uri: str, name: str, token: str = "") -> None:
+    def __init__(self, uri: str, name: str) -> None:
         self.uri, self.name = uri, name
-        self._client = _connect(uri, token)
+        self._client = _connect(uri)
         if not self._client.has_collection(name):
             raise InputError(
                 f"there is no gallery {name!r} at {uri!r}; its galleries are {self._client.list_collections()}"
@@ -69,7 +70,6 @@ class MilvusGallery(Gallery):
         index: str = "AUTOINDEX",
         fingerprint: str = "",
         integers: Sequence[str] = (),
-        token: str = "",
     ) -> "MilvusGallery":
         """A new, empty collection; or one that is there, see :meth:`check_free`.
 
@@ -87,9 +87,9 @@ class MilvusGallery(Gallery):
             raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
         from pymilvus import DataType, MilvusClient, MilvusException
 
-        client = _connect(uri, token)
+        client = _connect(uri)
         if client.has_collection(name):
-            return cls(uri, name, token)
+            return cls(uri, name)
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", DataType.INT64, is_primary=True)
         schema.add_field("feature", DataType.FLOAT_VECTOR, dim=dim)
@@ -108,23 +108,23 @@ class MilvusGallery(Gallery):
             raise InputError(
                 f"Milvus at {uri!r} cannot make a gallery with index {index!r}: {error.message}"
             ) from error
-        return cls(uri, name, token)
+        return cls(uri, name)
 
     @classmethod
-    def check_free(cls, uri: str, name: str, *, fingerprint: str, overwrite: bool, token: str = "") -> None:
+    def check_free(cls, uri: str, name: str, *, fingerprint: str, overwrite: bool) -> None:
         """Before a collection is created: one of this name is removed if it may be ``overwrite``n. One whose upload was
         interrupted may stay.
 
         Raises:
             InputError: there is a complete one, or one of another model.
         """
-        client = _connect(uri, token)
+        client = _connect(uri)
         if not client.has_collection(name):
             return
         if overwrite:
             client.drop_collection(name)
             return
-        gallery = cls(uri, name, token)
+        gallery = cls(uri, name)
         if gallery.is_finished:
             raise InputError(f"gallery {name!r} exists at {uri!r}; --add adds to it, --overwrite replaces it")
         check_fingerprint(f"gallery {name!r}, whose upload was interrupted,", gallery.fingerprint, fingerprint)
@@ -152,8 +152,7 @@ class MilvusGallery(Gallery):
 
     def add(self, features, records: Records) -> np.ndarray:
         features = self._checked(features)
-        if len(features) != len(records):
-            raise InputError(f"{len(features)} features but {len(records)} records; give one record per feature")
+        check_one_record_each(features, records)
         columns = (records.paths, records.identities, records.cameras)
         for name, column in zip(_COLUMNS, columns, strict=True):
             if (column.dtype.kind != "U") != (name in self._integers) and len(column):
@@ -187,8 +186,7 @@ class MilvusGallery(Gallery):
 
     def _search(self, features, k: int, **options) -> Hits:
         features = self._checked(features)
-        if k < 1:
-            raise InputError(f"at least 1 nearest item must be asked for, not {k}")
+        check_k(k)
         ids = np.full((len(features), k), -1, dtype=np.int64)
         distances = np.full((len(features), k), np.inf, dtype=np.float32)
         for start in range(0, len(features), _BATCH):
@@ -250,7 +248,7 @@ class MilvusGallery(Gallery):
         return features
 
 
-def _connect(uri: str, token: str):
+def _connect(uri: str):
     try:
         from pymilvus import MilvusClient, MilvusException
     except ImportError as error:
@@ -258,7 +256,7 @@ def _connect(uri: str, token: str):
     if "://" not in uri and not Path(uri).absolute().parent.is_dir():
         raise InputError(f"--uri {uri!r} is in a folder that does not exist")
     try:
-        return MilvusClient(uri, token=token)
+        return MilvusClient(uri, token=os.environ.get("MILVUS_TOKEN", ""))
     except (MilvusException, ConnectionError) as error:
         raise InputError(f"no Milvus answers at {uri!r}: {error}; check --uri and that it runs") from error
 

@@ -105,6 +105,12 @@ class DCALReidEvaluator(DatasetEvaluator):
             raise RuntimeError("there is a result only after evaluate(), and on the main process")
         return self._result
 
+    @property
+    def compared(self) -> tuple[Distances, Matches]:
+        """The distances that were ranked by, and which items match. After :meth:`evaluate`."""
+        _ = self.result
+        return self._compared
+
     def features(self) -> FeatureSet:
         """The features that were scored, with identities, cameras and paths. After :meth:`evaluate`."""
         if self._features is None:
@@ -121,8 +127,7 @@ class DCALReidEvaluator(DatasetEvaluator):
         Raises:
             InputError: a query that is not there, or k below 1.
         """
-        _ = self.result
-        return rank_lists(*self._compared, queries, k)
+        return rank_lists(*self.compared, queries, k)
 
     def _concatenated(self) -> dict[str, np.ndarray]:
         if not self._batches:

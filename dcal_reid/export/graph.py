@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from ..engine.inference import mean_over_flip
 from ..engine.predictor import Predictor
 from ..errors import InputError
 
@@ -23,8 +24,7 @@ class FeatureGraph(nn.Module):
         self.flip = predictor.cfg.TEST.FLIP.ENABLED
 
     def forward(self, images: Tensor) -> Tensor:
-        outputs = self.model(images)
-        return (outputs + self.model(images.flip(dims=[3]))) / 2 if self.flip else outputs
+        return mean_over_flip(self.model, images, self.flip)
 
 
 def check_exportable(predictor: Predictor) -> None:

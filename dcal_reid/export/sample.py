@@ -1,12 +1,13 @@
 """On what an exported model is compared with PyTorch."""
 
+import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ..data.images import IMAGE_SUFFIXES, ImageLike
+from ..data.datasets.listing import images_below
+from ..data.images import ImageLike
 from ..engine.predictor import Predictor
 from ..errors import InputError
 
@@ -25,19 +26,19 @@ def check_images(predictor: Predictor, given: Sequence[str]) -> list[ImageLike]:
     Raises:
         InputError: no such file, or no image in a folder.
     """
-    files = [str(file) for path in given for file in _image_files(Path(path))]
+    files = [file for path in given for file in _image_files(path)]
     if not given:
         return _generated(*predictor.image_size)
     chosen = np.unique(np.linspace(0, len(files) - 1, min(_FILES, len(files))).round().astype(int))
     return [files[i] for i in chosen]
 
 
-def _image_files(path: Path) -> list[Path]:
-    if path.is_file():
+def _image_files(path: str) -> list[str]:
+    if os.path.isfile(path):
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    found = images_below(path)
     if not found:
-        raise InputError(f"--images {str(path)!r} is no image file, and no folder with any below it; check the path")
+        raise InputError(f"--images {path!r} is no image file, and no folder with any below it; check the path")
     return found
 
 

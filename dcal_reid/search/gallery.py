@@ -10,7 +10,6 @@ import numpy as np
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import FaissGallery, Gallery, Records
-from ..evaluation.gallery import check_fingerprint
 from ..evaluation.milvus import MilvusGallery
 from .location import Location, MilvusCollection
 from .parts import extract_parts, rows_of
@@ -30,9 +29,7 @@ def open_gallery(location: Location, fingerprint: str | None = None) -> Gallery:
     """
     if not isinstance(location, MilvusCollection):
         return FaissGallery.open(location, fingerprint)
-    gallery = MilvusGallery(location.uri, location.name, location.token)
-    check_fingerprint(f"gallery {location.name!r}", gallery.fingerprint, fingerprint)
-    return gallery
+    return MilvusGallery.open(f"{location.uri}#{location.name}", fingerprint)
 
 
 def build_gallery(
@@ -75,10 +72,10 @@ def _build_in_milvus(
     if search:
         raise InputError(f"--search is {search!r}, but Milvus chooses by itself how hard to search; leave it out")
     place = (location.uri, location.name)
-    MilvusGallery.check_free(*place, fingerprint=predictor.fingerprint, overwrite=overwrite, token=location.token)
+    MilvusGallery.check_free(*place, fingerprint=predictor.fingerprint, overwrite=overwrite)
     columns = {"identity": records.identities, "camera": records.cameras}
     integers = [name for name, column in columns.items() if column.dtype.kind != "U"]
-    options = {"metric": predictor.cfg.TEST.METRIC, "index": index, "integers": integers, "token": location.token}
+    options = {"metric": predictor.cfg.TEST.METRIC, "index": index, "integers": integers}
     with _features(predictor, records, location) as (features, known):
         gallery = MilvusGallery.create(*place, predictor.dim, fingerprint=predictor.fingerprint, **options)
         gallery.add(features, known)

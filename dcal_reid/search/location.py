@@ -11,17 +11,10 @@ __all__ = ["Location", "MilvusCollection", "add_gallery_arguments", "gallery_loc
 
 @dataclass(frozen=True)
 class MilvusCollection:
-    """A gallery in Milvus: the name of a collection, and a file (Milvus Lite) or the address of a cluster.
-
-    A cluster's token is taken from the environment variable MILVUS_TOKEN, so that it stands in no history of commands.
-    """
+    """A gallery in Milvus: the name of a collection, and a file (Milvus Lite) or the address of a cluster."""
 
     name: str
     uri: str
-
-    @property
-    def token(self) -> str:
-        return os.environ.get("MILVUS_TOKEN", "")
 
     def __str__(self) -> str:
         return self.name

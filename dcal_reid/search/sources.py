@@ -1,5 +1,6 @@
 """Where images come from: a folder, a CSV file, a list, one image, or a registered dataset."""
 
+import argparse
 import os
 from collections.abc import Iterable
 
@@ -8,16 +9,27 @@ from fastreid.config import CfgNode
 
 from ..data.datasets import load_dataset
 from ..data.datasets.csv_table import path_inside, read_table
-from ..data.datasets.listing import check_files_exist, natural_key
+from ..data.datasets.listing import check_files_exist, images_below
 from ..data.images import IMAGE_SUFFIXES
 from ..errors import InputError
 from ..evaluation import Records
 
-__all__ = ["SPLITS", "dataset_records", "image_records"]
+__all__ = ["SPLITS", "add_source_argument", "dataset_records", "image_records"]
 
 SPLITS = ("query", "gallery", "train")
 
 Item = tuple[str, int | str, int | str]  # path, identity, camera
+
+
+def add_source_argument(parser: argparse.ArgumentParser) -> None:
+    """SOURCE, which ``image_records`` reads; it may be left out."""
+    parser.add_argument(
+        "source",
+        nargs="?",
+        metavar="SOURCE",
+        help="a folder, a .csv with a column path (and identity, camera), a .txt of paths, or an image; paths in a "
+        "file are relative to its folder",
+    )
 
 
 def image_records(source: str | os.PathLike) -> Records:
@@ -37,7 +49,7 @@ def image_records(source: str | os.PathLike) -> Records:
     source = os.fspath(source)
     suffix = os.path.splitext(source)[1].lower()
     if os.path.isdir(source):
-        return _records(((path, "", "") for path in _below(source)), f"folder {source!r}")
+        return _records(((path, "", "") for path in images_below(source)), f"folder {source!r}")
     if not os.path.isfile(source):
         raise InputError(f"{source!r} not found; give a folder, a .csv, a .txt list of paths or an image")
     if suffix in IMAGE_SUFFIXES:
@@ -71,16 +83,6 @@ def dataset_records(name: str, split: str, cfg: CfgNode) -> Records:
     items = [tuple(item) for item in getattr(dataset, split)]
     check_files_exist((os.path.abspath(path) for path, *_ in items), f"dataset {name}")
     return _records(items, f"{split} of dataset {name}")
-
-
-def _below(folder: str) -> list[str]:
-    found = []
-    for where, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        # Other systems leave "._a.jpg" and the like.
-        images = [name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and name[0] != "."]
-        found += [os.path.join(where, name) for name in images]
-    return sorted(found, key=natural_key)
 
 
 def _csv_items(source: str) -> Iterable[Item]:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from ..errors import InputError
 from ..evaluation import FeatureSet
@@ -98,8 +97,7 @@ def main(args: argparse.Namespace) -> bool:
                 f"{args.features} has features of {data.features.shape[1]} values, this model gives {predictor.dim}: "
                 "evaluate this model with TEST.SAVE_FEATURES True"
             )
-        on_gpu = predictor.cfg.MODEL.DEVICE.startswith("cuda") and torch.cuda.is_available()
-        found = threshold_at(data, args.far, metric, "cuda" if on_gpu else "cpu")
+        found = threshold_at(data, args.far, metric, predictor.model.device.type)
         threshold, meaning = found.distance, f"from {Path(args.features)}: {found.describe()}"
     similarity = f", similarity {1 - distance:.4f}" if metric == "cosine" else ""
     print("match" if distance < threshold else "no match")

@@ -3,18 +3,18 @@
 import io
 
 import cv2
-import numpy as np
 import torch
 from PIL import Image
 
 from ..data.images import as_image
 from ..errors import InputError
+from ..visualize.attention import SHORTEST_SIDE
+from ..visualize.attention import overlay as heat_map_over
 
 __all__ = ["UnsupportedImage", "as_jpeg", "as_png", "decode_upload", "overlay"]
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP")
 _LONGEST_SIDE = 512  # pixels of a picture that is shown
-_SHORTEST_SIDE = 256  # pixels that an image is enlarged to before the heat map is laid over it
 
 
 class UnsupportedImage(InputError):
@@ -67,14 +67,10 @@ def overlay(image: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """
     picture = image.permute(1, 2, 0).contiguous().numpy()
     shortest, longest = min(picture.shape[:2]), max(picture.shape[:2])
-    factor = min(max(1.0, _SHORTEST_SIDE / shortest), max(1.0, 2 * _LONGEST_SIDE / longest))
+    factor = min(max(1.0, SHORTEST_SIDE / shortest), max(1.0, 2 * _LONGEST_SIDE / longest))
     size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
     picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
-    weights = values.float().numpy()
-    heat = np.round(255 * weights / max(weights.max(), np.finfo(np.float32).tiny)).astype(np.uint8)
-    heat = cv2.resize(heat, size, interpolation=cv2.INTER_CUBIC)
-    heat = cv2.cvtColor(cv2.applyColorMap(heat, cv2.COLORMAP_TURBO), cv2.COLOR_BGR2RGB)
-    return torch.from_numpy(cv2.addWeighted(picture, 0.5, heat, 0.5, 0)).permute(2, 0, 1)
+    return torch.from_numpy(heat_map_over(picture, values.float().numpy())).permute(2, 0, 1)
 
 
 def _encoded(picture: Image.Image, form: str, **options) -> bytes:

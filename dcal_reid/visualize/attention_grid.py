@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ..data import load_dataset
-from ..data.images import IMAGE_SUFFIXES
+from ..data.datasets.listing import images_below
 from ..data.transforms import build_transforms
 from ..engine.predictor import Predictor
 from ..errors import InputError
@@ -78,7 +78,7 @@ def image_files(places: Sequence[str], count: int) -> list[str]:
         if place.is_file():
             paths.append(str(place))
         elif place.is_dir():
-            found = sorted(str(path) for path in place.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+            found = images_below(str(place))
             if not found:
                 raise InputError(f"there is no image in or below the folder {str(place)!r}")
             paths += spread(np.array(found), min(count, len(found)))

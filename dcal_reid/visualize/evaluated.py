@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from ..data import build_classification_test_loader
 from ..data.datasets.loading import load_test_items
-from ..engine.inference import autocast
+from ..engine.inference import autocast, mean_over_flip
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import DCALClasEvaluator, DCALReidEvaluator, FeatureSet
@@ -77,9 +77,7 @@ def evaluated_classes(predictor: Predictor, dataset: str) -> DCALClasEvaluator:
         if not len(batch["images"]):
             continue
         with torch.no_grad(), autocast(cfg):
-            outputs = scores(batch["images"])
-            if cfg.TEST.FLIP.ENABLED:
-                outputs = (outputs + scores(batch["images"].flip(dims=[3]))) / 2
+            outputs = mean_over_flip(scores, batch["images"], cfg.TEST.FLIP.ENABLED)
         evaluator.process(batch, outputs)
     evaluator.evaluate()
     return evaluator

@@ -15,13 +15,13 @@ from ..data.transforms import build_transforms
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import ClassificationResult, DCALReidEvaluator
-from ..evaluation.plot import draw_curves
+from ..evaluation.plot import draw_curves, sample_pairs
 from ..files import written_atomically
 from ..task import is_classification
 from .confusion import draw_confusion
 from .evaluated import evaluated_classes, evaluated_retrieval
 from .rank_list import draw_rank_lists
-from .ranks import chosen_queries, pairs_of
+from .ranks import chosen_queries
 from .report import draw_attention_of, draw_predictions_of, mistakes_first, rank_lists_of
 
 __all__ = ["Section", "render", "write_report"]
@@ -126,7 +126,7 @@ def _retrieval(predictor: Predictor, dataset: str, count: int) -> tuple[dict[str
     evaluator = evaluated_retrieval(predictor, dataset)
     data, result = evaluator.features(), evaluator.result
     hardest = chosen_queries(evaluator, count=count)
-    pairs = pairs_of(evaluator, predictor.cfg)
+    pairs = sample_pairs(*evaluator.compared)
     lists = rank_lists_of(evaluator, hardest, _TOP)
     shown = data.paths[hardest].tolist()
     sections = [

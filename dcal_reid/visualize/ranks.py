@@ -12,14 +12,13 @@ from ..data.images import ImageLike
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import DCALReidEvaluator
-from ..evaluation.plot import PairSample, check_picture_path, draw_curves, sample_pairs
-from ..evaluation.scoring import compare
+from ..evaluation.plot import check_picture_path, draw_curves, sample_pairs
 from .attention import enlarge, overlay
 from .evaluated import evaluated_features, evaluated_retrieval
 from .rank_list import RankList, draw_rank_lists
 from .report import rank_lists_of, spread, worst_first
 
-__all__ = ["ORDERS", "chosen_queries", "pairs_of", "show_ranks", "with_attention"]
+__all__ = ["ORDERS", "chosen_queries", "show_ranks", "with_attention"]
 
 ORDERS = ("worst", "best", "spread")
 ATTENTION_NOTE = "colours: SA rollout, each image divided by its own maximum"
@@ -78,7 +77,7 @@ def show_ranks(
         lists = [with_attention(found, predictor) for found in lists]
     draw_rank_lists(output, lists, size=size, note=ATTENTION_NOTE if attention else "")
     if curves:
-        draw_curves(evaluator.result, curves, pairs_of(evaluator, cfg))
+        draw_curves(evaluator.result, curves, sample_pairs(*evaluator.compared))
     return evaluator
 
 
@@ -124,11 +123,6 @@ def chosen_queries(
     if order == "spread":
         return spread(by_ap, min(count, len(by_ap)))
     return (by_ap if order == "worst" else by_ap[::-1])[:count].tolist()
-
-
-def pairs_of(evaluator: DCALReidEvaluator, cfg: CfgNode) -> PairSample:
-    """Distances of positive and negative pairs of an evaluation, for ``draw_curves``."""
-    return sample_pairs(*compare(evaluator.features(), cfg.TEST))
 
 
 def with_attention(found: RankList, predictor: Predictor) -> RankList:

@@ -14,15 +14,7 @@ from dcal_reid.evaluation.recall import exact_nearest
 from dcal_reid.evaluation.records import Records
 from dcal_reid.evaluation.scaled import ScaledFeatures
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Threads of faiss wait for each other in a busy loop, which takes seconds on a machine that is shared."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    yield
-    faiss.omp_set_num_threads(before)
-
+pytestmark = pytest.mark.usefixtures("faiss_on_one_thread")
 
 APPROXIMATE = ["IVF16,Flat", "HNSW16", "PQ8x4", "IVF16,PQ8x4", "PCA16,IVF16,Flat"]
 

@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,12 +8,8 @@ from dcal_reid import Predictor
 
 
 @pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Threads of faiss wait for each other in a busy loop, which takes seconds on a machine that is shared."""
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    yield
-    faiss.omp_set_num_threads(before)
+def _one_thread(faiss_on_one_thread):
+    """For every test of galleries."""
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,6 +11,7 @@ from tqdm import tqdm
 
 from ...errors import InputError
 from ..images import decode_image
+from ..loader import available_cores
 
 __all__ = ["ImageFile", "examine_files"]
 
@@ -68,7 +68,7 @@ def examine_files(paths: Sequence[str], *, decode: bool = True, workers: int | N
             goes unnoticed.
         workers: processes, at most and by default one per core that this process may use; 0: this process alone.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = available_cores()
     workers = cores if workers is None else min(workers, cores)
     batch_size = 32
     if len(paths) <= batch_size:  # a worker would take longer to start

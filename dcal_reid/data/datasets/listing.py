@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ...errors import InputError
 from ..images import IMAGE_SUFFIXES
 
-__all__ = ["check_files_exist", "first_few", "folder_names", "image_names", "natural_key"]
+__all__ = ["check_files_exist", "first_few", "folder_names", "image_names", "images_below", "natural_key"]
 
 
 def natural_key(text: str) -> tuple:
@@ -26,6 +26,17 @@ def image_names(folder: str) -> list[str]:
     except OSError as error:
         raise InputError(f"folder {folder!r} cannot be listed: {error.strerror}; check the path") from error
     return sorted(name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+
+
+def images_below(folder: str) -> list[str]:
+    """The image files in ``folder`` and below it in natural order, without what is hidden."""
+    found = []
+    for where, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        # Other systems leave "._a.jpg" and the like.
+        images = [name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and name[0] != "."]
+        found += [os.path.join(where, name) for name in images]
+    return sorted(found, key=natural_key)
 
 
 def folder_names(folder: str) -> list[str]:
