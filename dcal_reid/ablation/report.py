@@ -20,7 +20,7 @@ from .runs import Run, ordered
 
 __all__ = ["Cost", "cost", "report"]
 
-_CLASSIFIER = re.compile(r"heads\.\w+\.weight")
+_CLASSIFIER = re.compile(r"heads\.(\w+\.)?weight")
 _CAPTION = (
     "std is that of the sample. Parameters are without the classifiers. An operation is a multiplication or an "
     "addition for one image at inference. The step is the median, the memory the most of a training run."
