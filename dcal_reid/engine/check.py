@@ -5,7 +5,7 @@ import difflib
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from fastreid.modeling.heads import REID_HEADS_REGISTRY
-from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Baseline
 from fastreid.utils.registry import Registry
 
 from ..compat import registered_names
@@ -56,6 +56,16 @@ _AT_LEAST = {
     "MODEL.DCAL.PWCA.NUM_BLOCKS": 0,
 }
 
+# What fast-reid's own baseline cannot do would be ignored, or fail in the first step.
+_FASTREID_BASELINE = {
+    "MODEL.HEADS.NAME": "EmbeddingHead",
+    "MODEL.DCAL.GLCA.NUM_BLOCKS": 0,
+    "MODEL.DCAL.PWCA.NUM_BLOCKS": 0,
+    "MODEL.NOISE.IMAGE": 0,
+    "MODEL.NOISE.LABEL": 0,
+    "MODEL.ACTIVATION_CHECKPOINTING": False,
+}
+
 
 def check_config(cfg: CfgNode) -> None:
     """Refuse what cannot work and what fast-reid gets silently wrong.
@@ -70,6 +80,7 @@ def check_config(cfg: CfgNode) -> None:
         if _value(cfg, key) < least:
             raise InputError(f"{key} is {_value(cfg, key)}; it must be at least {least}")
     _check_registered(cfg)
+    _check_architecture(cfg)
     _check_dcal(cfg.MODEL.DCAL)
     if cfg.MODEL.NOISE.IMAGE < 0 or not 0 <= cfg.MODEL.NOISE.LABEL <= 1:
         raise InputError(
@@ -106,6 +117,23 @@ def _check_registered(cfg: CfgNode) -> None:
             raise InputError(f"{key} is {name!r}, which is not registered; near it: {', '.join(near)}")
 
 
+def _check_architecture(cfg: CfgNode) -> None:
+    name = cfg.MODEL.META_ARCHITECTURE
+    architecture = META_ARCH_REGISTRY.get(name)
+    if architecture.__module__.startswith("fastreid."):
+        raise InputError(
+            f"MODEL.META_ARCHITECTURE is {name!r}, which cannot take the loader's uint8 images; use DCAL, or for "
+            "fast-reid's own baseline FastReIDBaseline"
+        )
+    if not issubclass(architecture, Baseline):
+        return
+    for key, only in _FASTREID_BASELINE.items():
+        if _value(cfg, key) != only:
+            raise InputError(
+                f"{key} is {_value(cfg, key)!r}; with MODEL.META_ARCHITECTURE {name} it can only be {only!r}"
+            )
+
+
 def _check_dcal(dcal: CfgNode) -> None:
     if not 0 < dcal.GLCA.RATIO <= 1:
         raise InputError(
@@ -133,7 +161,7 @@ def _check_losses(cfg: CfgNode) -> None:
     names, tri = cfg.MODEL.LOSSES.NAME, cfg.MODEL.LOSSES.TRI
     unknown = set(names) - {"CrossEntropyLoss", "TripletLoss"}
     if unknown or not names:
-        raise InputError(f"MODEL.LOSSES.NAME is {tuple(names)}; DCAL trains with CrossEntropyLoss, TripletLoss or both")
+        raise InputError(f"MODEL.LOSSES.NAME is {tuple(names)}; choose CrossEntropyLoss, TripletLoss or both")
     if "TripletLoss" in names and not tri.HARD_MINING and not tri.NORM_FEAT:
         raise InputError(
             "MODEL.LOSSES.TRI.HARD_MINING is False: fast-reid's soft mining gives wrong gradients for features of a "

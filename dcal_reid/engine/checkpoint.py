@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 EXPORT_VERSION = "1"
 # Not needed at inference: the loss weights, and for features the identity classifiers.
 _LOSS_WEIGHTS = r"loss_weights\..*"
-_NOT_FOR_FEATURES = re.compile(rf"heads\.\w+\.weight|{_LOSS_WEIGHTS}")
+# A classifier is that of a branch, or of fast-reid's own baseline, which has one head.
+_NOT_FOR_FEATURES = re.compile(rf"heads\.(\w+\.)?weight|{_LOSS_WEIGHTS}")
 _NOT_FOR_CLASSES = re.compile(_LOSS_WEIGHTS)
 
 
@@ -163,8 +164,8 @@ def evaluation_state(model: nn.Module) -> dict[str, Tensor]:
 
 def num_classes_in(path: str) -> int:
     """How many identities or classes the classifier in a checkpoint has; 0 if it has none."""
-    weight = _weights(path).get("heads.sa.weight")
-    return 0 if weight is None else len(weight)
+    state = _weights(path)
+    return next((len(state[name]) for name in ("heads.sa.weight", "heads.weight") if name in state), 0)
 
 
 def class_names_in(path: str) -> list[str] | None:

@@ -1,7 +1,8 @@
-"""The DCAL meta-architecture and its parts. Importing registers them with fast-reid."""
+"""The meta-architectures and their parts: DCAL's, and fast-reid's own for comparison. Importing registers them."""
 
 from .backbones import Backbone, build_timm_backbone
 from .dcal import DCAL, AttentionMaps
+from .fastreid_vit import FastReIDBaseline, build_fastreid_vit
 from .heads import DCALClassificationHead, DCALHead
 from .pair_samplers import PAIR_SAMPLER_REGISTRY
 
@@ -12,5 +13,7 @@ __all__ = [
     "Backbone",
     "DCALClassificationHead",
     "DCALHead",
+    "FastReIDBaseline",
+    "build_fastreid_vit",
     "build_timm_backbone",
 ]
