@@ -4,31 +4,53 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..errors import InputError
 from .report import Cost, cost, report
-from .runs import Run, group_runs, seeds_and_overrides, train_unfinished, variants
+from .runs import Run, group_runs, seeds_and_overrides, variants
+from .training import train_unfinished
 
-__all__ = ["Cost", "Run", "cost", "group_runs", "run_group", "seeds_and_overrides", "train_unfinished", "variants"]
+__all__ = [
+    "Cost",
+    "Run",
+    "cost",
+    "group_runs",
+    "report",
+    "run_group",
+    "seeds_and_overrides",
+    "train_unfinished",
+    "variants",
+]
 
 
 def run_group(args: argparse.Namespace) -> None:
     """Train what is unfinished of a group, then print and save its table and its plot.
 
     Args:
-        args: ``group``, a folder of configs/ablation; ``seeds``; ``config_file``, which takes the place of the config
-            that the variants are based on, or empty; ``output``, the folder for everything; ``num_gpus`` and ``opts``
-            as for tools/train_net.py.
+        args: ``group``, a folder of configs/ablation or configs/results; ``seeds``; ``config_file``, which takes the
+            place of the config that the variants are based on, or empty; ``vary``, keys with the values that every
+            variant is tried with; ``jobs``, how many runs at a time; ``baseline``, the variant that the others are
+            compared with, or empty for the one of that name; ``output``, the folder for everything; ``num_gpus`` and
+            ``opts`` as for tools/train_net.py.
 
     Raises:
         InputError: a group, config or override that cannot be used, or a run there with another configuration.
         SystemExit: with status 1 if a run failed, with 130 if the user interrupted.
     """
+    if args.jobs < 1:
+        raise InputError(f"--jobs is {args.jobs}; give 1 or more")
     runs = group_runs(args)
+    names = list(dict.fromkeys(run.variant for run in runs))
+    if args.baseline and args.baseline not in names:
+        raise InputError(
+            f"--baseline {args.baseline!r} is no variant of {args.group}; choose one of {', '.join(names)}"
+        )
     try:
-        failed = train_unfinished(runs)
+        failed = train_unfinished(runs, args.jobs)
     except KeyboardInterrupt:
         print("\nstopped; the same command goes on after the last complete epoch", file=sys.stderr)
         sys.exit(130)
     based = [f"on {args.config_file}"] if args.config_file else []
-    report(runs, " ".join([args.group, *based, *args.opts]), Path(args.output, args.group))
+    title = " ".join([args.group, *based, *args.opts])
+    report(runs, title, Path(args.output, args.group), args.baseline or "baseline")
     if failed:
         sys.exit(1)

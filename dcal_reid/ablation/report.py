@@ -1,4 +1,4 @@
-"""One table and one plot of what came out of an ablation, and what each variant costs."""
+"""One table of what came out of an ablation, and what each variant costs."""
 
 import csv
 import re
@@ -10,12 +10,13 @@ from pathlib import Path
 import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.meta_arch import build_model
-from matplotlib.figure import Figure
+from scipy import stats
 from tabulate import tabulate
 
 from ..benchmark.operations import count_operations
 from ..data.transforms import output_size
 from ..engine.job import without_pretrained_weights
+from .plots import draw_curves, draw_metrics
 from .runs import Run, ordered
 
 __all__ = ["Cost", "cost", "report"]
@@ -24,6 +25,10 @@ _CLASSIFIER = re.compile(r"heads\.(\w+\.)?weight")
 _CAPTION = (
     "std is that of the sample. Parameters are without the classifiers. An operation is a multiplication or an "
     "addition for one image at inference. The step is the median, the memory the most of a training run."
+)
+_DIFFERENCE = (
+    "The difference is to {baseline} with the same seed, its mean and from where to where its 95 % confidence interval "
+    "goes (Student's t).\n"
 )
 
 
@@ -54,8 +59,15 @@ def _size(parameters: Iterable[torch.Tensor]) -> int:
     return sum(parameter.numel() for parameter in parameters)
 
 
-def report(runs: Sequence[Run], title: str, folder: Path) -> None:
-    """Print the table, and write it as table.md and table.csv, with plot.png beside them."""
+def report(runs: Sequence[Run], title: str, folder: Path, baseline: str = "") -> None:
+    """Print the table, and write it as table.md and table.csv, with plot.png and curves.png beside them.
+
+    Args:
+        runs: of all variants, complete or not.
+        title: above the table.
+        folder: where the files go.
+        baseline: the variant that every other is compared with, seed by seed; empty: none is.
+    """
     found = {name: 0.0 for run in runs for name in run.results() or ()}
     if not found:
         print("no run is complete, so there is no table")
@@ -64,21 +76,42 @@ def report(runs: Sequence[Run], title: str, folder: Path) -> None:
     of_variant: dict[str, list[Run]] = {}
     for run in runs:
         of_variant.setdefault(run.variant, []).append(run)
-    rows = [_row(same, metrics) for same in of_variant.values()]
-    digits = [".4g" if "(" in column else ".2f" for column in rows[0]]
-    table = tabulate(rows, headers="keys", tablefmt="pipe", floatfmt=digits, missingval="-")
-    text = f"{title}\n\n{table}\n\n{_CAPTION}\n"
+    rows = [_row(same, metrics, of_variant.get(baseline, [])) for same in of_variant.values()]
+    columns = [column for column in rows[0] if any(row[column] is not None for row in rows)]
+    rows = [{column: row[column] for column in columns} for row in rows]
+    text = f"{title}\n\n{_table(rows)}\n\n{_CAPTION}\n"
+    if baseline in of_variant:
+        text += _DIFFERENCE.format(baseline=baseline)
+    best = _best(rows, metrics[0])
+    if len(best) < len(rows):
+        text += f"\nThe best of each by {metrics[0]}:\n\n{_table(best)}\n"
     print(f"\n{text}")
     (folder / "table.md").write_text(text)
     with open(folder / "table.csv", "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    _draw(rows, metrics, [f" seed {run.seed}" for run in next(iter(of_variant.values()))], folder / "plot.png")
-    print(f"table.md, table.csv and plot.png are in {folder}")
+    draw_metrics(rows, metrics, [f" seed {run.seed}" for run in next(iter(of_variant.values()))], folder / "plot.png")
+    draw_curves(of_variant, metrics[0], folder / "curves.png")
+    print(f"table.md, table.csv, plot.png and curves.png are in {folder}")
 
 
-def _row(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, str | float | None]:
+def _table(rows: Sequence[dict]) -> str:
+    digits = [".4g" if "(" in column else ".2f" for column in rows[0]]
+    return tabulate(rows, headers="keys", tablefmt="pipe", floatfmt=digits, missingval="-")
+
+
+def _best(rows: Sequence[dict], metric: str) -> list[dict]:
+    """Of the rows of one config, which differ by what --vary set, the one with the largest mean."""
+    best: dict[str, dict] = {}
+    for row in rows:
+        config = row["variant"].partition(",")[0]
+        if row[metric] is not None and (config not in best or row[metric] > best[config][metric]):
+            best[config] = row
+    return list(best.values())
+
+
+def _row(runs: Sequence[Run], metrics: Sequence[str], baseline: Sequence[Run]) -> dict[str, str | float | None]:
     """One variant. A column with a unit is what it costs."""
     results = [run.results() or {} for run in runs]
     row: dict[str, str | float | None] = {"variant": runs[0].variant}
@@ -86,6 +119,8 @@ def _row(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, str | float |
         values = [found[metric] for found in results if metric in found]
         row[metric] = statistics.fmean(values) if values else None
         row[f"{metric} std"] = statistics.stdev(values) if len(values) > 1 else None
+        row[f"{metric} paper"] = runs[0].published.get(metric)
+        row |= _differences(runs, baseline, metric)
         row |= {f"{metric} seed {run.seed}": found.get(metric) for run, found in zip(runs, results, strict=True)}
     found = cost(runs[0].cfg) if any(results) else None
     times = [seconds for run in runs if (seconds := run.step_time()) is not None]
@@ -99,17 +134,18 @@ def _row(runs: Sequence[Run], metrics: Sequence[str]) -> dict[str, str | float |
     }
 
 
-def _draw(rows: Sequence[dict], metrics: Sequence[str], seeds: Sequence[str], path: Path) -> None:
-    """The mean with the standard deviation as error bar, and every seed as a dot."""
-    width = max(4, 0.7 * len(rows) + 1.5)
-    figure = Figure(figsize=(width * len(metrics), 3.5), layout="constrained")
-    for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
-        for x, row in enumerate(rows):
-            values = [row[metric + seed] for seed in seeds if row[metric + seed] is not None]
-            axis.plot([x] * len(values), values, "o", color="tab:blue", alpha=0.4)
-            if values:
-                axis.errorbar(x, row[metric], row[f"{metric} std"] or 0, fmt="_", color="black", ms=14, capsize=4)
-        axis.set_xticks(range(len(rows)), [row["variant"] for row in rows], rotation=30)
-        axis.set(title=metric, ylabel="%", xlim=(-0.5, len(rows) - 0.5))
-        axis.grid(alpha=0.3)
-    figure.savefig(path)
+def _differences(runs: Sequence[Run], baseline: Sequence[Run], metric: str) -> dict[str, float | None]:
+    """To the baseline with the same seed: the mean, and from where to where its 95 % confidence interval goes."""
+    columns = [f"{metric} {name}" for name in ("difference", "from", "to")]
+    if not baseline or runs[0].variant == baseline[0].variant:
+        return dict.fromkeys(columns)
+    pairs = [(run.results() or {}, other.results() or {}) for run, other in zip(runs, baseline, strict=True)]
+    found = [run[metric] - other[metric] for run, other in pairs if metric in run and metric in other]
+    if not found:
+        return dict.fromkeys(columns)
+    mean = statistics.fmean(found)
+    if len(found) == 1:
+        return dict(zip(columns, (mean, None, None), strict=True))
+    # Student's t for the mean of paired differences.
+    half = stats.t.ppf(0.975, len(found) - 1) * statistics.stdev(found) / len(found) ** 0.5
+    return dict(zip(columns, (mean, mean - half, mean + half), strict=True))

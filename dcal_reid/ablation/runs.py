@@ -1,13 +1,11 @@
 """Ablations: the variants of a group of configs, each trained over seeds."""
 
 import argparse
-import datetime
+import itertools
 import json
 import re
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,11 +18,12 @@ from ..data.datasets.listing import natural_key
 from ..engine.check import check_config
 from ..engine.setup import load_config
 from ..errors import InputError
+from ..published import published
 
-__all__ = ["Run", "group_runs", "ordered", "seeds_and_overrides", "train_unfinished", "variants"]
+__all__ = ["Run", "group_runs", "ordered", "seeds_and_overrides", "variants"]
 
 _REPOSITORY = Path(__file__).parents[2]
-_GROUPS = _REPOSITORY / "configs" / "ablation"
+_GROUPS = [_REPOSITORY / "configs" / name for name in ("ablation", "results")]
 _TRAIN = _REPOSITORY / "tools" / "train_net.py"
 # Of each test set.
 _METRICS = ("mAP", "Rank-1", "Top-1")
@@ -36,10 +35,11 @@ _MAY_DIFFER = {"OUTPUT_DIR", "DATALOADER.NUM_WORKERS"}
 class Run:
     """One variant with one seed."""
 
-    variant: str
+    variant: str  # the config's name, and behind it what --vary set
     seed: int
     cfg: CfgNode
     command: list[str]
+    published: dict[str, float]  # the paper's metrics of this variant, in percent
 
     @property
     def folder(self) -> Path:
@@ -61,6 +61,11 @@ class Run:
         if last * min(period or epochs, epochs) != first * epochs:
             return None
         return {name: value for name, value in evaluated[-1].items() if _is_metric(name)}
+
+    def curve(self, metric: str) -> list[tuple[float, float]]:
+        """Every evaluation so far: the share of the training that was done, and the metric in percent."""
+        found = [(line["iteration"] + 1, line[metric]) for line in self._lines() if metric in line]
+        return [(iteration / found[-1][0], value) for iteration, value in found]
 
     def step_time(self) -> float | None:
         """Seconds of a training step, the median; None if the run was too short to tell."""
@@ -101,10 +106,10 @@ def variants(group: str) -> list[Path]:
     Raises:
         InputError: there is no such group.
     """
-    groups = sorted(path.name for path in _GROUPS.iterdir() if path.is_dir())
+    groups = {path.name: path for folder in _GROUPS for path in folder.iterdir() if path.is_dir()}
     if group not in groups:
-        raise InputError(f"there is no group {group!r}; choose one of {', '.join(groups)}")
-    return sorted((_GROUPS / group).glob("*.yml"), key=lambda path: natural_key(path.stem))
+        raise InputError(f"there is no group {group!r}; choose one of {', '.join(sorted(groups))}")
+    return sorted(groups[group].glob("*.yml"), key=lambda path: natural_key(path.stem))
 
 
 def group_runs(args: argparse.Namespace) -> list[Run]:
@@ -122,12 +127,30 @@ def group_runs(args: argparse.Namespace) -> list[Run]:
     for key, option in (("SEED", "--seeds"), ("OUTPUT_DIR", "--output")):
         if key in args.opts[::2]:
             raise InputError(f"{key} is among the overrides; use {option}")
+    settings = _settings(args.vary, args.opts)
     files = variants(args.group)
     if args.config_file:
         load_config(args.config_file)
         files = _on_another_base(files, Path(args.config_file), Path(args.output, args.group, "configs"))
     elsewhere = _complete_runs(args)
-    return [_checked_run(file, seed, args, elsewhere) for seed in args.seeds for file in files]
+    return [
+        _checked_run(file, setting, seed, args, elsewhere)
+        for seed in args.seeds
+        for file in files
+        for setting in settings
+    ]
+
+
+def _settings(varied: Sequence[Sequence[str]], overrides: Sequence[str]) -> list[list[tuple[str, str]]]:
+    """Every combination of the values of --vary, as pairs of key and value; a single empty one if nothing varies."""
+    for key, *values in varied:
+        if not values:
+            raise InputError(f"--vary {key} has no values; give them behind the key")
+        if key in overrides[::2] or [other for other, *_ in varied].count(key) > 1:
+            raise InputError(f"--vary {key}: {key} is given twice; give it once")
+    return [
+        list(pairs) for pairs in itertools.product(*([(key, value) for value in values] for key, *values in varied))
+    ]
 
 
 def _on_another_base(files: Sequence[Path], base: Path, folder: Path) -> list[Path]:
@@ -146,7 +169,7 @@ def _complete_runs(args: argparse.Namespace) -> dict[Path, dict[str, object]]:
     found = {}
     for path in sorted(Path(args.output).glob("*/*/seed*/config.yaml")):
         with suppress(InputError):  # of a version with other keys
-            run = Run(path.parents[1].name, 0, _load(path), [])
+            run = Run(path.parents[1].name, 0, _load(path), [], {})
             if path.parents[2].name != args.group and run.results():
                 found[run.folder] = _identity(run.cfg)
     return found
@@ -157,19 +180,28 @@ def _load(path: Path) -> CfgNode:
     return load_config(str(path), ["OUTPUT_DIR", str(path.parent)])
 
 
-def _checked_run(file: Path, seed: int, args: argparse.Namespace, elsewhere: dict[Path, dict[str, object]]) -> Run:
-    folder = Path(args.output, args.group, file.stem, f"seed{seed}")
-    overrides = [*args.opts, "SEED", str(seed), "OUTPUT_DIR", str(folder)]
+def _checked_run(
+    file: Path,
+    setting: Sequence[tuple[str, str]],
+    seed: int,
+    args: argparse.Namespace,
+    elsewhere: dict[Path, dict[str, object]],
+) -> Run:
+    variant = ",".join([file.stem, *(f"{key.rpartition('.')[2]}={value}" for key, value in setting)])
+    folder = Path(args.output, args.group, variant, f"seed{seed}")
+    overrides = [*args.opts, *itertools.chain(*setting), "SEED", str(seed), "OUTPUT_DIR", str(folder)]
     cfg = load_config(str(file), overrides)
     check_config(cfg)
     if (folder / "last_checkpoint").is_file():
         _check_same(folder, cfg)
     else:
-        same = (other for other, identity in elsewhere.items() if identity == _identity(cfg))
+        wanted = _identity(cfg)
+        same = (other for other, identity in elsewhere.items() if identity == wanted)
         cfg.OUTPUT_DIR = str(next(same, folder))
     cfg.freeze()
     options = ["--config-file", str(file), "--resume", "--num-gpus", str(args.num_gpus)]
-    return Run(file.stem, seed, cfg, [sys.executable, str(_TRAIN), *options, *overrides])
+    figures = {} if args.config_file or args.vary else published(str(file))
+    return Run(variant, seed, cfg, [sys.executable, str(_TRAIN), *options, *overrides], figures)
 
 
 def _check_same(folder: Path, cfg: CfgNode) -> None:
@@ -194,39 +226,6 @@ def _flat(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def train_unfinished(runs: Sequence[Run]) -> list[Run]:
-    """Train the runs that are not complete, one after the other, with a line about each. Returns those that failed."""
-    left = [run for run in runs if run.results() is None]
-    print(f"{len(runs) - len(left)} of {len(runs)} runs are complete")
-    failed, start = [], time.monotonic()
-    for number, run in enumerate(left, 1):
-        print(f"[{number}/{len(left)}] {run.variant}, seed {run.seed}: ", end="", flush=True)
-        before = time.monotonic()
-        problem = _train(run)
-        now = time.monotonic()
-        if problem:
-            failed.append(run)
-        outcome = problem or "  ".join(f"{name} {value:.1f}" for name, value in ordered(run.results()))
-        rest = (now - start) / number * (len(left) - number)
-        print(f"{outcome}  in {_clock(now - before)}; {len(left) - number} left, about {_clock(rest)}", flush=True)
-    return failed
-
-
-def _train(run: Run) -> str:
-    """Run it to its end. Returns what went wrong, or nothing."""
-    run.folder.mkdir(parents=True, exist_ok=True)
-    with open(run.log, "ab") as log:
-        status = subprocess.call(run.command, stdout=log, stderr=subprocess.STDOUT)
-    if status:
-        last = run.log.read_text(errors="replace").strip().rpartition("\n")[2]
-        return f"FAILED with status {status}, see {run.log}: {last}"
-    return "" if run.results() else f"FAILED, no metrics of the last epoch; remove {run.folder} to train it again"
-
-
-def _clock(seconds: float) -> datetime.timedelta:
-    return datetime.timedelta(seconds=round(seconds))
 
 
 def _is_metric(name: str) -> bool:

@@ -14,6 +14,7 @@ from torch import nn
 
 from ..data import load_dataset
 from ..errors import InputError
+from ..published import published
 from ..task import is_classification
 from .check import check_config
 from .checkpoint import Checkpointer, class_names_in, num_classes_in
@@ -47,6 +48,8 @@ def _run(args: argparse.Namespace) -> None:
         results = evaluate(cfg) if args.eval_only else train(cfg, resume=args.resume)
     if comm.is_main_process():
         rows = results if len(cfg.DATASETS.TESTS) > 1 else {cfg.DATASETS.TESTS[0]: results}
+        if figures := published(args.config_file):
+            rows = rows | {"paper": figures}
         logger.info("Results\n%s", results_table(rows))
 
 
@@ -134,7 +137,7 @@ def without_pretrained_weights(cfg: CfgNode) -> CfgNode:
 
 
 def results_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """One row of metrics in percent for each name."""
+    """One row of metrics in percent for each name. The first has all columns."""
     columns = [name for name in next(iter(rows.values())) if name != "metric"]
-    body = [[name, *(metrics[column] for column in columns)] for name, metrics in rows.items()]
+    body = [[name, *(metrics.get(column) for column in columns)] for name, metrics in rows.items()]
     return tabulate(body, headers=["", *columns], floatfmt=".1f", tablefmt="github")

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import timm
 from PIL import Image
+from scipy import stats
 
-from dcal_reid.ablation import cost, group_runs, run_group, runs, seeds_and_overrides, variants
+from dcal_reid.ablation import cost, group_runs, report, run_group, runs, seeds_and_overrides, variants
 from dcal_reid.errors import InputError
 
 TOOL = Path(__file__).parents[2] / "tools" / "ablate.py"
@@ -52,7 +53,15 @@ def base(tiny_cfg, tmp_path, monkeypatch):
 @pytest.fixture
 def args(base, tmp_path):
     return Namespace(
-        group="glca_input", seeds=[0, 1], config_file=str(base), output=str(tmp_path / "logs"), num_gpus=1, opts=[]
+        group="glca_input",
+        seeds=[0, 1],
+        config_file=str(base),
+        output=str(tmp_path / "logs"),
+        vary=[],
+        jobs=1,
+        baseline="",
+        num_gpus=1,
+        opts=[],
     )
 
 
@@ -96,9 +105,9 @@ def test_the_tool_trains_compares_and_does_not_run_again_what_is_complete(base, 
     assert "; 3 left, about 0:" in done.stdout and "[4/4] stacked, seed 1: mAP " in done.stdout
 
     with open(folder / "table.csv") as file:
-        table = {row["variant"]: row for row in csv.DictReader(file)}
-    assert list(table) == ["parallel", "stacked"]
-    for variant, row in table.items():
+        rows = {row["variant"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["parallel", "stacked"]
+    for variant, row in rows.items():
         for metric in ("mAP", "Rank-1"):
             values = []
             for seed in (0, 1):
@@ -112,10 +121,11 @@ def test_the_tool_trains_compares_and_does_not_run_again_what_is_complete(base, 
         assert "BASE_LR: 0.02" in config and "SEED: 1" in config and f"INPUT: {variant}" in config
         assert 0 < float(row["memory (GiB)"]) < 20
     # Stacked, it needs the last block's patches.
-    assert float(table["stacked"]["operations (1e9)"]) > float(table["parallel"]["operations (1e9)"])
+    assert float(rows["stacked"]["operations (1e9)"]) > float(rows["parallel"]["operations (1e9)"])
     written = (folder / "table.md").read_text()
     assert written in done.stdout and "| stacked " in written
-    assert (folder / "plot.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("plot.png", "curves.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
 
     trained = {path: path.stat().st_mtime_ns for path in folder.rglob("model_final.pth")}
     assert len(trained) == 4
@@ -234,23 +244,101 @@ def test_what_is_complete_in_another_group_is_not_run_again(args, pretend, capsy
     run_group(args)
     assert calls(args) == {"fresh/seed0": 1, "fresh/seed1": 1}
     assert "2 of 4 runs are complete" in capsys.readouterr().out
-    with open(Path(args.output, "glca_init", "table.csv")) as file:
-        assert [row["mAP seed 1"] for row in csv.DictReader(file)] == ["51.0", "51.0"]
+    assert [row["mAP seed 1"] for row in table(args).values()] == ["51.0", "51.0"]
     args.opts = ["SOLVER.BASE_LR", "0.5"]
     args.group = "glca_readout"
     assert all("glca_readout" in str(run.folder) for run in group_runs(args))
 
 
 @pytest.mark.parametrize(("change", "message"), [
-    ({"group": "table9"}, r"there is no group 'table9'; choose one of distractor_stream, .*, table4_msmt17$"),
+    ({"group": "table9"}, r"there is no group 'table9'; choose one of birds, distractor_stream, .*, vehicles$"),
     ({"config_file": "none.yml"}, r"--config-file 'none.yml' not found"),
     ({"opts": ["SOLVER.BASE_LRS", "1"]}, r"there is no key SOLVER.BASE_LRS; did you mean SOLVER.BASE_LR"),
     ({"opts": ["MODEL.DCAL.INFERENCE", "both"]}, r"MODEL.DCAL.INFERENCE is 'both'; choose one of"),
     ({"opts": ["SEED", "1"]}, r"SEED is among the overrides; use --seeds"),
+    ({"vary": [["SOLVER.BASE_LR"]]}, r"--vary SOLVER.BASE_LR has no values"),
+    ({"vary": [["SOLVER.BASE_LR", "1."], ["SOLVER.BASE_LR", "2."]]}, r"--vary SOLVER.BASE_LR: .* is given twice"),
+    ({"vary": [["SOLVER.BASE_LR", "1."]], "opts": ["SOLVER.BASE_LR", "2."]}, r"SOLVER.BASE_LR is given twice"),
+    ({"vary": [["SOLVER.BASE_LR", "much"]]}, r"SOLVER.BASE_LR"),
 ])  # fmt: skip
 def test_wrong_input_is_refused_before_anything_runs(args, change, message):
     with pytest.raises(InputError, match=message):
         group_runs(Namespace(**vars(args) | change))
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"jobs": 0}, r"--jobs is 0; give 1 or more"),
+    ({"baseline": "fresh"}, r"--baseline 'fresh' is no variant of glca_input; choose one of parallel, stacked$"),
+])  # fmt: skip
+def test_wrong_options_are_refused_before_anything_runs(args, pretend, change, message):
+    pretend(COMPLETE)
+    with pytest.raises(InputError, match=message):
+        run_group(Namespace(**vars(args) | change))
+    assert not calls(args)
+
+
+def test_jobs_run_side_by_side(args, pretend, capsys):
+    """The second run writes what the first waits for."""
+    pretend(
+        "other = folder.parents[1] / 'stacked' / 'seed0' / 'here'\n"
+        "if 'stacked' in str(folder): (folder / 'here').touch()\n"
+        "if 'parallel/seed0' in str(folder):\n"
+        "    while not other.is_file(): time.sleep(0.01)\n"
+        "    time.sleep(0.2)\n" + COMPLETE
+    )
+    args.jobs = 2
+    run_group(args)
+    out = capsys.readouterr().out
+    assert out.startswith("0 of 4 runs are complete\n[1/4] stacked, seed 0: mAP 50.0") and "[4/4]" in out
+    assert calls(args) == dict.fromkeys(("parallel/seed0", "parallel/seed1", "stacked/seed0", "stacked/seed1"), 1)
+
+
+def table(args):
+    with open(Path(args.output, args.group, "table.csv")) as file:
+        return {row["variant"]: row for row in csv.DictReader(file)}
+
+
+def test_what_is_varied_is_run_in_every_combination_and_the_best_is_named(args, pretend, capsys):
+    pretend("rate = dict(zip(sys.argv[6::2], sys.argv[7::2]))\nmAP = float(rate['SOLVER.BASE_LR']) * 1000\n"
+            "metrics(iteration=9, mAP=mAP - ('stacked' in str(folder))); final()\n")  # fmt: skip
+    args.vary = [["SOLVER.BASE_LR", "0.03", "0.01"], ["SOLVER.MOMENTUM", "0.8", "0.9"]]
+    args.seeds = [4]
+    run_group(args)
+    settings = [f"BASE_LR={rate},MOMENTUM={momentum}" for rate in ("0.03", "0.01") for momentum in ("0.8", "0.9")]
+    rows = table(args)
+    assert list(rows) == [f"{config},{setting}" for config in ("parallel", "stacked") for setting in settings]
+    assert rows["stacked,BASE_LR=0.03,MOMENTUM=0.9"]["mAP"] == "29.0"
+    best = capsys.readouterr().out.partition("The best of each by mAP:")[2]
+    found = [line.split("|")[1].strip() for line in best.splitlines() if "BASE_LR" in line]
+    assert found == ["parallel,BASE_LR=0.03,MOMENTUM=0.8", "stacked,BASE_LR=0.03,MOMENTUM=0.8"]
+    cfg = group_runs(args)[3].cfg
+    assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MOMENTUM) == (0.01, 0.9)
+
+
+def test_differences_are_paired_by_seed(args, pretend):
+    """The interval against scipy's own for one sample."""
+    values = {"parallel": [50.0, 60.0, 55.0], "stacked": [53.0, 61.0, 60.0]}
+    pretend(f"metrics(iteration=9, mAP={values}[folder.parent.name][int(sys.argv[-3])]); final()\n")
+    args.seeds, args.baseline = [0, 1, 2], "parallel"
+    run_group(args)
+    rows = table(args)
+    assert rows["parallel"]["mAP difference"] == rows["parallel"]["mAP from"] == ""
+    interval = stats.ttest_1samp([3.0, 1.0, 5.0], 0.0).confidence_interval(0.95)
+    found = [float(rows["stacked"][f"mAP {name}"]) for name in ("difference", "from", "to")]
+    assert found == pytest.approx([3.0, interval.low, interval.high])
+
+
+def test_the_papers_figures_stand_beside(args, pretend, monkeypatch):
+    """Where the data set is the paper's."""
+    pretend("for number in range(6): metrics(iteration=19 + 20 * number, mAP=50.0, **{'Rank-1': 60.0})\nfinal()\n")
+    args.group, args.seeds = "table3_veri", [0]
+    assert not any(run.published for run in group_runs(args))
+    args.config_file = ""
+    # ViT-B is not built: what it costs is not asked.
+    monkeypatch.setattr(sys.modules[report.__module__], "cost", lambda cfg: None)
+    run_group(args)
+    row = table(args)["dcal"]
+    assert (row["mAP paper"], row["Rank-1 paper"]) == ("80.2", "96.9")
 
 
 def test_seeds_end_where_the_overrides_begin():

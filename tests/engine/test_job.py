@@ -49,6 +49,19 @@ def test_a_report_of_an_evaluation(run_folder, run_cfg, tmp_path, capsys):
             evaluate_with(*arguments)
 
 
+def test_the_papers_figures_stand_below_the_results(run_folder, run_cfg, tmp_path, capsys):
+    config = tmp_path / "aims.yml"
+    config.write_text("# A small model. Table 2 of the paper: mAP 80.2, rank-1 96.9.\n" + run_cfg.dump())
+    weights = ("MODEL.WEIGHTS", str(run_folder / "model_final.pth"))
+    main(argument_parser().parse_args(["--config-file", str(config), "--eval-only", *weights]))
+    output = capsys.readouterr().out
+    names, _, _, paper = (line.split("|")[1:-1] for line in output[output.rindex("Results") :].splitlines()[1:5])
+    figures = dict(zip((name.strip() for name in names), (cell.strip() for cell in paper), strict=True))
+    assert {name: figures[name] for name in ("", "mAP", "Rank-1", "mINP")} == {
+        "": "paper", "mAP": "80.2", "Rank-1": "96.9", "mINP": "",
+    }  # fmt: skip
+
+
 def table(output):
     return output[output.rindex("Results") :].splitlines()[1:4]
 

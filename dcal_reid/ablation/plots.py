@@ -1,0 +1,57 @@
+"""Two plots of an ablation: the metrics at the end, and on the way there."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .runs import Run
+
+__all__ = ["draw_curves", "draw_metrics"]
+
+# As many as can be told apart.
+_MOST_CURVES = 10
+
+
+def draw_metrics(rows: Sequence[dict], metrics: Sequence[str], seeds: Sequence[str], path: Path) -> None:
+    """The mean with the standard deviation as error bar, and every seed as a dot."""
+    width = max(4, 0.7 * len(rows) + 1.5)
+    figure = Figure(figsize=(width * len(metrics), 3.5), layout="constrained")
+    for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        for x, row in enumerate(rows):
+            values = [row[metric + seed] for seed in seeds if row.get(metric + seed) is not None]
+            axis.plot([x] * len(values), values, "o", color="tab:blue", alpha=0.4)
+            if values:
+                axis.errorbar(x, row[metric], row.get(f"{metric} std") or 0, fmt="_", color="black", ms=14, capsize=4)
+        labels = [row["variant"].replace(",", "\n") for row in rows]
+        axis.set_xticks(range(len(rows)), labels, rotation=30 if len(rows) < 20 else 90)
+        axis.set(title=metric, xlim=(-0.5, len(rows) - 0.5))
+        _percent(axis)
+    figure.savefig(path)
+
+
+def draw_curves(of_variant: Mapping[str, Sequence[Run]], metric: str, path: Path) -> None:
+    """The mean over the seeds at every evaluation; of the best variants if there are many."""
+    curves = {}
+    for variant, runs in of_variant.items():
+        found = [curve for run in runs if run.results() is not None and (curve := run.curve(metric))]
+        if found:
+            curves[variant] = [
+                (points[0][0], statistics.fmean(value for _, value in points)) for points in zip(*found, strict=False)
+            ]
+    best = sorted(curves, key=lambda variant: curves[variant][-1][1], reverse=True)[:_MOST_CURVES]
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axis = figure.subplots()
+    for variant in best:
+        axis.plot(*zip(*curves[variant], strict=True), marker="o", ms=3, label=variant)
+    axis.set(title=metric, xlabel="share of the training", xlim=(0, 1.02))
+    _percent(axis)
+    figure.legend(loc="outside right upper", fontsize="small")
+    figure.savefig(path)
+
+
+def _percent(axis: Axes) -> None:
+    axis.set_ylabel("%")
+    axis.grid(alpha=0.3)
