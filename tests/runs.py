@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -36,6 +37,15 @@ def command(cfg, *arguments, launcher=()):
 def start(cfg, *arguments, launcher=()):
     """Train by the command line, and wait for it."""
     return subprocess.run(command(cfg, *arguments, launcher=launcher), capture_output=True, text=True, timeout=300)
+
+
+def start_until_checkpoint(cfg, *arguments, launcher=()):
+    """Train by the command line. Returns the process, which goes on, when there is a checkpoint to resume from."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command(cfg, *arguments, launcher=launcher), **pipes)
+    while not Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file() and process.poll() is None:
+        time.sleep(0.02)
+    return process
 
 
 def weights(folder, name="model_final", kind="model"):

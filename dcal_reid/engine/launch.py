@@ -33,7 +33,8 @@ def launch(main: Callable, args, *, device: str) -> None:
         InputError: more GPUs are asked for than there are.
     """
     if "WORLD_SIZE" in os.environ and "RANK" in os.environ:
-        _join(int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1)), "env://", device)
+        place = (int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
+        _join(*place, device, **_meeting_of_torchrun())
         _run(main, args)
         return
     world_size = args.num_gpus * args.num_machines
@@ -78,18 +79,29 @@ def _stopping(pids: list[int]) -> Iterator[None]:
 
 def _worker(local_rank: int, main: Callable, args, world_size: int, url: str, device: str) -> None:
     rank = args.machine_rank * args.num_gpus + local_rank
-    _join(local_rank, args.num_gpus, url, device, rank=rank, world_size=world_size)
+    _join(local_rank, args.num_gpus, device, init_method=url, rank=rank, world_size=world_size)
     exit_on_input_error(_run, main, args)
 
 
-def _join(local_rank: int, local_size: int, url: str, device: str, **rank_and_size: int) -> None:
+def _meeting_of_torchrun() -> dict:
+    """What ``init_process_group`` needs to know in a process that ``torchrun`` has started, perhaps not the first time.
+
+    One store serves all attempts of --max-restarts, so each must not read the addresses that the one before has left in
+    it (pytorch/pytorch#135712). Several machines do not count the attempts alike: theirs have no number.
+    """
+    store, rank, world_size = next(dist.rendezvous("env://"))
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else ""
+    return {"store": dist.PrefixStore(f"attempt{attempt}", store), "rank": rank, "world_size": world_size}
+
+
+def _join(local_rank: int, local_size: int, device: str, **meeting) -> None:
     """Enter the process group; fast-reid's ``comm`` learns which processes share this machine."""
     if device == "cuda":
         torch.cuda.set_device(local_rank)
     else:
         share = max(1, (os.cpu_count() or 1) // local_size)
         torch.set_num_threads(min(share, torch.get_num_threads()))  # OMP_NUM_THREADS may ask for fewer
-    dist.init_process_group("nccl" if device == "cuda" else "gloo", init_method=url, **rank_and_size)
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", **meeting)
     for first in range(0, dist.get_world_size(), local_size):
         group = dist.new_group(range(first, first + local_size))
         if first <= dist.get_rank() < first + local_size:
