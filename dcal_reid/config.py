@@ -71,6 +71,8 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 12
     # Where the distractor's keys and values come from: its self-attention stream (sa) or its PWCA stream (pwca).
     cfg.MODEL.DCAL.PWCA.DISTRACTOR_STREAM = "sa"
+    # Whose features the BNNeck that SA and PWCA share averages its running statistics over: sa | sa+pwca.
+    cfg.MODEL.DCAL.PWCA.NECK_STATISTICS = "sa"
     # What distractors are: other images of the batch, Gaussian noise (noise), or images of other data sets (external).
     cfg.MODEL.DCAL.PWCA.DISTRACTORS = "batch"
     # The data sets, of any task, whose training images are distractors for external.

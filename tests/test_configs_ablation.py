@@ -66,6 +66,10 @@ GROUPS = {
     ),
     "glca_input": (LEAVES["cub"], {"parallel": {}, "stacked": {"MODEL.DCAL.GLCA.INPUT": "stacked"}}),
     "distractor_stream": (LEAVES["cub"], {"sa": {}, "pwca": {"MODEL.DCAL.PWCA.DISTRACTOR_STREAM": "pwca"}}),
+    "neck_statistics": (
+        LEAVES["veri"],
+        {"sa": {}, "sa_pwca": {"MODEL.DCAL.PWCA.NECK_STATISTICS": "sa+pwca"}},
+    ),
     "loss_weights": (
         LEAVES["cub"],
         {
@@ -137,7 +141,7 @@ def test_what_is_varied_does_not_depend_on_the_base(group, tmp_path):
     """On a base that is nobody's default every variant still has the value that it is named for."""
     strange = {
         "GLCA": {"NUM_BLOCKS": 7, "RATIO": 0.77, "INPUT": "stacked", "READOUT": "cls", "INIT": "fresh"},
-        "PWCA": {"NUM_BLOCKS": 7, "DISTRACTOR_STREAM": "pwca"},
+        "PWCA": {"NUM_BLOCKS": 7, "DISTRACTOR_STREAM": "pwca", "NECK_STATISTICS": "sa+pwca"},
         "LOSS_WEIGHTS": "fixed",
         "LOSS_WEIGHTS_INIT": [7.0, 7.0, 7.0],
         # Without GLCA, glca is refused.

@@ -26,6 +26,7 @@ _CHOICES = {
     "MODEL.DCAL.GLCA.KEYS": ("all", "local"),
     "MODEL.DCAL.GLCA.INIT": ("copy", "fresh"),
     "MODEL.DCAL.PWCA.DISTRACTOR_STREAM": ("sa", "pwca"),
+    "MODEL.DCAL.PWCA.NECK_STATISTICS": ("sa", "sa+pwca"),
     "MODEL.DCAL.PWCA.DISTRACTORS": ("batch", "noise", "external"),
     "MODEL.HEADS.NECK_FEAT": ("before", "after"),
     "INPUT.CROP.METHOD": ("scaled", "fixed"),

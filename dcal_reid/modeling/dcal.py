@@ -5,6 +5,7 @@ patches that SA attends to most. PWCA, in training only, the backbone once more 
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from fastreid.config import CfgNode, configurable
@@ -46,6 +47,7 @@ class DCAL(nn.Module):
         glca_selection: str,
         pwca_blocks: int,
         distractor_stream: str,
+        neck_statistics: str,
         distractors: str,
         pair_sampler,
         branch_loss: BranchLoss,
@@ -66,6 +68,7 @@ class DCAL(nn.Module):
             glca_selection: rollout | last | random, what the local queries are selected by.
             pwca_blocks: T; the last T blocks are pair-wise. 0: no PWCA.
             distractor_stream: sa | pwca.
+            neck_statistics: sa | sa+pwca, whose features the shared BNNeck averages its running statistics over.
             distractors: batch | noise | external, what they are.
             pair_sampler: for distractors of the batch, identities (B,) -> index (B,) of each image's distractor.
             branch_loss: the loss of one branch.
@@ -84,6 +87,7 @@ class DCAL(nn.Module):
         self.glca_selection = glca_selection
         self.pwca_blocks = pwca_blocks
         self.distractor_stream = distractor_stream
+        self.neck_statistics = neck_statistics
         self.distractors = distractors
         self.pair_sampler = pair_sampler
         self.branch_loss = branch_loss
@@ -131,6 +135,7 @@ class DCAL(nn.Module):
             "glca_selection": dcal.GLCA.SELECTION,
             "pwca_blocks": dcal.PWCA.NUM_BLOCKS,
             "distractor_stream": dcal.PWCA.DISTRACTOR_STREAM,
+            "neck_statistics": dcal.PWCA.NECK_STATISTICS,
             "distractors": dcal.PWCA.DISTRACTORS,
             "pair_sampler": PAIR_SAMPLER_REGISTRY.get(dcal.PWCA.PAIR_SAMPLER),
             "branch_loss": BranchLoss(cfg),
@@ -287,11 +292,10 @@ class DCAL(nn.Module):
         """
         self.metrics, totals = {}, {}
         for branch, feature in features.items():
-            if branch == "pwca":
-                with running_statistics_kept(self.heads["sa"]):
-                    outputs = self.heads["sa"](feature, targets)
-            else:
-                outputs = self.heads[branch](feature, targets)
+            head = self.heads["sa" if branch == "pwca" else branch]
+            averaged = branch != "pwca" or self.neck_statistics == "sa+pwca"
+            with nullcontext() if averaged else running_statistics_kept(head):
+                outputs = head(feature, targets)
             terms = self.branch_loss(outputs["cls_outputs"], outputs["features"], targets)
             totals[branch] = sum(terms.values())
             self.metrics |= {f"{branch}/{name}": value.detach() for name, value in terms.items()}

@@ -80,6 +80,18 @@ def test_distractor_oneself_makes_pwca_equal_sa(tiny_cfg, tiny_batch):
             torch.testing.assert_close(features["pwca"], features["sa"], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("streams", ["sa", "sa+pwca"])
+def test_the_necks_statistics_are_those_of_the_streams_named(tiny_cfg, streams):
+    model = build(tiny_cfg, PWCA__NECK_STATISTICS=streams).train()
+    size = model.backbone.embed_dim
+    features = {branch: torch.randn(8, size) + number for number, branch in enumerate(("sa", "pwca", "glca"))}
+    model.losses(features, torch.arange(8) // 2)
+    expected = torch.zeros(size)
+    for stream in streams.split("+"):
+        expected = 0.9 * expected + 0.1 * features[stream].mean(dim=0)
+    torch.testing.assert_close(model.heads["sa"].bottleneck[0].running_mean, expected)
+
+
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 1.0])
 def test_glca_starts_equal_to_sa(tiny_cfg, tiny_batch, ratio):
     model = build(tiny_cfg, GLCA__READOUT="cls", GLCA__RATIO=ratio).eval()
