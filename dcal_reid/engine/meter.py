@@ -51,11 +51,15 @@ class MeanMeter:
             )
 
     def state_dict(self) -> dict:
-        """The sums since the last ``flush``, for a checkpoint between two log lines."""
-        return {"sums": self._sums, "count": self._count}
+        """The sums of every process since the last ``flush``, for a checkpoint between two log lines."""
+        sums = {name: value.cpu() for name, value in self._sums.items()}
+        return {"sums": comm.all_gather(sums), "count": self._count}
 
     def load_state_dict(self, state: dict) -> None:
-        self._sums, self._count, self._steps = dict(state["sums"]), state["count"], []
+        """Of a checkpoint of another number of processes, this one takes the mean of theirs."""
+        sums, rank = state["sums"], comm.get_rank()
+        mine = sums[rank] if len(sums) == comm.get_world_size() else _mean(sums)
+        self._sums, self._count, self._steps = dict(mine), state["count"], []
 
     def flush(self) -> dict[str, float]:
         """The means since the last call, over all processes; empty if there was no step."""
@@ -69,3 +73,7 @@ class MeanMeter:
         result = dict(zip(self._sums, means.tolist(), strict=True))
         self._sums, self._count, self._steps = {}, 0, []
         return result
+
+
+def _mean(sums: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: sum(one[name] for one in sums) / len(sums) for name in sums[0]}

@@ -38,7 +38,6 @@ def long_cfg(run_cfg, monkeypatch):
     """Long enough that it is in the middle of training when it has a first checkpoint."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums depend on the number of threads
     run_cfg.SOLVER.MAX_EPOCH, run_cfg.TEST.EVAL_PERIOD = 20, 5
-    run_cfg.SOLVER.LOG_PERIOD = 1  # of a line in progress a checkpoint has the first process's sums only
     return run_cfg
 
 

@@ -33,6 +33,18 @@ def test_a_checkpoint_between_two_log_lines_keeps_the_sums():
         assert one.flush() == {"total_loss": 2.5}
 
 
+def test_a_checkpoint_of_several_processes_in_one(monkeypatch):
+    meter = MeanMeter()
+    sums = [{"total_loss": torch.tensor(value)} for value in (1.0, 3.0)]
+    meter.load_state_dict({"sums": sums, "count": 1})
+    assert meter.flush() == {"total_loss": 2.0}
+    monkeypatch.setattr("dcal_reid.engine.meter.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("dcal_reid.engine.meter.comm.get_rank", lambda: 1)
+    meter.load_state_dict({"sums": sums, "count": 1})
+    monkeypatch.undo()
+    assert meter.flush() == {"total_loss": 3.0}
+
+
 def test_does_not_change_what_it_was_given():
     meter, value = MeanMeter(), torch.tensor(1.0)
     meter.add({"total_loss": value})

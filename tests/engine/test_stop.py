@@ -191,7 +191,8 @@ def test_the_command_line_saves_on_sigterm_and_goes_on(run_cfg, other_cfg):
         command(other_cfg, *processes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     metrics = Path(other_cfg.OUTPUT_DIR, "metrics.json")
-    while not metrics.is_file() and stopped.poll() is None:
+    # A first line: both processes have begun to train.
+    while not (metrics.is_file() and metrics.stat().st_size) and stopped.poll() is None:
         time.sleep(0.05)
     stopped.terminate()
     out, err = stopped.communicate(timeout=120)
