@@ -5,11 +5,12 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
+# Bounds keep versions with known weaknesses out; SECURITY.md says which, and names the two exceptions.
 # fastreid is not in this list: its wheel pins torch 1.13.1, so it is installed with --no-deps (see README.md).
 # What fast-reid imports is listed here instead.
 FASTREID_NEEDS = [
     "pyyaml>=6",
-    "scikit-learn>=1.3",
+    "scikit-learn>=1.5",
     "tabulate>=0.9",
     "tensorboard>=2.12",
     "termcolor>=2.2",
@@ -17,10 +18,12 @@ FASTREID_NEEDS = [
 ]
 
 EXTRAS = {
-    "export": ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.22"],
+    "export": ["onnx>=1.22", "onnxscript>=0.5", "onnxruntime>=1.22"],
     "milvus": ["pymilvus>=2.6", "milvus-lite>=2.5"],
-    "parquet": ["pyarrow>=14"],
-    "serve": ["fastapi>=0.115", "python-multipart>=0.0.18", "uvicorn>=0.30"],
+    "parquet": ["pyarrow>=14.0.1"],
+    # starlette comes with fastapi and h11 with uvicorn, which also accept weak ones; fastapi 0.133 is the first that
+    # accepts starlette 1.
+    "serve": ["fastapi>=0.133", "h11>=0.16", "python-multipart>=0.0.31", "starlette>=1.3.1", "uvicorn>=0.30"],
 }
 
 setup(
@@ -33,17 +36,18 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["dcal_reid", "dcal_reid.*"]),
     install_requires=[
-        "torch>=2.6",
+        "torch>=2.6",  # below 2.10, .pth files of strangers are not safe to read
         "torchvision>=0.21",
         "timm>=1.0.24",
         "numpy>=1.26",
         "scipy>=1.11",
-        "pillow>=10.1",
+        "pillow>=13; python_version >= '3.11'",
+        "pillow>=12.3; python_version < '3.11'",  # the last for Python 3.10, where images of strangers are not safe
         "safetensors>=0.4",
-        "tqdm>=4.60",
-        "jinja2>=3.1",
+        "tqdm>=4.66.3",
+        "jinja2>=3.1.6",
         "matplotlib>=3.8",
-        "opencv-python-headless>=4.8",
+        "opencv-python-headless>=4.8.1.78",
         *FASTREID_NEEDS,
     ],
     package_data={"dcal_reid": ["serve/static/*", "visualize/templates/*"]},
