@@ -5,7 +5,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 
-# Bounds keep versions with known weaknesses out; SECURITY.md says which, and names the two exceptions.
+# Bounds keep versions with known weaknesses out; SECURITY.md says which.
 # fastreid is not in this list: its wheel pins torch 1.13.1, so it is installed with --no-deps (see README.md).
 # What fast-reid imports is listed here instead.
 FASTREID_NEEDS = [
@@ -33,16 +33,15 @@ setup(
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     packages=find_packages(include=["dcal_reid", "dcal_reid.*"]),
     install_requires=[
-        "torch>=2.6",  # below 2.10, .pth files of strangers are not safe to read
-        "torchvision>=0.21",
+        "torch>=2.10",
+        "torchvision>=0.25",
         "timm>=1.0.24",
         "numpy>=1.26",
         "scipy>=1.11",
-        "pillow>=13; python_version >= '3.11'",
-        "pillow>=12.3; python_version < '3.11'",  # the last for Python 3.10, where images of strangers are not safe
+        "pillow>=13",
         "safetensors>=0.4",
         "tqdm>=4.66.3",
         "jinja2>=3.1.6",

@@ -15,10 +15,12 @@ from torchvision.transforms.v2 import functional as F
 
 from ..errors import InputError
 
-__all__ = ["IMAGE_SUFFIXES", "ImageLike", "as_image", "decode_image", "read_image"]
+__all__ = ["IMAGE_FORMATS", "IMAGE_SUFFIXES", "ImageLike", "as_image", "decode_image", "read_image"]
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | torch.Tensor
 
+# The only ones that are opened: every further decoder is one more that a hostile file could reach.
+IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
 
 
@@ -52,11 +54,11 @@ def decode_image(data: bytes, name: str) -> torch.Tensor:
     if not data:
         raise InputError(f"image {name!r} is empty (0 bytes); copy it again, or leave it out of the dataset")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             return F.pil_to_tensor(_as_rgb(image))
     except Exception as error:  # decoders raise nearly anything on damaged files: OSError, SyntaxError, zlib.error ...
         if isinstance(error, Image.UnidentifiedImageError):
-            reason = "it is in no known image format"
+            reason = f"it is none of {', '.join(IMAGE_FORMATS)}"
         else:
             reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(

@@ -20,6 +20,8 @@ from PIL import Image, ImageOps
 __all__ = ["OnnxPredictor"]
 
 _VERSION = "1"
+# The only ones that are opened: every further decoder is one more that a hostile file could reach.
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
 
@@ -115,7 +117,7 @@ def _as_array(image: ImageLike) -> np.ndarray:
     """(H, W, 3) uint8, RGB."""
     if isinstance(image, str | os.PathLike):
         try:
-            with Image.open(image) as opened:
+            with Image.open(image, formats=_FORMATS) as opened:
                 return np.asarray(_as_rgb(opened))
         except Exception as error:  # decoders raise nearly anything on damaged files
             reason = " ".join(str(error).split()) or type(error).__name__

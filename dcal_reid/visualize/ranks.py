@@ -8,7 +8,7 @@ import numpy as np
 from fastreid.config import CfgNode
 from PIL import Image
 
-from ..data.images import ImageLike
+from ..data.images import IMAGE_FORMATS, ImageLike
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import DCALReidEvaluator
@@ -143,7 +143,7 @@ def _usual_size(images: Sequence[ImageLike]) -> tuple[int, int]:
     sizes = []
     for path in images:
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=IMAGE_FORMATS) as image:
                 sizes.append((image.height, image.width))
         except OSError as error:
             raise InputError(

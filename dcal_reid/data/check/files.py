@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from ...errors import InputError
-from ..images import decode_image
+from ..images import IMAGE_FORMATS, decode_image
 from ..loader import available_cores
 
 __all__ = ["ImageFile", "examine_files"]
@@ -51,7 +51,7 @@ def _decoded_size(data: bytes, path: str) -> tuple[int, int]:
 
 def _size_in_header(data: bytes, path: str) -> tuple[int, int]:
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
             # Orientations from 5 on are turned by a quarter.
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
             return image.size[::-1] if turned else image.size
