@@ -1,0 +1,49 @@
+"""The configs of docs/results.md: methods that differ in what they are named for and in what was tuned for each."""
+
+from pathlib import Path
+
+import pytest
+
+from dcal_reid.engine import load_config
+from dcal_reid.engine.check import check_config
+
+VEHICLES = Path(__file__).parents[1] / "configs" / "results" / "vehicles"
+GLCA, PWCA = "MODEL.DCAL.GLCA.NUM_BLOCKS", "MODEL.DCAL.PWCA.NUM_BLOCKS"
+TUNED = {"SOLVER.BASE_LR"}
+
+
+def flat(node, prefix=""):
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def differing(name, other):
+    one, two = (dict(flat(load_config(str(path)))) for path in (VEHICLES / f"{name}.yml", other))
+    return {key: one[key] for key in one if one[key] != two[key]}
+
+
+@pytest.mark.parametrize("path", sorted(VEHICLES.glob("*.yml")), ids=lambda path: path.stem)
+def test_can_be_trained(path):
+    check_config(load_config(str(path)))
+
+
+@pytest.mark.parametrize(("name", "varied"), [
+    ("dcal", {}), ("glca", {PWCA: 0}), ("pwca", {GLCA: 0}), ("baseline", {GLCA: 0, PWCA: 0}),
+])  # fmt: skip
+def test_a_method_differs_in_its_branches_and_in_what_was_tuned(name, varied):
+    found = differing(name, VEHICLES.parent / "Base-vehicles.yml")
+    assert {key: value for key, value in found.items() if key not in TUNED} == varied | {
+        "OUTPUT_DIR": f"logs/results/vehicles/{name}"
+    }
+
+
+def test_fast_reids_side_is_its_recipe_on_the_baselines_schedule():
+    found = differing("fastreid", VEHICLES / "baseline.yml")
+    recipe = dict(flat(load_config(str(VEHICLES.parents[1] / "csv" / "fastreid_vit_tiny.yml"))))
+    schedule = {"SOLVER.BASE_LR", "SOLVER.ETA_MIN_LR", "SOLVER.MAX_EPOCH", "SOLVER.WARMUP_ITERS"}
+    assert found.pop("OUTPUT_DIR") == "logs/results/vehicles/fastreid"
+    assert not schedule & found.keys()
+    assert {key: recipe[key] for key in found} == found
