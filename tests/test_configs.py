@@ -211,8 +211,10 @@ def test_baseline_is_dcal_without_its_two_branches(path):
     baseline = dict(flat(load(path)))
     dcal = dict(flat(load(path.with_name(path.name.replace("baseline", "dcal")))))
     differing = {key for key in dcal if dcal[key] != baseline[key]}
+    # In the paper's configs both have the paper's learning rate; elsewhere each has its own (docs/results.md).
+    tuned = {"SOLVER.BASE_LR"} if path.parent.name in ("csv", "vehicles") else set()
     # Swin has no GLCA to leave out.
-    assert differing | {"MODEL.DCAL.GLCA.NUM_BLOCKS"} == {
+    assert differing | {"MODEL.DCAL.GLCA.NUM_BLOCKS"} == tuned | {
         "MODEL.DCAL.GLCA.NUM_BLOCKS",
         "MODEL.DCAL.PWCA.NUM_BLOCKS",
         "OUTPUT_DIR",
