@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from config_values import flat
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.modeling.meta_arch import build_model
@@ -63,15 +64,6 @@ def load(path):
     cfg = dcal_reid.get_cfg()
     cfg.merge_from_file(str(path))
     return cfg
-
-
-def flat(node, prefix=""):
-    """Every key of a nested dict as a dotted path, with its value."""
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
 
 
 @pytest.fixture(params=LEAVES, ids="/".join)

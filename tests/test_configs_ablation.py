@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from config_values import differing, flat
 
 from dcal_reid.ablation import group_runs
 from dcal_reid.engine import load_config
@@ -93,20 +94,6 @@ PUBLISHED = {
     "glca_variants": {"glca": "83.1", "last": "82.8", "random": "82.6", "local_keys": "82.6", "cross_token": "82.1"},
     "inference": {"both": "84.6", "sa": "84.3"},
 }
-
-
-def flat(node, prefix=""):
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def differing(cfg, base):
-    cfg, base = dict(flat(cfg)), dict(flat(base))
-    assert cfg.keys() == base.keys()
-    return {key: value for key, value in cfg.items() if value != base[key]}
 
 
 def test_the_groups():

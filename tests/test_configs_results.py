@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from config_values import differing
 
 from dcal_reid.engine import load_config
 from dcal_reid.engine.check import check_config
@@ -10,19 +11,6 @@ from dcal_reid.engine.check import check_config
 VEHICLES = Path(__file__).parents[1] / "configs" / "results" / "vehicles"
 GLCA, PWCA = "MODEL.DCAL.GLCA.NUM_BLOCKS", "MODEL.DCAL.PWCA.NUM_BLOCKS"
 TUNED = {"SOLVER.BASE_LR"}
-
-
-def flat(node, prefix=""):
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
-
-
-def differing(name, base):
-    one, two = (dict(flat(load_config(str(path)))) for path in (VEHICLES / f"{name}.yml", base))
-    return {key: one[key] for key in one if one[key] != two[key]}
 
 
 @pytest.mark.parametrize("path", sorted(VEHICLES.glob("*.yml")), ids=lambda path: path.stem)
@@ -34,7 +22,8 @@ def test_can_be_trained(path):
     ("dcal", {}), ("glca", {PWCA: 0}), ("pwca", {GLCA: 0}), ("baseline", {GLCA: 0, PWCA: 0}),
 ])  # fmt: skip
 def test_a_method_differs_in_its_branches_and_in_what_was_tuned(name, varied):
-    found = differing(name, VEHICLES.parent / "Base-vehicles.yml")
+    paths = (VEHICLES / f"{name}.yml", VEHICLES.parent / "Base-vehicles.yml")
+    found = differing(*(load_config(str(path)) for path in paths))
     assert {key: value for key, value in found.items() if key not in TUNED} == varied | {
         "OUTPUT_DIR": f"logs/results/vehicles/{name}"
     }

@@ -21,6 +21,8 @@ from .runs import Run, ordered
 
 __all__ = ["Cost", "cost", "report"]
 
+_Metrics = dict[str, float]  # in percent, by name; empty for a run that is not complete
+
 _CLASSIFIER = re.compile(r"heads\.(\w+\.)?weight")
 _CAPTION = (
     "std is that of the sample. Parameters are without the classifiers. An operation is a multiplication or an "
@@ -68,15 +70,19 @@ def report(runs: Sequence[Run], title: str, folder: Path, baseline: str = "") ->
         folder: where the files go.
         baseline: the variant that every other is compared with, seed by seed; empty: none is.
     """
-    found = {name: 0.0 for run in runs for name in run.results() or ()}
+    of_variant: dict[str, list[Run]] = {}
+    for run in runs:
+        of_variant.setdefault(run.variant, []).append(run)
+    results = {variant: [run.results() or {} for run in same] for variant, same in of_variant.items()}
+    found = {name: 0.0 for same in results.values() for one in same for name in one}
     if not found:
         print("no run is complete, so there is no table")
         return
     metrics = [name for name, _ in ordered(found)]
-    of_variant: dict[str, list[Run]] = {}
-    for run in runs:
-        of_variant.setdefault(run.variant, []).append(run)
-    rows = [_row(same, metrics, of_variant.get(baseline, [])) for same in of_variant.values()]
+    rows = [
+        _row(same, results[variant], metrics, [] if variant == baseline else results.get(baseline, []))
+        for variant, same in of_variant.items()
+    ]
     columns = [column for column in rows[0] if any(row[column] is not None for row in rows)]
     rows = [{column: row[column] for column in columns} for row in rows]
     text = f"{title}\n\n{_table(rows)}\n\n{_CAPTION}\n"
@@ -111,16 +117,17 @@ def _best(rows: Sequence[dict], metric: str) -> list[dict]:
     return list(best.values())
 
 
-def _row(runs: Sequence[Run], metrics: Sequence[str], baseline: Sequence[Run]) -> dict[str, str | float | None]:
+def _row(
+    runs: Sequence[Run], results: Sequence[_Metrics], metrics: Sequence[str], baseline: Sequence[_Metrics]
+) -> dict[str, str | float | None]:
     """One variant. A column with a unit is what it costs."""
-    results = [run.results() or {} for run in runs]
     row: dict[str, str | float | None] = {"variant": runs[0].variant}
     for metric in metrics:
         values = [found[metric] for found in results if metric in found]
         row[metric] = statistics.fmean(values) if values else None
         row[f"{metric} std"] = statistics.stdev(values) if len(values) > 1 else None
         row[f"{metric} paper"] = runs[0].published.get(metric)
-        row |= _differences(runs, baseline, metric)
+        row |= _differences(results, baseline, metric)
         row |= {f"{metric} seed {run.seed}": found.get(metric) for run, found in zip(runs, results, strict=True)}
     found = cost(runs[0].cfg) if any(results) else None
     times = [seconds for run in runs if (seconds := run.step_time()) is not None]
@@ -134,12 +141,10 @@ def _row(runs: Sequence[Run], metrics: Sequence[str], baseline: Sequence[Run]) -
     }
 
 
-def _differences(runs: Sequence[Run], baseline: Sequence[Run], metric: str) -> dict[str, float | None]:
+def _differences(results: Sequence[_Metrics], baseline: Sequence[_Metrics], metric: str) -> dict[str, float | None]:
     """To the baseline with the same seed: the mean, and from where to where its 95 % confidence interval goes."""
     columns = [f"{metric} {name}" for name in ("difference", "from", "to")]
-    if not baseline or runs[0].variant == baseline[0].variant:
-        return dict.fromkeys(columns)
-    pairs = [(run.results() or {}, other.results() or {}) for run, other in zip(runs, baseline, strict=True)]
+    pairs = zip(results, baseline, strict=True) if baseline else ()
     found = [run[metric] - other[metric] for run, other in pairs if metric in run and metric in other]
     if not found:
         return dict.fromkeys(columns)
