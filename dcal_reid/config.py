@@ -126,6 +126,10 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.DATASETS.CLASS_FOLDER.TRAIN_FOLDER = "train"
     cfg.DATASETS.CLASS_FOLDER.TEST_FOLDER = "val"
 
+    # Classification: n leaves every n-th training image of a class out of training, and tests on these instead of the
+    # test images. For choosing a learning rate, say, without a look at the test images. 0: none.
+    cfg.DATASETS.HOLD_OUT = 0
+
     # How INPUT.CROP cuts a training image. scaled: a part of random size and shape, scaled to CROP.SIZE (CROP.SCALE,
     # CROP.RATIO). fixed: CROP.SIZE pixels at a random place. In test it cuts CROP.SIZE pixels out of the middle.
     cfg.INPUT.CROP.METHOD = "scaled"

@@ -95,6 +95,11 @@ def check_config(cfg: CfgNode) -> None:
     _check_losses(cfg)
     if is_classification(cfg):
         _check_classification(cfg)
+    elif cfg.DATASETS.HOLD_OUT:
+        raise InputError(
+            f"DATASETS.HOLD_OUT is {cfg.DATASETS.HOLD_OUT}, but it is for classification: re-identification is tested "
+            "on other identities. Give some a split of their own (DATASETS.CSV), and set it 0"
+        )
     _check_unsupported(cfg)
 
 
@@ -188,6 +193,10 @@ def _check_classification(cfg: CfgNode) -> None:
         raise InputError(
             f"DATASETS.NAMES is {names} and DATASETS.TESTS {tests}; classification is trained and tested on one data "
             "set, so name the same one in both"
+        )
+    if cfg.DATASETS.HOLD_OUT and cfg.DATASETS.HOLD_OUT < 2:
+        raise InputError(
+            f"DATASETS.HOLD_OUT is {cfg.DATASETS.HOLD_OUT}; 3 holds every third training image out, 0 holds none out"
         )
     if cfg.DATASETS.COMBINEALL:
         raise InputError("DATASETS.COMBINEALL is True, but classification must not train on its test images")

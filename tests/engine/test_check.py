@@ -38,6 +38,7 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("SOLVER.MAX_EPOCH", 0, "at least 1"),
         ("SOLVER.AMP.DTYPE", "fp8", "bf16, fp16"),
         ("DATALOADER.SAMPLER_TRAIN", "TrainingSampler", "NaiveIdentitySampler"),
+        ("DATASETS.HOLD_OUT", 3, "Give some a split of their own"),
     ],
 )
 def test_names_the_key_the_value_and_the_cure(tiny_cfg, key, value, words):

@@ -93,6 +93,8 @@ def test_a_head_and_a_data_set_of_different_tasks_are_refused(class_cfg):
     [
         ("DATASETS.TESTS", ("CUB200",), "name the same one in both"),
         ("DATASETS.COMBINEALL", True, "must not train on its test images"),
+        ("DATASETS.HOLD_OUT", 1, "3 holds every third training image out"),
+        ("DATASETS.HOLD_OUT", -1, "HOLD_OUT is -1"),
         ("TEST.RERANK.ENABLED", True, "for re-identification"),
         ("TEST.SAVE_FEATURES", True, "no features to score"),
         ("INPUT.CROP.METHOD", "random", "choose one of scaled, fixed"),

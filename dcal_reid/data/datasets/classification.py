@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from fastreid.data.datasets.bases import ImageDataset
@@ -59,6 +60,28 @@ class ClassificationDataset(ImageDataset):
     @property
     def test(self) -> list[Item]:
         return self.query
+
+    def hold_out(self, every: int) -> None:
+        """Move every ``every``-th training image of each class into ``test``, which loses the test images.
+
+        Raises:
+            InputError: a class has too few training images for one to be left out.
+        """
+        seen: Counter[int] = Counter()
+        train, held_out = [], []
+        for item in self.train:
+            seen[item[1]] += 1
+            (train if seen[item[1]] % every else held_out).append(item)
+        few = [name for label, name in enumerate(self.class_names) if seen[label] < every]
+        if few:
+            raise InputError(
+                f"DATASETS.HOLD_OUT is {every}, but {len(few)} of {len(self.class_names)} classes have fewer training "
+                f"images: {first_few(map(repr, few))}; set it lower"
+            )
+        # As ImageDataset has them: what is trained on is also its data.
+        self.train = self.data = train
+        self.query = held_out
+        self.official = {}
 
     def _check_classes(self, source: str) -> None:
         num_classes = len(self.class_names)

@@ -118,11 +118,15 @@ def load_test_items(cfg: CfgNode, name: str) -> tuple[list[Item], int]:
 def load_classes(cfg: CfgNode, name: str) -> ClassificationDataset:
     """A data set for classification. Its items have a label, which is the same in training and test.
 
+    With DATASETS.HOLD_OUT, what is held out of training stands in the place of the test images.
+
     Raises:
         InputError: it is not for classification, or its files are missing or not as they should be.
     """
     dataset = load_dataset(name, cfg)
     _check_task(name, dataset, cfg)
+    if cfg.DATASETS.HOLD_OUT:
+        dataset.hold_out(cfg.DATASETS.HOLD_OUT)
     _log_table(name, dataset, ("train", "test"))
     return dataset
 

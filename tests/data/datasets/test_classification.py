@@ -75,3 +75,17 @@ def test_a_subset_of_the_official_classes_is_a_warning(images, caplog):
     with caplog.at_level(logging.WARNING, logger="dcal_reid"):
         Official([(images[0], 0), (images[1], 1)], [(images[2], 0), (images[3], 1)], ["wren", "tit"], "the birds")
     assert caplog.messages == ["the birds has 2 classes here, officially 3."]
+
+
+def test_held_out_images_stand_in_the_place_of_the_test_images(images):
+    train = [(images[0], 0), (images[1], 1), (images[2], 0), (images[3], 1), (images[4], 0)]
+    dataset = Birds(train, [(images[5], 0)], ["wren", "tit"], "the birds")
+    dataset.hold_out(2)
+    assert dataset.train == dataset.data == [(images[0], 0, 0), (images[1], 1, 0), (images[4], 0, 0)]
+    assert dataset.test == dataset.query == [(images[2], 0, 0), (images[3], 1, 0)]
+
+
+def test_a_class_with_too_few_images_to_hold_one_out_is_named(images):
+    dataset = Birds([(images[0], 0), (images[1], 1), (images[2], 0)], [(images[5], 0)], ["wren", "tit"], "the birds")
+    with pytest.raises(InputError, match=r"HOLD_OUT is 2, but 1 of 2 classes .*: 'tit'; set it lower"):
+        dataset.hold_out(2)

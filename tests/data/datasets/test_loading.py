@@ -9,7 +9,7 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from dcal_reid import compat
 from dcal_reid.data import load_dataset
-from dcal_reid.data.datasets.loading import load_test_items, load_train_items
+from dcal_reid.data.datasets.loading import load_classes, load_test_items, load_train_items
 from dcal_reid.errors import InputError
 
 
@@ -164,3 +164,11 @@ def test_tables_and_official_counts_are_logged(market, cfg, caplog):
     assert {"|train|6|18|3|", "|query|3|3|1|", "|gallery|4|7|3|"} <= set(rows)
     assert "Market1501 has 18 train images here, officially 12936" in caplog.text
     assert "Market1501 has 7 gallery images here, officially 15913" in caplog.text
+
+
+def test_held_out_training_images_are_what_a_classification_is_tested_on(class_cfg):
+    whole = load_classes(class_cfg, "ImageFolderFGVC")
+    class_cfg.DATASETS.HOLD_OUT = 2
+    part = load_classes(class_cfg, "ImageFolderFGVC")
+    assert sorted(part.train + part.test) == sorted(whole.train) and part.test
+    assert not set(part.test) & set(whole.test)
