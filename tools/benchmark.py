@@ -5,6 +5,7 @@ python tools/benchmark.py ranking --size market1501
 python tools/benchmark.py rerank --size market1501 --dim 256 --dense
 python tools/benchmark.py search --items 1000000 --dim 256
 python tools/benchmark.py step --case vit-b-256x128 --device cuda --amp bf16
+python tools/benchmark.py schedule configs/veri/dcal_vitb.yml --device cuda
 python tools/benchmark.py infer --case deit-t-448x448 --readout cls
 python tools/benchmark.py data --case persons
 python tools/benchmark.py cost
@@ -22,6 +23,7 @@ from dcal_reid.benchmark.infer import benchmark_infer
 from dcal_reid.benchmark.models import CASES
 from dcal_reid.benchmark.ranking import benchmark_ranking
 from dcal_reid.benchmark.rerank import benchmark_rerank
+from dcal_reid.benchmark.schedule import benchmark_schedule
 from dcal_reid.benchmark.search import FACTORIES, benchmark_search
 from dcal_reid.benchmark.serve import benchmark_serve
 from dcal_reid.benchmark.soak import benchmark_soak
@@ -39,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     others = "against timm's self-attention alone, naive DCAL and fast-reid's own"
     _model(commands.add_parser("step", help=f"the training step {others}"), benchmark_step)
     _model(commands.add_parser("infer", help=f"inference {others}"), benchmark_infer)
+    _schedule(commands.add_parser("schedule", help="how long the whole training of a configuration takes"))
     _data(commands.add_parser("data", help="the training loader against fast-reid's, on one core"))
     cost = commands.add_parser("cost", help="parameters and operations against the paper's table 3")
     cost.set_defaults(benchmark=benchmark_cost)
@@ -89,6 +92,16 @@ def _model(parser: argparse.ArgumentParser, benchmark: Callable) -> None:
     parser.add_argument("--amp", choices=("none", "bf16"), default="none", help="autocast")
     parser.add_argument("--readout", choices=("cls", "mean"), default="mean", help="of GLCA")
     parser.set_defaults(benchmark=benchmark)
+
+
+def _schedule(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("configs", nargs="+", metavar="CONFIG", help="configs/veri/dcal_vitb.yml, ...")
+    parser.add_argument("--images", type=int, help="training images; default: the data set's official number")
+    parser.add_argument("--batch", type=int, help="images in a timed step; default: SOLVER.IMS_PER_BATCH")
+    parser.add_argument("--repeats", type=int, default=3, help="timed steps; the median counts")
+    parser.add_argument("--device", default="auto", help="cpu or cuda")
+    parser.add_argument("--amp", choices=("none", "bf16"), help="autocast; default: as the configuration says")
+    parser.set_defaults(benchmark=benchmark_schedule)
 
 
 def _data(parser: argparse.ArgumentParser) -> None:
