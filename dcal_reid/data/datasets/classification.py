@@ -78,9 +78,8 @@ class ClassificationDataset(ImageDataset):
                 f"DATASETS.HOLD_OUT is {every}, but {len(few)} of {len(self.class_names)} classes have fewer training "
                 f"images: {first_few(map(repr, few))}; set it lower"
             )
-        # As ImageDataset has them: what is trained on is also its data.
-        self.train = self.data = train
-        self.query = held_out
+        self._train = self.data = train
+        self._query = held_out
         self.official = {}
 
     def _check_classes(self, source: str) -> None:
