@@ -10,6 +10,7 @@ from fastreid.utils.registry import Registry
 
 from ..compat import registered_names
 from ..errors import InputError
+from ..modeling.dcal import DCAL
 from ..modeling.pair_samplers import PAIR_SAMPLER_REGISTRY
 from ..task import is_classification
 from .solver import OPTIMIZERS
@@ -131,6 +132,9 @@ def _check_architecture(cfg: CfgNode) -> None:
             f"MODEL.META_ARCHITECTURE is {name!r}, which cannot take the loader's uint8 images; use DCAL, or for "
             "fast-reid's own baseline FastReIDBaseline"
         )
+    if issubclass(architecture, DCAL):
+        _check_fits_dcal("MODEL.BACKBONE.NAME", BACKBONE_REGISTRY, cfg, "build_timm_backbone")
+        _check_fits_dcal("MODEL.HEADS.NAME", REID_HEADS_REGISTRY, cfg, "DCALHead or DCALClassificationHead")
     if not issubclass(architecture, Baseline):
         return
     for key, only in _FASTREID_BASELINE.items():
@@ -138,6 +142,16 @@ def _check_architecture(cfg: CfgNode) -> None:
             raise InputError(
                 f"{key} is {_value(cfg, key)!r}; with MODEL.META_ARCHITECTURE {name} it can only be {only!r}"
             )
+
+
+def _check_fits_dcal(key: str, registry: Registry, cfg: CfgNode, ours: str) -> None:
+    """fast-reid's own give and take feature maps, where the branches have tokens."""
+    name = _value(cfg, key)
+    if registry.get(name).__module__.startswith("fastreid."):
+        raise InputError(
+            f"{key} is {name!r}, fast-reid's own, which MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} cannot "
+            f"work with; use {ours}"
+        )
 
 
 def _check_dcal(dcal: CfgNode) -> None:

@@ -24,6 +24,8 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("SOLVER.ACCUMULATE", 0, "at least 1"),
         ("SOLVER.EMA.DECAY", 1.0, "between 0 and 1"),
         ("MODEL.META_ARCHITECTURE", "DCALL", "'DCALL', which is not registered; near it: DCAL"),
+        ("MODEL.BACKBONE.NAME", "build_resnet_backbone", "use build_timm_backbone"),
+        ("MODEL.HEADS.NAME", "EmbeddingHead", "use DCALHead or DCALClassificationHead"),
         ("MODEL.LOSSES.NAME", ("CircleLoss",), "CircleLoss"),
         ("MODEL.LOSSES.NAME", (), "CrossEntropyLoss"),
         ("MODEL.LOSSES.TRI.HARD_MINING", False, "soft mining"),
