@@ -8,22 +8,31 @@ from config_values import differing
 from dcal_reid.engine import load_config
 from dcal_reid.engine.check import check_config
 
-VEHICLES = Path(__file__).parents[1] / "configs" / "results" / "vehicles"
+RESULTS = Path(__file__).parents[1] / "configs" / "results"
 GLCA, PWCA = "MODEL.DCAL.GLCA.NUM_BLOCKS", "MODEL.DCAL.PWCA.NUM_BLOCKS"
+METHODS = {"dcal": {}, "glca": {PWCA: 0}, "pwca": {GLCA: 0}, "baseline": {GLCA: 0, PWCA: 0}}
+BASES = {
+    "vehicles": "Base-vehicles.yml",
+    "vehicles_adamw": "Base-vehicles-adamw.yml",
+    "birds": "Base-birds.yml",
+}
 TUNED = {"SOLVER.BASE_LR"}
 
 
-@pytest.mark.parametrize("path", sorted(VEHICLES.glob("*.yml")), ids=lambda path: path.stem)
+def test_every_group_has_every_method():
+    found = {path.relative_to(RESULTS).as_posix() for path in RESULTS.glob("*/*.yml")}
+    assert found == {f"{group}/{method}.yml" for group in BASES for method in METHODS}
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/*.yml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_can_be_trained(path):
     check_config(load_config(str(path)))
 
 
-@pytest.mark.parametrize(("name", "varied"), [
-    ("dcal", {}), ("glca", {PWCA: 0}), ("pwca", {GLCA: 0}), ("baseline", {GLCA: 0, PWCA: 0}),
-])  # fmt: skip
-def test_a_method_differs_in_its_branches_and_in_what_was_tuned(name, varied):
-    paths = (VEHICLES / f"{name}.yml", VEHICLES.parent / "Base-vehicles.yml")
-    found = differing(*(load_config(str(path)) for path in paths))
+@pytest.mark.parametrize("group", BASES)
+@pytest.mark.parametrize(("method", "varied"), METHODS.items(), ids=list(METHODS))
+def test_a_method_differs_in_its_branches_and_in_what_was_tuned(group, method, varied):
+    found = differing(*(load_config(str(RESULTS / path)) for path in (f"{group}/{method}.yml", BASES[group])))
     assert {key: value for key, value in found.items() if key not in TUNED} == varied | {
-        "OUTPUT_DIR": f"logs/results/vehicles/{name}"
+        "OUTPUT_DIR": f"logs/results/{group}/{method}"
     }
