@@ -11,7 +11,7 @@ from dcal_reid.engine.check import check_config
 RESULTS = Path(__file__).parents[1] / "configs" / "results"
 GLCA, PWCA = "MODEL.DCAL.GLCA.NUM_BLOCKS", "MODEL.DCAL.PWCA.NUM_BLOCKS"
 METHODS = {"dcal": {}, "glca": {PWCA: 0}, "pwca": {GLCA: 0}, "baseline": {GLCA: 0, PWCA: 0}}
-GROUPS = ("birds", "vehicles")
+GROUPS = {"birds": "Base-birds.yml", "vehicles": "Base-vehicles.yml", "vehicles_sgd": "Base-vehicles-sgd.yml"}
 TUNED = {"SOLVER.BASE_LR"}
 
 
@@ -28,7 +28,7 @@ def test_can_be_trained(path):
 @pytest.mark.parametrize("group", GROUPS)
 @pytest.mark.parametrize(("method", "varied"), METHODS.items(), ids=list(METHODS))
 def test_a_method_differs_in_its_branches_and_in_what_was_tuned(group, method, varied):
-    found = differing(*(load_config(str(RESULTS / path)) for path in (f"{group}/{method}.yml", f"Base-{group}.yml")))
+    found = differing(*(load_config(str(RESULTS / path)) for path in (f"{group}/{method}.yml", GROUPS[group])))
     assert {key: value for key, value in found.items() if key not in TUNED} == varied | {
         "OUTPUT_DIR": f"logs/results/{group}/{method}"
     }
