@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import read_tensors, written_atomically
+from ..modeling import DCAL
 
 __all__ = [
     "EXPORT_VERSION",
@@ -114,10 +115,16 @@ class Checkpointer(FastreidCheckpointer):
     def load_weights(self, path: str) -> None:
         """Start training from these weights. Identity classifiers of another size are left out.
 
+        A GLCA that the file does not have, a baseline's say, starts as a copy of the loaded blocks where it is
+        configured to be a copy at all.
+
         Raises:
             InputError: the file cannot be read or has none of the model's backbone.
         """
-        self._load(path, _weights(path), may_miss=re.compile(r"(?!backbone\.).*"))
+        state = _weights(path)
+        self._load(path, state, may_miss=re.compile(r"(?!backbone\.).*"))
+        if isinstance(self.model, DCAL) and not any(name.startswith("glca.") for name in state):
+            self.model.copy_into_glca()
 
     def load_for_evaluation(self, path: str) -> None:
         """Load what features, or the scores of classes, need; nothing of that may be missing.

@@ -150,6 +150,11 @@ class DCAL(nn.Module):
             "activation_checkpointing": cfg.MODEL.ACTIVATION_CHECKPOINTING,
         }
 
+    def copy_into_glca(self) -> None:
+        """GLCA starts from the backbone as it is now, where there is a GLCA and MODEL.DCAL.GLCA.INIT is copy."""
+        if self.glca is not None and self.glca.init == "copy":
+            self.glca.copy_weights(self.backbone.blocks[-len(self.glca.blocks) :], self.backbone.norm)
+
     @property
     def device(self) -> torch.device:
         return self.pixel_mean.device

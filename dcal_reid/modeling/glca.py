@@ -56,12 +56,18 @@ class GLCA(nn.Module):
         if init == "fresh":
             for module in self.modules():
                 _draw_anew(module)
+        self.init = init
         self.ratio = ratio
         self.readout = readout
         self.keys = keys
         self.num_prefix = num_prefix
         self.cross_block = cross_block
         self.cross_attention = cross_attention
+
+    def copy_weights(self, blocks: Sequence[nn.Module], norm: nn.Module) -> None:
+        """Take the weights that these blocks, and this norm, have now."""
+        for own, other in zip((*self.blocks, self.norm), (*blocks, norm), strict=True):
+            own.load_state_dict(other.state_dict())
 
     @property
     def needs_selection(self) -> bool:

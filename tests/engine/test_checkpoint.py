@@ -94,6 +94,19 @@ def test_evaluation_refuses_another_size(tiny_cfg, saved):
         Checkpointer(build(tiny_cfg)).load_for_evaluation(saved)
 
 
+@pytest.mark.parametrize(("init", "copied"), [("copy", True), ("fresh", False)])
+def test_glca_starts_from_the_blocks_of_a_baselines_checkpoint(tiny_cfg, tmp_path, init, copied):
+    baseline = build(copy.deepcopy(tiny_cfg), DCAL__GLCA__NUM_BLOCKS=0, DCAL__PWCA__NUM_BLOCKS=0)
+    for parameter in baseline.parameters():
+        parameter.data += torch.randn_like(parameter)
+    Checkpointer(baseline, str(tmp_path)).save("baseline")
+    model = build(tiny_cfg, DCAL__GLCA__INIT=init)
+    Checkpointer(model).load_weights(tmp_path / "baseline.pth")
+    assert same(model.backbone, baseline.backbone)
+    assert same(model.glca.blocks[-1], baseline.backbone.blocks[-1]) == copied
+    assert same(model.glca.norm, baseline.backbone.norm) == copied
+
+
 def test_training_starts_from_weights_with_other_identities(tiny_cfg, tiny_model, saved):
     model = build(tiny_cfg, HEADS__NUM_CLASSES=7)
     Checkpointer(model).load_weights(saved)
