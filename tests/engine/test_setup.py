@@ -9,7 +9,8 @@ from dcal_reid.errors import InputError
 
 @pytest.fixture
 def config_file(tmp_path):
-    base = "MODEL:\n  META_ARCHITECTURE: DCAL\n  DEVICE: cpu\nSOLVER:\n  BASE_LR: 0.5\n  MAX_EPOCH: 7\n"
+    parts = "META_ARCHITECTURE: DCAL\n  BACKBONE: {NAME: build_timm_backbone}\n  HEADS: {NAME: DCALHead}"
+    base = f"MODEL:\n  {parts}\n  DEVICE: cpu\nSOLVER:\n  BASE_LR: 0.5\n  MAX_EPOCH: 7\n"
     (tmp_path / "base.yml").write_text(base)
     path = tmp_path / "leaf.yml"
     path.write_text("_BASE_: base.yml\nSOLVER:\n  MAX_EPOCH: 3\n")
