@@ -77,9 +77,8 @@ def images_to_train(cfg: CfgNode, images: int | None = None) -> int:
         InputError: the number is not known and not given, or does not make a batch.
     """
     if images is None:
-        names = [name for name in cfg.DATASETS.NAMES if name in registered_names(DATASET_REGISTRY)]
-        official = [getattr(DATASET_REGISTRY.get(name), "official", {}).get("train") for name in names]
-        if not official or None in official or len(names) < len(cfg.DATASETS.NAMES):
+        official = [_official_images(name) for name in cfg.DATASETS.NAMES]
+        if not official or None in official:
             raise InputError(
                 f"the number of training images of {tuple(cfg.DATASETS.NAMES)} is not known; give it as --images"
             )
@@ -88,6 +87,12 @@ def images_to_train(cfg: CfgNode, images: int | None = None) -> int:
     if images < batch:
         raise InputError(f"{images} training images are less than a batch of {batch} (SOLVER.IMS_PER_BATCH)")
     return cfg.SOLVER.MAX_EPOCH * (images // batch) * batch
+
+
+def _official_images(name: str) -> int | None:
+    if name not in registered_names(DATASET_REGISTRY):
+        return None
+    return getattr(DATASET_REGISTRY.get(name), "official", {}).get("train")
 
 
 def _prepared(path: str, device: str, amp: str | None) -> CfgNode:

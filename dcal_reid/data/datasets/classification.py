@@ -78,8 +78,8 @@ class ClassificationDataset(ImageDataset):
                 f"DATASETS.HOLD_OUT is {every}, but {len(few)} of {len(self.class_names)} classes have fewer training "
                 f"images: {first_few(map(repr, few))}; set it lower"
             )
-        self._train = self.data = train
-        self._query = held_out
+        super().__init__(train, held_out, [])
+        # Neither part is the official one any more.
         self.official = {}
 
     def _check_classes(self, source: str) -> None:
