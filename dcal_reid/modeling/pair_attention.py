@@ -8,11 +8,11 @@ of both together. So keys and values of a distractor stay where they are: in the
 import torch
 from timm.layers import Attention
 from torch import Tensor
+from torch.backends.cuda import SDPAParams, can_use_flash_attention
 
 __all__ = ["has_pair_attention", "pair_attention", "stream_places"]
 
-_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+_aten = torch.ops.aten
 
 
 def stream_places(length: int, batch: int, distractor_stream: str, starts: bool) -> tuple[int, slice, slice]:
@@ -31,9 +31,16 @@ def stream_places(length: int, batch: int, distractor_stream: str, starts: bool)
     return images, pairs, slice(0, images) if distractor_stream == "sa" else pairs
 
 
-def has_pair_attention(attn: Attention, q: Tensor) -> bool:
-    """Whether ``pair_attention`` can be used: PyTorch's fused attention on the CPU, without dropout."""
-    return attn.fused_attn and q.device.type == "cpu" and not (attn.training and attn.attn_drop.p)
+def has_pair_attention(attn: Attention, v: Tensor) -> bool:
+    """Whether ``pair_attention`` can be used for values v: fused attention, without dropout.
+
+    On the CPU PyTorch has it for every type, on the GPU as flash attention for half precision.
+    """
+    if not attn.fused_attn or (attn.training and attn.attn_drop.p):
+        return False
+    if v.device.type == "cuda":
+        return can_use_flash_attention(SDPAParams(v, v, v, None, 0.0, False, False))
+    return v.device.type == "cpu"
 
 
 def pair_attention(
@@ -56,14 +63,31 @@ def pair_attention(
     return _PairAttention.apply(q, k.to(v.dtype), v, partner, scale, distractor_stream, starts)
 
 
+def _forward(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Fused attention: the output (B, h, n, d), its log-sum-exp (B, h, n) and what the GPU's backward pass asks for."""
+    if q.device.type == "cpu":
+        return *_aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, scale=scale), ()
+    out, lse, *_, random_state, unused, _ = _aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)
+    return out, lse, (random_state, unused)
+
+
+def _backward(grad, q, k, v, out, lse, random, scale) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v; ``random`` comes from ``_forward``."""
+    if q.device.type == "cpu":
+        function = _aten._scaled_dot_product_flash_attention_for_cpu_backward
+        return function(grad, q, k, v, out, lse, 0.0, False, scale=scale)
+    function, lengths = _aten._scaled_dot_product_flash_attention_backward, (None, None, q.shape[2], k.shape[2])
+    return function(grad, q, k, v, out, lse, *lengths, 0.0, False, *random, scale=scale)
+
+
 class _PairAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, partner, scale, distractor_stream, starts):
         q = q.to(v.dtype)
         images, pairs, distractors = stream_places(len(q), len(partner), distractor_stream, starts)
         pairs_out = slice(images, None)  # where the pair-wise stream is in the outputs
-        out, lse = _forward(q, k, v, scale=scale)
-        other, other_lse = _forward(q[pairs], k[distractors][partner], v[distractors][partner], scale=scale)
+        out, lse, random = _forward(q, k, v, scale)
+        other, other_lse, _ = _forward(q[pairs], *(t[distractors].index_select(0, partner) for t in (k, v)), scale)
         if starts:
             out, lse = torch.cat([out, out[pairs]]), torch.cat([lse, lse[pairs]])
         own_lse = lse[pairs_out]
@@ -71,19 +95,19 @@ class _PairAttention(torch.autograd.Function):
         # In place: nobody has seen `out` yet.
         out[pairs_out].mul_((own_lse - both).exp()[..., None]).add_(other * (other_lse - both).exp()[..., None])
         lse = torch.cat([lse[:images], both])
-        ctx.save_for_backward(q, k, v, partner, out, lse)
+        ctx.save_for_backward(q, k, v, partner, out, lse, *random)
         ctx.scale, ctx.starts, ctx.pairs, ctx.distractors = scale, starts, pairs, distractors
         return out.transpose(1, 2).flatten(2)
 
     @staticmethod
     def backward(ctx, grad):
-        q, k, v, partner, out, lse = ctx.saved_tensors
+        q, k, v, partner, out, lse, *random = ctx.saved_tensors
         pairs, distractors = ctx.pairs, ctx.distractors
         pairs_out = slice(len(out) - len(partner), None)
         grad = grad.unflatten(2, (q.shape[1], q.shape[3])).transpose(1, 2)
 
         def gradients(rows, q, k, v):
-            return _backward(grad[rows], q, k, v, out[rows], lse[rows], 0.0, False, scale=ctx.scale)
+            return _backward(grad[rows], q, k, v, out[rows], lse[rows], random, ctx.scale)
 
         if ctx.starts:
             dq, dk, dv = gradients(slice(0, len(q)), q, k, v)
@@ -91,7 +115,7 @@ class _PairAttention(torch.autograd.Function):
                 total[pairs] += part
         else:
             dq, dk, dv = gradients(slice(None), q, k, v)
-        to_q, to_k, to_v = gradients(pairs_out, q[pairs], k[distractors][partner], v[distractors][partner])
+        to_q, to_k, to_v = gradients(pairs_out, q[pairs], *(t[distractors].index_select(0, partner) for t in (k, v)))
         dq[pairs] += to_q
         dk[distractors].index_add_(0, partner, to_k)
         dv[distractors].index_add_(0, partner, to_v)

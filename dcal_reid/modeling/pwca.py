@@ -49,7 +49,7 @@ def pairwise_block(
         k, v = project_keys_values(attn, normed)
     else:
         q, k, v = project(attn, normed)
-    if has_pair_attention(attn, q):
+    if has_pair_attention(attn, v):
         attended = pair_attention(q, k, v, partner, attn.scale, distractor_stream, starts)
     else:
         attended = _attend_both(attn, q, k, v, partner, distractor_stream, starts)
@@ -63,6 +63,8 @@ def _attend_both(
 ) -> Tensor:
     """``pair_attention`` with the keys and values of both images concatenated, for any device."""
     images, pairs, distractors = stream_places(len(q), len(partner), distractor_stream, starts)
-    both_k, both_v = (torch.cat([own[pairs], own[distractors][partner]], dim=2) for own in (k, v))  # (B, h, 2N, d)
+    both_k, both_v = (  # (B, h, 2N, d)
+        torch.cat([own[pairs], own[distractors].index_select(0, partner)], dim=2) for own in (k, v)
+    )
     own = attend(attn, q[:images], k[:images], v[:images])
     return torch.cat([own, attend(attn, q[pairs], both_k, both_v)])

@@ -7,6 +7,7 @@ from timm.layers import Attention
 from dcal_reid.modeling.pair_attention import has_pair_attention, pair_attention
 
 B, HEADS, N, D = 4, 3, 9, 16
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 
 
 def reference(q, k, v, partner, scale, stream):
@@ -25,24 +26,28 @@ def reference(q, k, v, partner, scale, stream):
 @pytest.mark.parametrize("stream", ["sa", "pwca"])
 @pytest.mark.parametrize("streams", [1, 2])
 @pytest.mark.parametrize("queries", [1, N])
-def test_equals_the_softmax_over_both_sets_of_keys(partner, stream, streams, queries):
+@pytest.mark.parametrize(
+    ("device", "dtype", "error"),
+    [("cpu", torch.float32, 1e-5), pytest.param("cuda", torch.bfloat16, 3e-2, marks=NO_GPU)],
+)
+def test_equals_the_softmax_over_both_sets_of_keys(partner, stream, streams, queries, device, dtype, error):
     generator = torch.Generator().manual_seed(0)
     partner = torch.tensor(partner)
     ours, theirs = [], []
     for tokens in (queries, N, N):
-        values = torch.randn(streams * B, HEADS, tokens, D, dtype=torch.float64, generator=generator)
-        theirs.append(values.requires_grad_())
-        ours.append(values.detach().float().requires_grad_())
+        values = torch.randn(streams * B, HEADS, tokens, D, dtype=torch.float64, generator=generator).to(dtype)
+        theirs.append(values.double().requires_grad_())
+        ours.append(values.to(device).requires_grad_())
     expected = reference(*theirs, partner, 0.3, stream)
-    out = pair_attention(*ours, partner, 0.3, stream, starts=streams == 1)
+    out = pair_attention(*ours, partner.to(device), 0.3, stream, starts=streams == 1)
     assert out.shape == (2 * B, queries, HEADS * D)
-    torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(out.cpu().double(), expected, rtol=error, atol=error)
 
-    weights = torch.randn(expected.shape, dtype=torch.float64, generator=generator)
-    (expected * weights).sum().backward()
-    (out * weights.float()).sum().backward()
+    weights = torch.randn(expected.shape, dtype=torch.float64, generator=generator).to(dtype)
+    (expected * weights.double()).sum().backward()
+    (out * weights.to(device)).sum().backward()
     for actual, wanted in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(actual.grad.double(), wanted.grad, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(actual.grad.cpu().double(), wanted.grad, rtol=10 * error, atol=error)
 
 
 def test_large_logits_do_not_overflow():
@@ -74,3 +79,11 @@ def test_is_used_where_fused_attention_is_and_nothing_is_dropped():
     assert not has_pair_attention(attn, q.to("meta"))
     attn.fused_attn = False
     assert not has_pair_attention(attn, q)
+
+
+@NO_GPU
+def test_is_used_on_the_gpu_in_half_precision():
+    attn, v = Attention(48, 3), torch.randn(2, 3, 9, 16, device="cuda")
+    attn.fused_attn = True
+    assert has_pair_attention(attn, v.bfloat16()) and has_pair_attention(attn, v.half())
+    assert not has_pair_attention(attn, v)
