@@ -146,6 +146,9 @@ def add_dcal_config(cfg: CfgNode) -> None:
     # In how many parts a batch goes through the model, one after the other; their gradients are averaged. For batches
     # that do not fit into memory. An identity's images stay in one part.
     cfg.SOLVER.ACCUMULATE = 1
+    # Record the forward and backward pass as a CUDA graph and start it with one call: for one GPU that waits for the
+    # processor, as it does with small models.
+    cfg.SOLVER.CUDA_GRAPH = False
     # An exponential moving average of the weights, which is then what is evaluated.
     cfg.SOLVER.EMA = CN()
     cfg.SOLVER.EMA.ENABLED = False

@@ -51,7 +51,7 @@ def test_a_training_step(path):
     images = torch.randint(0, 256, (8, 3, *cfg.INPUT.SIZE_TRAIN), dtype=torch.uint8)
     batch = {"images": images, "targets": torch.arange(4).repeat_interleave(2)}
     if cfg.MODEL.DCAL.PWCA.DISTRACTORS == "external":
-        batch["distractors"] = {"images": images.flip(0)}
+        batch["distractors"] = images.flip(0)
     losses = model(batch)
     branches = {"sa": True, "glca": cfg.MODEL.DCAL.GLCA.NUM_BLOCKS, "pwca": cfg.MODEL.DCAL.PWCA.NUM_BLOCKS}
     assert set(losses) == {f"loss_{branch}" for branch, wanted in branches.items() if wanted}

@@ -101,6 +101,7 @@ def _schedule(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=3, help="timed steps; the median counts")
     parser.add_argument("--device", default="auto", help="cpu or cuda")
     parser.add_argument("--amp", choices=("none", "bf16"), help="autocast; default: as the configuration says")
+    parser.add_argument("--cuda-graph", action="store_true", help="with SOLVER.CUDA_GRAPH; needs --device cuda")
     parser.set_defaults(benchmark=benchmark_schedule)
 
 

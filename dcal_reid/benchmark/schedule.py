@@ -30,6 +30,7 @@ def benchmark_schedule(
     repeats: int = 3,
     device: str = "auto",
     amp: str | None = None,
+    cuda_graph: bool = False,
 ) -> dict[str, float]:
     """Print a table: operations, images per second and hours of each configuration, beside the paper's figures.
 
@@ -42,6 +43,7 @@ def benchmark_schedule(
         repeats: steps; the median counts.
         device: cpu | cuda | auto.
         amp: none | bf16; by default as the configuration says.
+        cuda_graph: with SOLVER.CUDA_GRAPH.
 
     Returns:
         hours by configuration.
@@ -49,7 +51,7 @@ def benchmark_schedule(
     Raises:
         InputError: a configuration that cannot be used, or a data set whose number of images is not known.
     """
-    loaded = {path: _prepared(path, device, amp) for path in configs}
+    loaded = {path: _prepared(path, device, amp, cuda_graph) for path in configs}
     totals = {path: images_to_train(cfg, images) for path, cfg in loaded.items()}
     print(describe_environment())
     rows, hours = [], {}
@@ -95,8 +97,9 @@ def _official_images(name: str) -> int | None:
     return getattr(DATASET_REGISTRY.get(name), "official", {}).get("train")
 
 
-def _prepared(path: str, device: str, amp: str | None) -> CfgNode:
+def _prepared(path: str, device: str, amp: str | None, cuda_graph: bool) -> CfgNode:
     cfg = load_config(path)
+    cfg.SOLVER.CUDA_GRAPH = cuda_graph
     cfg.MODEL.DEVICE, cfg.MODEL.BACKBONE.PRETRAIN, cfg.MODEL.HEADS.NUM_CLASSES = device, False, _CLASSES
     resolve_device(cfg)
     if amp is not None:
@@ -112,8 +115,9 @@ def _measure(path: str, cfg: CfgNode, batch: int | None, repeats: int) -> tuple[
     case = Case(path, cfg.MODEL.BACKBONE.TIMM_MODEL, input_size(cfg), _CLASSES, size, size)
     images = synthetic_batch(case, batch, cfg.MODEL.DEVICE)
     if cfg.MODEL.DCAL.PWCA.DISTRACTORS == "external":
-        images["distractors"] = {"images": images["images"].flip(0)}
-    step = TrainStep(cfg, build_model(cfg), images)
-    count = len(images["images"])
-    operations = count_operations(step) / count
+        images["distractors"] = images["images"].flip(0)
+    model, count = build_model(cfg), len(images["images"])
+    operations = count_operations(TrainStep(cfg, model, images)) / count
+    step = TrainStep(cfg, model, images, captured=cfg.SOLVER.CUDA_GRAPH)
+    step()
     return operations, count / time_calls({path: step}, repeats, cfg.MODEL.DEVICE)[path].seconds

@@ -1,11 +1,13 @@
 """The training step: ours against self-attention alone by timm, against naive DCAL and against fast-reid."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
 from fastreid.config import CfgNode
 from torch import Tensor, nn
 
+from ..engine.captured import CapturedStep
 from ..engine.inference import autocast
 from ..engine.solver import build_optimizer
 from .measure import describe_environment, print_table
@@ -14,25 +16,44 @@ from .operations import activation_memory, count_operations, matrix_product_rate
 
 __all__ = ["TrainStep", "benchmark_step"]
 
+_CAPTURED = "ours, SOLVER.CUDA_GRAPH"
+
 
 class TrainStep:
     """One optimiser step of a model on one batch, as the trainer takes it."""
 
-    def __init__(self, cfg: CfgNode, model: nn.Module, batch: dict[str, Tensor]) -> None:
+    def __init__(self, cfg: CfgNode, model: nn.Module, batch: dict[str, Tensor], captured: bool = False) -> None:
+        """
+        Args:
+            cfg: the configuration.
+            model: of the fast-reid contract.
+            batch: on the model's device.
+            captured: as with SOLVER.CUDA_GRAPH; ``model`` is then a ``DCAL`` on a GPU.
+        """
         self.cfg = cfg
         self.model = model.train()
         self.batch = batch
         self.optimizer = build_optimizer(cfg, model)
+        self.captured = CapturedStep(model, self._captured_gradients) if captured else None
 
     def loss(self) -> Tensor:
         with autocast(self.cfg):
             return sum(self.model(self.batch).values())
 
     def __call__(self) -> None:
-        total = self.loss()
-        self.optimizer.zero_grad()
-        total.backward()
+        if self.captured:
+            self.captured(self.batch)
+        else:
+            total = self.loss()
+            self.optimizer.zero_grad()
+            total.backward()
         self.optimizer.step()
+
+    def _captured_gradients(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        with autocast(self.cfg):
+            total = sum(self.model.training_losses(**inputs).values())
+        total.backward()
+        return {"total_loss": total.detach()}
 
     def memory(self) -> int:
         """Bytes: on a GPU the peak of a step, on the CPU what the forward pass keeps."""
@@ -77,6 +98,11 @@ def _measure(case: Case, cfg: CfgNode, batch_size: int | None, repeats: int, rat
     steps = {name: TrainStep(cfg, model, batch) for name, model in build_models(cfg).items()}
     operations = {name: count_operations(step) for name, step in steps.items()}
     memory = {name: step.memory() for name, step in steps.items()}
+    if device != "cpu":
+        captured = TrainStep(cfg, copy.deepcopy(steps["ours"].model), batch, captured=True)
+        captured()
+        # A graph has no operations that PyTorch counts, and takes its memory when it is recorded.
+        steps[_CAPTURED], operations[_CAPTURED], memory[_CAPTURED] = captured, operations["ours"], memory["ours"]
     seconds = {name: way.seconds for name, way in time_calls(steps, repeats, device).items()}
 
     def ratio(values: dict[str, float], other: str) -> float:

@@ -68,6 +68,14 @@ _FASTREID_BASELINE = {
     "MODEL.ACTIVATION_CHECKPOINTING": False,
 }
 
+# What a CUDA graph cannot hold, or has not been tried with.
+_WITH_CUDA_GRAPH = {
+    "MODEL.META_ARCHITECTURE": "DCAL",
+    "MODEL.COMPILE": False,
+    "MODEL.ACTIVATION_CHECKPOINTING": False,
+    "SOLVER.ACCUMULATE": 1,
+}
+
 
 def check_config(cfg: CfgNode) -> None:
     """Refuse what cannot work and what fast-reid gets silently wrong.
@@ -93,6 +101,7 @@ def check_config(cfg: CfgNode) -> None:
         raise InputError(
             f"SOLVER.EMA.DECAY is {cfg.SOLVER.EMA.DECAY}; it must lie between 0 and 1, for instance 0.9998"
         )
+    _check_cuda_graph(cfg)
     _check_losses(cfg)
     if is_classification(cfg):
         _check_classification(cfg)
@@ -175,6 +184,17 @@ def _check_dcal(dcal: CfgNode) -> None:
         )
     if dcal.INFERENCE == "glca" and not dcal.GLCA.NUM_BLOCKS:
         raise InputError("MODEL.DCAL.INFERENCE is 'glca' but MODEL.DCAL.GLCA.NUM_BLOCKS is 0; use INFERENCE sa")
+
+
+def _check_cuda_graph(cfg: CfgNode) -> None:
+    solver = cfg.SOLVER
+    if not solver.CUDA_GRAPH:
+        return
+    if solver.AMP.ENABLED and solver.AMP.DTYPE != "bf16":
+        raise InputError(f"SOLVER.AMP.DTYPE is {solver.AMP.DTYPE!r}; with SOLVER.CUDA_GRAPH it can only be 'bf16'")
+    for key, only in _WITH_CUDA_GRAPH.items():
+        if _value(cfg, key) != only:
+            raise InputError(f"{key} is {_value(cfg, key)!r}; with SOLVER.CUDA_GRAPH it can only be {only!r}")
 
 
 def _check_losses(cfg: CfgNode) -> None:

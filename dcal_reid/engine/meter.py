@@ -15,7 +15,8 @@ class MeanMeter:
     """Adds scalars up on the device, so that the steps between two log lines need not wait for it."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
+        self._names: tuple[str, ...] = ()
+        self._sums: Tensor | None = None  # (number of names,)
         self._count = 0
         # Of each step, to tell which one went wrong.
         self._steps: list[tuple[Tensor, Sequence[str]]] = []
@@ -27,10 +28,13 @@ class MeanMeter:
             scalars: ``total_loss`` and what it is made of.
             paths: the images of the step.
         """
-        for name, value in scalars.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        # In one tensor: on a GPU each sum of its own would be a call of its own.
+        values = torch.stack([value.float() for value in scalars.values()])
+        self._names = tuple(scalars)
+        # A resumed run's are on the CPU.
+        self._sums = values if self._sums is None else self._sums.to(values.device) + values
         self._count += 1
-        self._steps.append((scalars["total_loss"], paths))
+        self._steps.append((values[self._names.index("total_loss")], paths))
 
     def check_finite(self) -> None:
         """
@@ -39,9 +43,8 @@ class MeanMeter:
         """
         if not self._count:
             return
-        values = torch.stack([value.float() for value in self._sums.values()])
-        if not torch.isfinite(values).all():
-            bad = [name for name, value in zip(self._sums, values.tolist(), strict=True) if not abs(value) < 1e38]
+        if not torch.isfinite(self._sums).all():
+            bad = [name for name, value in zip(self._names, self._sums.tolist(), strict=True) if not abs(value) < 1e38]
             paths = next((paths for total, paths in self._steps if not total.isfinite()), ())
             images = f", first with the images {', '.join(paths)}" if paths else ""
             raise InputError(
@@ -52,26 +55,27 @@ class MeanMeter:
 
     def state_dict(self) -> dict:
         """The sums of every process since the last ``flush``, for a checkpoint between two log lines."""
-        sums = {name: value.cpu() for name, value in self._sums.items()}
+        sums = dict(zip(self._names, self._sums.cpu(), strict=True)) if self._count else {}
         return {"sums": comm.all_gather(sums), "count": self._count}
 
     def load_state_dict(self, state: dict) -> None:
         """Of a checkpoint of another number of processes, this one takes the mean of theirs."""
         sums, rank = state["sums"], comm.get_rank()
         mine = sums[rank] if len(sums) == comm.get_world_size() else _mean(sums)
-        self._sums, self._count, self._steps = dict(mine), state["count"], []
+        self._names, self._count, self._steps = tuple(mine), state["count"], []
+        self._sums = torch.stack([value.float() for value in mine.values()]) if mine else None
 
     def flush(self) -> dict[str, float]:
         """The means since the last call, over all processes; empty if there was no step."""
         if not self._count:
             return {}
         self.check_finite()
-        means = torch.stack([value.float() for value in self._sums.values()]) / self._count
+        means = self._sums / self._count
         if comm.get_world_size() > 1:
             torch.distributed.all_reduce(means)
             means /= comm.get_world_size()
-        result = dict(zip(self._sums, means.tolist(), strict=True))
-        self._sums, self._count, self._steps = {}, 0, []
+        result = dict(zip(self._names, means.tolist(), strict=True))
+        self._sums, self._count, self._steps = None, 0, []
         return result
 
 

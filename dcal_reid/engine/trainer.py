@@ -4,7 +4,7 @@ import inspect
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,11 +16,12 @@ from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
 from fastreid.utils.events import EventStorage, JSONWriter, TensorboardXWriter
 from timm.utils import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data import build_distractor_loader, build_train_loader
 from ..errors import InputError
+from .captured import CapturedStep
 from .checkpoint import Checkpointer, RandomState
 from .hooks import CheckpointHook, EvalHook, LearningRateHook, StopHook, WriterHook
 from .inference import autocast, evaluate_dataset
@@ -71,6 +72,7 @@ class Trainer(TrainerBase):
             model.compile()
         self.model = self._distributed(model)
         self.optimizer = build_optimizer(cfg, self._bare_model)
+        self.captured = self._captured_step() if cfg.SOLVER.CUDA_GRAPH else None
         amp = cfg.SOLVER.AMP
         self.meter = MeanMeter()
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp.ENABLED and amp.DTYPE == "fp16")
@@ -133,6 +135,19 @@ class Trainer(TrainerBase):
         names = inspect.signature(DistributedDataParallel).parameters
         key = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
         return DistributedDataParallel(model, device_ids=device_ids, **{key: False})
+
+    def _captured_step(self) -> CapturedStep:
+        """
+        Raises:
+            InputError: a CUDA graph needs a GPU, and a process that shares its gradients with no other.
+        """
+        if self.device.type != "cuda" or comm.get_world_size() > 1:
+            raise InputError(
+                f"SOLVER.CUDA_GRAPH is True, but training runs on {self.device.type} in {comm.get_world_size()} "
+                "process(es); it is for one GPU, so set it False"
+            )
+        model = self._bare_model
+        return CapturedStep(model, lambda inputs: self._gradients(lambda: model.training_losses(**inputs)))
 
     def resume_or_load(self, resume: bool) -> None:
         """Go on from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set."""
@@ -250,7 +265,8 @@ class Trainer(TrainerBase):
             logger.warning("Image %s cannot be decoded; another of the same identity or class takes its place.", path)
         self.broken_paths.update(batch["broken_paths"])
 
-        self.optimizer.zero_grad()
+        if not self.captured:
+            self.optimizer.zero_grad()
         parts = _parts(batch, self.cfg.SOLVER.ACCUMULATE)
         for number, part in enumerate(parts, 1):
             # Gradients are averaged over the processes once, after the last part.
@@ -263,13 +279,17 @@ class Trainer(TrainerBase):
             self.ema.update(self._bare_model, step=self.iter + 1)
 
     def _backward(self, batch: dict, parts: int, paths: Sequence[str]) -> None:
+        scalars = self.captured(batch) if self.captured else self._gradients(lambda: self.model(batch), parts)
+        self.meter.add(scalars, paths)
+
+    def _gradients(self, losses_of_step: Callable[[], dict[str, Tensor]], parts: int = 1) -> dict[str, Tensor]:
+        """Forward and backward pass. Returns what is worth logging."""
         with autocast(self.cfg):
-            losses = self.model(batch)
+            losses = losses_of_step()
             total = sum(losses.values())
         self.grad_scaler.scale(total / parts).backward()
         losses = {name: value.detach() for name, value in losses.items()}
-        metrics = getattr(self._bare_model, "metrics", {})
-        self.meter.add({"total_loss": total.detach(), **losses, **metrics}, paths)
+        return {"total_loss": total.detach(), **losses, **getattr(self._bare_model, "metrics", {})}
 
     def _clip_gradients(self) -> None:
         clip = self.cfg.SOLVER.CLIP_GRADIENTS

@@ -176,12 +176,36 @@ class DCAL(nn.Module):
         """
         if not self.training:
             return self.heads["sa"].combine(list(self.branch_outputs(batched_inputs).values()))
-        images, targets = self.preprocess_image(batched_inputs), batched_inputs["targets"]
-        partner = foreign = None
+        return self.training_losses(**self.training_inputs(batched_inputs))
+
+    def training_inputs(self, batch: dict) -> dict[str, Tensor]:
+        """What a training step takes from a batch, on the model's device. Distractors of the batch are chosen here.
+
+        Returns:
+            ``images`` (B, 3, H, W) in 0..255, ``targets`` (B,); ``partner`` (B,), the position of each image's
+            distractor, if that is of the batch; ``distractors`` (B, 3, H, W) if they come from another data set.
+
+        Raises:
+            InputError: no distractor can be chosen, or those of another data set have another size.
+        """
+        inputs = {"images": batch["images"], "targets": batch["targets"]}
         if self.pwca_blocks and self.distractors == "batch":
-            partner = self.pair_sampler(targets).to(self.device)
-        elif self.pwca_blocks:
-            foreign = self._foreign_images(batched_inputs, images)
+            inputs["partner"] = self.pair_sampler(batch["targets"])
+        elif self.pwca_blocks and self.distractors == "external":
+            inputs["distractors"] = foreign = batch["distractors"]
+            if foreign.shape != inputs["images"].shape:
+                raise InputError(
+                    f"there are distractors {tuple(foreign.shape)} for images {tuple(inputs['images'].shape)}"
+                )
+        return {name: value.to(self.device, non_blocking=True) for name, value in inputs.items()}
+
+    def training_losses(
+        self, images: Tensor, targets: Tensor, partner: Tensor | None = None, distractors: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """The losses of ``training_inputs``. Nothing here waits for the device (``engine.captured``)."""
+        images, foreign = self.preprocess_image(images), None
+        if self.pwca_blocks and self.distractors != "batch":
+            foreign = torch.randn_like(images) if distractors is None else self.preprocess_image(distractors)
             partner = len(images) + torch.arange(len(images), device=self.device)
         if self.image_noise:
             images = images + self.image_noise * torch.randn_like(images)
@@ -189,16 +213,7 @@ class DCAL(nn.Module):
             others = torch.randint_like(targets, len(self.heads["sa"].weight))
             replaced = torch.rand(targets.shape, device=targets.device) < self.label_noise
             targets = torch.where(replaced, others, targets)
-        return self.losses(self.branch_features(images, partner, foreign), targets.to(self.device))
-
-    def _foreign_images(self, batched_inputs: dict, images: Tensor) -> Tensor:
-        """Distractors that are not of the batch: noise, or images of another data set."""
-        if self.distractors == "noise":
-            return torch.randn_like(images)
-        foreign = self.preprocess_image(batched_inputs["distractors"])
-        if foreign.shape != images.shape:
-            raise InputError(f"there are distractors {tuple(foreign.shape)} for images {tuple(images.shape)}")
-        return foreign
+        return self.losses(self.branch_features(images, partner, foreign), targets)
 
     def branch_outputs(self, batched_inputs: dict | Tensor) -> dict[str, Tensor]:
         """Outside training: what the head of each branch of MODEL.DCAL.INFERENCE gives, before they are combined.

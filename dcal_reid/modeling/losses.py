@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from fastreid.config import CfgNode
-from fastreid.modeling.losses import triplet_loss
+from fastreid.modeling.losses.triplet_loss import hard_example_mining, weighted_example_mining
+from fastreid.modeling.losses.utils import cosine_dist, euclidean_dist
 from torch import Tensor, nn
 
 __all__ = ["BranchLoss", "LossWeights"]
@@ -41,10 +42,21 @@ class BranchLoss:
                 ce = F.cross_entropy(cls_outputs.float(), targets, label_smoothing=smoothing)
                 terms["ce"] = ce * self.ce.SCALE
             if "TripletLoss" in self.names:
-                tri = self.tri
-                triplet = triplet_loss(features.float(), targets, tri.MARGIN, tri.NORM_FEAT, tri.HARD_MINING)
-                terms["triplet"] = triplet * tri.SCALE
+                terms["triplet"] = self._triplet(features.float(), targets) * self.tri.SCALE
         return terms
+
+    def _triplet(self, features: Tensor, targets: Tensor) -> Tensor:
+        """fast-reid's ``triplet_loss`` without its look at the value, for which every step would wait for the GPU.
+
+        It looks whether a soft margin has overflowed. ``softplus`` is the same function, and does not.
+        """
+        distances = (cosine_dist if self.tri.NORM_FEAT else euclidean_dist)(features, features)
+        same = targets[:, None] == targets[None, :]
+        mining = hard_example_mining if self.tri.HARD_MINING else weighted_example_mining
+        positive, negative = mining(distances, same.float(), (~same).float())
+        if self.tri.MARGIN > 0:
+            return F.relu(positive - negative + self.tri.MARGIN).mean()
+        return F.softplus(positive - negative).mean()
 
 
 class LossWeights(nn.Module):

@@ -1,0 +1,66 @@
+"""The forward and backward pass of a training step as one CUDA graph.
+
+A step of a vision transformer is some thousands of small kernels. Where the processor cannot start them as fast as the
+GPU runs them, the GPU waits. A graph is recorded once and started with one call.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..modeling.dcal import DCAL
+
+__all__ = ["CapturedStep"]
+
+# Libraries choose their algorithms, and take their memory, in the first steps: as many as PyTorch advises.
+_STEPS_BEFORE = 3
+
+
+class CapturedStep:
+    """Calls ``function`` on the training inputs of batches of one size, recorded at the first call.
+
+    Recording takes some steps on the first batch. They leave no trace: the running statistics and the random numbers
+    are put back, and the gradients are overwritten, as they are in every call. So they must not be set to None.
+    """
+
+    def __init__(self, model: DCAL, function: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
+        """
+        Args:
+            model: on a GPU.
+            function: from ``model.training_inputs`` to the scalars of a step; it leaves gradients.
+        """
+        self.model = model
+        self.function = function
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._inputs: dict[str, Tensor] = {}
+        self._scalars: dict[str, Tensor] = {}
+
+    def __call__(self, batch: dict) -> dict[str, Tensor]:
+        """The scalars of a step; the next call overwrites them."""
+        inputs = self.model.training_inputs(batch)
+        if self._graph is None:
+            self._record({name: value.clone() for name, value in inputs.items()})
+        for name, value in inputs.items():
+            self._inputs[name].copy_(value)
+        self._graph.replay()
+        return self._scalars
+
+    def _record(self, inputs: dict[str, Tensor]) -> None:
+        self._inputs, self._graph = inputs, torch.cuda.CUDAGraph()
+        buffers = [buffer.clone() for buffer in self.model.buffers()]
+        random_state = torch.cuda.get_rng_state()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_STEPS_BEFORE):
+                self.model.zero_grad()
+                self.function(inputs)
+        torch.cuda.current_stream().wait_stream(stream)
+        self.model.zero_grad()
+        # The loader's threads go on allocating memory meanwhile.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+            self._scalars = self.function(inputs)
+        for buffer, value in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(value)
+        torch.cuda.set_rng_state(random_state)
