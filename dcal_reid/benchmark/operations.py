@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 
 from .measure import Measurement, measure
 
@@ -15,13 +15,21 @@ __all__ = ["activation_memory", "count_operations", "matrix_product_rate", "peak
 # A run of a way lasts at least so many seconds, or it is made of several calls.
 _SHORTEST_RUN = 0.3
 
+# Fused attention on the CPU, which PyTorch counts from 2.15 on.
+_CPU_ATTENTION = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
+        lambda grad, q, k, v, *_, **__: sdpa_backward_flop_count(grad, q, k, v)
+    ),
+}
+
 
 def count_operations(call: Callable[[], object]) -> int:
     """Multiplications and additions in the matrix products, convolutions and attention of a call, backward included.
 
     PyTorch's counts. Fused attention counts as two products forward and five backward (it makes the scores again).
     """
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
         call()
     return counter.get_total_flops()
 

@@ -6,6 +6,7 @@ weights of our own, and with the same tokens as queries and context the result i
 Shapes: B images, h heads, d channels per head, D channels of a token, n queries, N keys.
 """
 
+import torch
 import torch.nn.functional as F
 from timm.layers import Attention
 from timm.models.vision_transformer import Block
@@ -22,6 +23,7 @@ __all__ = [
     "project_keys_values",
     "project_queries",
     "self_attention_block",
+    "uses_fused_attention",
 ]
 
 
@@ -66,10 +68,20 @@ def project_keys_values(attn: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
     return attn.k_norm(k), v
 
 
+def uses_fused_attention(attn: Attention, v: Tensor) -> bool:
+    """timm's switch, except for training in half precision on the CPU.
+
+    There the backward pass of PyTorch's fused attention is slower than that of explicit attention, with 65 tokens six
+    times (docs/decisions.md).
+    """
+    half_precision = v.device.type == "cpu" and v.dtype in (torch.bfloat16, torch.float16)
+    return attn.fused_attn and not (half_precision and v.requires_grad and torch.is_grad_enabled())
+
+
 def attend(attn: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v with the heads merged (DCAL eq. 1): -> (B, n, h d)."""
     dropout = attn.attn_drop.p if attn.training else 0.0
-    if attn.fused_attn:
+    if uses_fused_attention(attn, v):
         x = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=attn.scale)
     else:
         x = F.dropout((q * attn.scale @ k.transpose(-2, -1)).softmax(dim=-1), dropout) @ v

@@ -10,6 +10,8 @@ from timm.layers import Attention
 from torch import Tensor
 from torch.backends.cuda import SDPAParams, can_use_flash_attention
 
+from .attention import uses_fused_attention
+
 __all__ = ["has_pair_attention", "pair_attention", "stream_places"]
 
 _aten = torch.ops.aten
@@ -32,11 +34,11 @@ def stream_places(length: int, batch: int, distractor_stream: str, starts: bool)
 
 
 def has_pair_attention(attn: Attention, v: Tensor) -> bool:
-    """Whether ``pair_attention`` can be used for values v: fused attention, without dropout.
+    """Whether ``pair_attention`` can be used for values v: where there is fused attention, and no dropout.
 
-    On the CPU PyTorch has it for every type, on the GPU as flash attention for half precision.
+    On the GPU it is flash attention, for half precision only.
     """
-    if not attn.fused_attn or (attn.training and attn.attn_drop.p):
+    if not uses_fused_attention(attn, v) or (attn.training and attn.attn_drop.p):
         return False
     if v.device.type == "cuda":
         return can_use_flash_attention(SDPAParams(v, v, v, None, 0.0, False, False))

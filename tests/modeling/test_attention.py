@@ -5,7 +5,12 @@ from timm.layers import Attention
 from timm.models.vision_transformer import Block, ParallelScalingBlock, ResPostBlock
 
 from dcal_reid.errors import InputError
-from dcal_reid.modeling.attention import check_block, cross_attention_block, self_attention_block
+from dcal_reid.modeling.attention import (
+    check_block,
+    cross_attention_block,
+    self_attention_block,
+    uses_fused_attention,
+)
 
 
 def block(**kwargs):
@@ -31,6 +36,16 @@ def test_equals_timms_block(tokens, options, fused):
     torch.testing.assert_close(x, expected, rtol=1e-5, atol=1e-5)
     assert q.shape == k.shape == (2, 3, 9, 16)
     torch.testing.assert_close(cross_attention_block(timm_block, tokens, tokens), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_training_in_half_precision_on_the_cpu_is_explicit():
+    attn, v = Attention(48, 3), torch.randn(2, 3, 9, 16, requires_grad=True)
+    for attn.fused_attn in (True, False):
+        assert uses_fused_attention(attn, v) == uses_fused_attention(attn, v.to("meta").half()) == attn.fused_attn
+        assert uses_fused_attention(attn, v.detach().half()) == attn.fused_attn
+        with torch.no_grad():
+            assert uses_fused_attention(attn, v.half()) == attn.fused_attn
+        assert not uses_fused_attention(attn, v.half()) and not uses_fused_attention(attn, v.bfloat16())
 
 
 def test_cls_only_is_the_first_token_of_the_whole(tokens):
