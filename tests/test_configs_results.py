@@ -11,13 +11,30 @@ from dcal_reid.engine.check import check_config
 RESULTS = Path(__file__).parents[1] / "configs" / "results"
 GLCA, PWCA = "MODEL.DCAL.GLCA.NUM_BLOCKS", "MODEL.DCAL.PWCA.NUM_BLOCKS"
 METHODS = {"dcal": {}, "glca": {PWCA: 0}, "pwca": {GLCA: 0}, "baseline": {GLCA: 0, PWCA: 0}}
-GROUPS = {"birds": "Base-birds.yml", "vehicles": "Base-vehicles.yml", "vehicles_sgd": "Base-vehicles-sgd.yml"}
+GROUPS = {
+    "birds": "Base-birds.yml",
+    "vehicles": "Base-vehicles.yml",
+    "vehicles_256": "Base-vehicles-256.yml",
+    "vehicles_sgd": "Base-vehicles-sgd.yml",
+}
 TUNED = {"SOLVER.BASE_LR"}
 
 
 def test_every_group_has_every_method():
     found = {path.relative_to(RESULTS).as_posix() for path in RESULTS.glob("*/*.yml")}
-    assert found == {f"{group}/{method}.yml" for group in GROUPS for method in METHODS}
+    assert found == {f"{group}/{method}.yml" for group in GROUPS for method in METHODS} | {"vehicles/fastreid.yml"}
+
+
+def test_fastreids_own_has_the_recipe_of_its_config_and_the_data_of_the_others():
+    fastreid = load_config(str(RESULTS / "vehicles" / "fastreid.yml"))
+    recipe = load_config(str(RESULTS.parent / "csv" / "fastreid_vit_tiny.yml"))
+    others = load_config(str(RESULTS / "Base-vehicles.yml"))
+    schedule = {"SOLVER.MAX_EPOCH", "DATALOADER.NUM_INSTANCE"}
+    assert {key for key in differing(fastreid, recipe) if not key.startswith("DATASETS.")} - TUNED == schedule | {
+        "OUTPUT_DIR"
+    }
+    assert not {key for key in differing(fastreid, others) if key.startswith(("DATASETS.", "INPUT.", "TEST."))}
+    assert not schedule & differing(fastreid, others).keys()
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*/*.yml")), ids=lambda path: f"{path.parent.name}/{path.stem}")
