@@ -102,6 +102,8 @@ def _prepared(path: str, device: str, amp: str | None, cuda_graph: bool) -> CfgN
     cfg.SOLVER.CUDA_GRAPH = cuda_graph
     cfg.MODEL.DEVICE, cfg.MODEL.BACKBONE.PRETRAIN, cfg.MODEL.HEADS.NUM_CLASSES = device, False, _CLASSES
     resolve_device(cfg)
+    if cuda_graph and cfg.MODEL.DEVICE == "cpu":
+        raise InputError("--cuda-graph is for a GPU, but the device is cpu; give --device cuda")
     if amp is not None:
         cfg.SOLVER.AMP.ENABLED = amp != "none"
     cfg.freeze()

@@ -36,9 +36,11 @@ class TrainStep:
         self.optimizer = build_optimizer(cfg, model)
         self.captured = CapturedStep(model, self._captured_gradients) if captured else None
 
-    def loss(self) -> Tensor:
+    def loss(self, inputs: dict[str, Tensor] | None = None) -> Tensor:
+        """Of the batch, or of what a captured step takes from it."""
         with autocast(self.cfg):
-            return sum(self.model(self.batch).values())
+            losses = self.model(self.batch) if inputs is None else self.model.training_losses(**inputs)
+            return sum(losses.values())
 
     def __call__(self) -> None:
         if self.captured:
@@ -50,8 +52,7 @@ class TrainStep:
         self.optimizer.step()
 
     def _captured_gradients(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        with autocast(self.cfg):
-            total = sum(self.model.training_losses(**inputs).values())
+        total = self.loss(inputs)
         total.backward()
         return {"total_loss": total.detach()}
 

@@ -7,8 +7,10 @@ GPU runs them, the GPU waits. A graph is recorded once and started with one call
 from collections.abc import Callable
 
 import torch
+from fastreid.utils import comm
 from torch import Tensor
 
+from ..errors import InputError
 from ..modeling.dcal import DCAL
 
 __all__ = ["CapturedStep"]
@@ -29,7 +31,15 @@ class CapturedStep:
         Args:
             model: on a GPU.
             function: from ``model.training_inputs`` to the scalars of a step; it leaves gradients.
+
+        Raises:
+            InputError: there is no GPU, or another process to average gradients with.
         """
+        if model.device.type != "cuda" or comm.get_world_size() > 1:
+            raise InputError(
+                f"SOLVER.CUDA_GRAPH is True, but training runs on {model.device.type} in {comm.get_world_size()} "
+                "process(es); it is for one GPU, so set it False"
+            )
         self.model = model
         self.function = function
         self._graph: torch.cuda.CUDAGraph | None = None

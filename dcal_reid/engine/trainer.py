@@ -72,7 +72,7 @@ class Trainer(TrainerBase):
             model.compile()
         self.model = self._distributed(model)
         self.optimizer = build_optimizer(cfg, self._bare_model)
-        self.captured = self._captured_step() if cfg.SOLVER.CUDA_GRAPH else None
+        self.captured = CapturedStep(self._bare_model, self._captured_gradients) if cfg.SOLVER.CUDA_GRAPH else None
         amp = cfg.SOLVER.AMP
         self.meter = MeanMeter()
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp.ENABLED and amp.DTYPE == "fp16")
@@ -135,19 +135,6 @@ class Trainer(TrainerBase):
         names = inspect.signature(DistributedDataParallel).parameters
         key = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
         return DistributedDataParallel(model, device_ids=device_ids, **{key: False})
-
-    def _captured_step(self) -> CapturedStep:
-        """
-        Raises:
-            InputError: a CUDA graph needs a GPU, and a process that shares its gradients with no other.
-        """
-        if self.device.type != "cuda" or comm.get_world_size() > 1:
-            raise InputError(
-                f"SOLVER.CUDA_GRAPH is True, but training runs on {self.device.type} in {comm.get_world_size()} "
-                "process(es); it is for one GPU, so set it False"
-            )
-        model = self._bare_model
-        return CapturedStep(model, lambda inputs: self._gradients(lambda: model.training_losses(**inputs)))
 
     def resume_or_load(self, resume: bool) -> None:
         """Go on from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set."""
@@ -290,6 +277,9 @@ class Trainer(TrainerBase):
         self.grad_scaler.scale(total / parts).backward()
         losses = {name: value.detach() for name, value in losses.items()}
         return {"total_loss": total.detach(), **losses, **getattr(self._bare_model, "metrics", {})}
+
+    def _captured_gradients(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return self._gradients(lambda: self._bare_model.training_losses(**inputs))
 
     def _clip_gradients(self) -> None:
         clip = self.cfg.SOLVER.CLIP_GRADIENTS

@@ -70,3 +70,9 @@ def test_wrong_input_is_refused_before_anything_is_timed(config, images, message
     monkeypatch.setattr(schedule, "_measure", lambda *args: pytest.fail("timed"))
     with pytest.raises(InputError, match=message):
         schedule.benchmark_schedule([config], images=images, device="cpu")
+
+
+def test_a_graph_without_a_gpu_is_refused_before_anything_is_timed(monkeypatch):
+    monkeypatch.setattr(schedule, "_measure", lambda *args: pytest.fail("timed"))
+    with pytest.raises(InputError, match=r"--cuda-graph is for a GPU"):
+        schedule.benchmark_schedule([DEMO], images=64, device="cpu", cuda_graph=True)
