@@ -5,6 +5,8 @@ And the backward pass of fused attention over one set is right for both if it is
 of both together. So keys and values of a distractor stay where they are: in the self-attention stream.
 """
 
+from collections.abc import Sequence
+
 import torch
 from timm.layers import Attention
 from torch import Tensor
@@ -73,8 +75,17 @@ def _forward(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Ten
     return out, lse, (random_state, unused)
 
 
-def _backward(grad, q, k, v, out, lse, random, scale) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of q, k and v; ``random`` comes from ``_forward``."""
+def _backward(
+    grad: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    random: Sequence[Tensor],
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of q, k and v; ``random`` is what ``_forward`` gave last."""
     if q.device.type == "cpu":
         function = _aten._scaled_dot_product_flash_attention_for_cpu_backward
         return function(grad, q, k, v, out, lse, 0.0, False, scale=scale)

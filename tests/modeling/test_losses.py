@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from fastreid.modeling.losses import cross_entropy_loss
+from fastreid.modeling.losses import cross_entropy_loss, triplet_loss
 
 from dcal_reid.modeling.losses import BranchLoss, LossWeights
 
@@ -32,6 +32,31 @@ def test_triplet_equals_the_naive_loop(tiny_cfg, outputs, margin):
     logits, features, targets = outputs
     actual = BranchLoss(tiny_cfg)(logits, features, targets)["triplet"]
     torch.testing.assert_close(actual, naive_triplet(features, targets, margin), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("margin", [0.3, 0.0])
+@pytest.mark.parametrize(("normalised", "hard"), [(False, True), (True, True), (True, False)])
+def test_triplet_equals_fastreids(tiny_cfg, outputs, margin, normalised, hard):
+    tiny_cfg.merge_from_list(
+        [
+            *("MODEL.LOSSES.TRI.MARGIN", margin),
+            *("MODEL.LOSSES.TRI.NORM_FEAT", normalised),
+            *("MODEL.LOSSES.TRI.HARD_MINING", hard),
+        ]
+    )
+    logits, features, targets = outputs
+    actual = BranchLoss(tiny_cfg)(logits, features, targets)["triplet"]
+    torch.testing.assert_close(actual, triplet_loss(features, targets, margin, normalised, hard))
+
+
+def test_a_soft_margin_does_not_overflow(tiny_cfg):
+    """fast-reid's becomes infinite, which it looks for in every step."""
+    tiny_cfg.MODEL.LOSSES.TRI.MARGIN = 0.0
+    features = torch.tensor([[0.0], [1000.0], [0.0], [1000.0]], requires_grad=True)
+    loss = BranchLoss(tiny_cfg)(torch.randn(4, 2), features, torch.tensor([0, 0, 1, 1]))["triplet"]
+    assert loss.item() == pytest.approx(1000)
+    loss.backward()
+    assert features.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.1])
