@@ -119,7 +119,9 @@ def _measure(path: str, cfg: CfgNode, batch: int | None, repeats: int) -> tuple[
     if cfg.MODEL.DCAL.PWCA.DISTRACTORS == "external":
         images["distractors"] = images["images"].flip(0)
     model, count = build_model(cfg), len(images["images"])
-    operations = count_operations(TrainStep(cfg, model, images)) / count
-    step = TrainStep(cfg, model, images, captured=cfg.SOLVER.CUDA_GRAPH)
-    step()
+    step = TrainStep(cfg, model, images)
+    operations = count_operations(step) / count
+    if cfg.SOLVER.CUDA_GRAPH:
+        step = TrainStep(cfg, model, images, captured=True)
+        step()  # records
     return operations, count / time_calls({path: step}, repeats, cfg.MODEL.DEVICE)[path].seconds

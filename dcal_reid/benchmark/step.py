@@ -102,8 +102,8 @@ def _measure(case: Case, cfg: CfgNode, batch_size: int | None, repeats: int, rat
     if device != "cpu":
         captured = TrainStep(cfg, copy.deepcopy(steps["ours"].model), batch, captured=True)
         captured()
-        # A graph has no operations that PyTorch counts, and takes its memory when it is recorded.
-        steps[_CAPTURED], operations[_CAPTURED], memory[_CAPTURED] = captured, operations["ours"], memory["ours"]
+        # A graph has no operations that PyTorch counts. Its memory, taken when it is recorded, is not measured.
+        steps[_CAPTURED], operations[_CAPTURED] = captured, operations["ours"]
     seconds = {name: way.seconds for name, way in time_calls(steps, repeats, device).items()}
 
     def ratio(values: dict[str, float], other: str) -> float:
@@ -119,7 +119,7 @@ def _measure(case: Case, cfg: CfgNode, batch_size: int | None, repeats: int, rat
         [
             [
                 *(name, images / seconds[name], 1e3 * seconds[name], ratio(seconds, name)),
-                *(round(memory[name] / 1e6), ratio(memory, name)),
+                *((round(memory[name] / 1e6), ratio(memory, name)) if name in memory else (None, None)),
                 *(operations[name] / images / 1e9, ratio(operations, name)),
                 operations[name] / seconds[name] / rate,
             ]

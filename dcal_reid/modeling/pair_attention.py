@@ -93,6 +93,11 @@ def _backward(
     return function(grad, q, k, v, out, lse, *lengths, 0.0, False, *random, scale=scale)
 
 
+def _of_partners(k: Tensor, v: Tensor, distractors: slice, partner: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values (B, h, N, d) of each image's distractor."""
+    return k[distractors].index_select(0, partner), v[distractors].index_select(0, partner)
+
+
 class _PairAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, partner, scale, distractor_stream, starts):
@@ -100,7 +105,7 @@ class _PairAttention(torch.autograd.Function):
         images, pairs, distractors = stream_places(len(q), len(partner), distractor_stream, starts)
         pairs_out = slice(images, None)  # where the pair-wise stream is in the outputs
         out, lse, random = _forward(q, k, v, scale)
-        other, other_lse, _ = _forward(q[pairs], *(t[distractors].index_select(0, partner) for t in (k, v)), scale)
+        other, other_lse, _ = _forward(q[pairs], *_of_partners(k, v, distractors, partner), scale)
         if starts:
             out, lse = torch.cat([out, out[pairs]]), torch.cat([lse, lse[pairs]])
         own_lse = lse[pairs_out]
@@ -128,7 +133,7 @@ class _PairAttention(torch.autograd.Function):
                 total[pairs] += part
         else:
             dq, dk, dv = gradients(slice(None), q, k, v)
-        to_q, to_k, to_v = gradients(pairs_out, q[pairs], *(t[distractors].index_select(0, partner) for t in (k, v)))
+        to_q, to_k, to_v = gradients(pairs_out, q[pairs], *_of_partners(k, v, distractors, partner))
         dq[pairs] += to_q
         dk[distractors].index_add_(0, partner, to_k)
         dv[distractors].index_add_(0, partner, to_v)
