@@ -154,7 +154,7 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.SOLVER.EMA.ENABLED = False
     # Reached after a warm-up: 1 - (1 + step)^(-2/3) until then.
     cfg.SOLVER.EMA.DECAY = 0.9998
-    # The type of SOLVER.AMP: bf16 | fp16.
+    # The type of SOLVER.AMP: bf16 | fp16. A CPU without instructions for it computes in fp32.
     cfg.SOLVER.AMP.DTYPE = "bf16"
     # Every how many iterations a progress line is written.
     cfg.SOLVER.LOG_PERIOD = 50

@@ -31,6 +31,13 @@ def faiss_on_one_thread():
 
 
 @pytest.fixture
+def half_precision(monkeypatch):
+    """Half precision on any processor, which for tiny models is not slow."""
+    for user in ("engine.inference", "benchmark.models"):
+        monkeypatch.setattr(f"dcal_reid.{user}.has_half_precision", lambda device, dtype: True)
+
+
+@pytest.fixture
 def tiny_cfg():
     """A DCAL configuration of a three-block ViT on 64x32 images with 4x2 patches, and nothing random in its layers."""
     cfg = dcal_reid.get_cfg()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..engine.arguments import add_model_arguments
-from ..engine.inference import autocast
+from ..engine.inference import autocast, uses_half_precision
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..export.graph import FeatureGraph
@@ -86,7 +86,7 @@ def _measure(
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     array, before = images.numpy(), torch.get_num_threads()
     ways = {"PyTorch": _in_pytorch(predictor, images, nullcontext), "ONNX": lambda: run_onnx(array)}
-    if predictor.cfg.SOLVER.AMP.ENABLED:
+    if uses_half_precision(predictor.cfg):
         ways["PyTorch, SOLVER.AMP"] = _in_pytorch(predictor, images, partial(autocast, predictor.cfg))
     torch.set_num_threads(threads)
     try:

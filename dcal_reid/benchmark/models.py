@@ -11,6 +11,7 @@ from fastreid.utils.events import EventStorage
 from torch import Tensor, nn
 
 from ..config import get_cfg
+from ..engine.inference import has_half_precision
 from ..engine.setup import resolve_device
 from ..errors import InputError
 from ..modeling.backbones import input_size, pixel_statistics
@@ -24,6 +25,7 @@ __all__ = [
     "build_models",
     "case_config",
     "select_cases",
+    "set_precision",
     "synthetic_batch",
     "synthetic_images",
 ]
@@ -157,7 +159,7 @@ def case_config(case: Case, device: str = "cpu", amp: str = "none", readout: str
         readout: of GLCA, cls | mean.
 
     Raises:
-        InputError: cuda is asked for and there is none.
+        InputError: cuda is asked for and there is none, or bf16 and the processor has no instructions for it.
     """
     cfg = get_cfg()
     cfg.MODEL.DEVICE = device
@@ -169,9 +171,20 @@ def case_config(case: Case, device: str = "cpu", amp: str = "none", readout: str
     cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = case.kwargs.get("depth", 12)
     cfg.MODEL.DCAL.GLCA.READOUT = readout
     cfg.INPUT.SIZE_TRAIN = cfg.INPUT.SIZE_TEST = list(case.size)
-    cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE = amp != "none", "bf16"
+    set_precision(cfg, amp)
     cfg.freeze()
     return cfg
+
+
+def set_precision(cfg: CfgNode, amp: str) -> None:
+    """``--amp`` none | bf16, for the device that is resolved.
+
+    Raises:
+        InputError: the processor has no instructions for bf16, so fp32 would be measured.
+    """
+    if amp != "none" and not has_half_precision(cfg.MODEL.DEVICE, amp):
+        raise InputError(f"--amp is {amp}, but this processor has no instructions for it; use none")
+    cfg.SOLVER.AMP.ENABLED, cfg.SOLVER.AMP.DTYPE = amp != "none", "bf16"
 
 
 def build_models(cfg: CfgNode) -> dict[str, nn.Module]:

@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..modeling.backbones import input_size
 from ..published import published
 from .measure import describe_environment, print_table
-from .models import Case, synthetic_batch
+from .models import Case, set_precision, synthetic_batch
 from .operations import count_operations, time_calls
 from .step import TrainStep
 
@@ -105,7 +105,7 @@ def _prepared(path: str, device: str, amp: str | None, cuda_graph: bool) -> CfgN
     if cuda_graph and cfg.MODEL.DEVICE == "cpu":
         raise InputError("--cuda-graph is for a GPU, but the device is cpu; give --device cuda")
     if amp is not None:
-        cfg.SOLVER.AMP.ENABLED = amp != "none"
+        set_precision(cfg, amp)
     cfg.freeze()
     return cfg
 

@@ -15,13 +15,28 @@ from ..errors import InputError
 from ..evaluation import DCALClasEvaluator, DCALReidEvaluator
 from ..task import is_classification
 
-__all__ = ["autocast", "evaluate_dataset", "mean_over_flip"]
+__all__ = ["autocast", "evaluate_dataset", "has_half_precision", "mean_over_flip", "uses_half_precision"]
+
+
+def has_half_precision(device: str, dtype: str) -> bool:
+    """Whether ``device`` has instructions for bf16 or fp16. A CPU without takes several times as long as for fp32."""
+    if torch.device(device).type != "cpu":
+        return True
+    # PyTorch's own question: it has no public one before 2.11.
+    operations = torch.ops.mkldnn
+    supported = {"bf16": "_is_mkldnn_bf16_supported", "fp16": "_is_mkldnn_fp16_supported"}[dtype]
+    return torch.backends.mkldnn.is_available() and getattr(operations, supported)()
+
+
+def uses_half_precision(cfg: CfgNode) -> bool:
+    """Whether SOLVER.AMP asks for half precision and MODEL.DEVICE has it; if not, the model computes in fp32."""
+    return cfg.SOLVER.AMP.ENABLED and has_half_precision(cfg.MODEL.DEVICE, cfg.SOLVER.AMP.DTYPE)
 
 
 def autocast(cfg: CfgNode) -> AbstractContextManager:
-    """bf16 or fp16 where SOLVER.AMP says so; losses and rollout switch it off for themselves."""
+    """bf16 or fp16 where ``uses_half_precision``; losses and rollout switch it off for themselves."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[cfg.SOLVER.AMP.DTYPE]
-    return torch.autocast(torch.device(cfg.MODEL.DEVICE).type, dtype=dtype, enabled=cfg.SOLVER.AMP.ENABLED)
+    return torch.autocast(torch.device(cfg.MODEL.DEVICE).type, dtype=dtype, enabled=uses_half_precision(cfg))
 
 
 def mean_over_flip(function: Callable[[Tensor], Tensor], images: Tensor, enabled: bool) -> Tensor:

@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..files import written_atomically
 from ..task import is_classification
 from .check import check_config
+from .inference import uses_half_precision
 
 __all__ = [
     "argument_parser",
@@ -177,6 +178,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
             cfg.MODEL.DEVICE = f"cuda:{torch.cuda.current_device()}"
         torch.cuda.set_device(cfg.MODEL.DEVICE)
     logger.info(_environment(cfg))
+    if cfg.SOLVER.AMP.ENABLED and not uses_half_precision(cfg):
+        logger.warning("SOLVER.AMP is left out: this processor has no instructions for %s", cfg.SOLVER.AMP.DTYPE)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     seed_all_rng(cfg.SEED + rank)
     cfg.freeze()

@@ -24,7 +24,7 @@ from ..errors import InputError
 from .captured import CapturedStep
 from .checkpoint import Checkpointer, RandomState
 from .hooks import CheckpointHook, EvalHook, LearningRateHook, StopHook, WriterHook
-from .inference import autocast, evaluate_dataset
+from .inference import autocast, evaluate_dataset, uses_half_precision
 from .meter import MeanMeter
 from .setup import with_num_classes
 from .solver import base_learning_rate, build_optimizer
@@ -73,9 +73,9 @@ class Trainer(TrainerBase):
         self.model = self._distributed(model)
         self.optimizer = build_optimizer(cfg, self._bare_model)
         self.captured = CapturedStep(self._bare_model, self._captured_gradients) if cfg.SOLVER.CUDA_GRAPH else None
-        amp = cfg.SOLVER.AMP
         self.meter = MeanMeter()
-        self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=amp.ENABLED and amp.DTYPE == "fp16")
+        scaled = uses_half_precision(cfg) and cfg.SOLVER.AMP.DTYPE == "fp16"
+        self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         self.checkpointer = Checkpointer(
             self._bare_model,
             cfg.OUTPUT_DIR,

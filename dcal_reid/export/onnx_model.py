@@ -12,6 +12,7 @@ from torch.export import ExportedProgram
 
 from .. import __version__
 from ..data.images import ImageLike
+from ..engine.inference import uses_half_precision
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..files import written_atomically
@@ -69,7 +70,7 @@ def export_onnx(
         _write(predictor, graph, temporary)
         _check(str(output), temporary, predictor, expected, compared)
     print(f"{output}: {Path(output).stat().st_size / 1e6:.1f} MB, fingerprint {predictor.fingerprint}")
-    if predictor.cfg.SOLVER.AMP.ENABLED:
+    if uses_half_precision(predictor.cfg):
         own = agreement(expected, predictor(compared).numpy())
         print(f"{output} is in fp32; PyTorch with SOLVER.AMP.ENABLED gives other features: {own}")
     if with_predictor:

@@ -7,6 +7,7 @@ from dcal_reid.benchmark.export import benchmark_export
 from dcal_reid.errors import InputError
 
 
+@pytest.mark.usefixtures("half_precision")
 def test_export(run_folder, monkeypatch, capsys):
     monkeypatch.setattr("dcal_reid.benchmark.operations._SHORTEST_RUN", 0.01)
     parser = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "benchmark.py"))["parser"]()

@@ -17,6 +17,7 @@ def toys(monkeypatch):
         monkeypatch.setitem(CASES, name, Case(name, "vit_tiny_patch16_224", (64, 32), 8, 8, 8, recipe, TINY))
 
 
+@pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("readout", ["cls", "mean"])
 @pytest.mark.parametrize(("case", "amp"), [("toy", "none"), ("toy-classes", "bf16")])
 def test_infer(capsys, case, amp, readout):
@@ -26,6 +27,12 @@ def test_infer(capsys, case, amp, readout):
     out = capsys.readouterr().out
     assert f"Inference, {case}, batch 1, read-out {readout}" in out
     assert all(f"| {way} " in out for way in ("ours", "timm, SA alone", "naive DCAL"))
+
+
+def test_precision_that_the_processor_has_not(monkeypatch):
+    monkeypatch.setattr(models, "has_half_precision", lambda device, dtype: False)
+    with pytest.raises(InputError, match="--amp is bf16, but this processor has no instructions for it"):
+        infer.benchmark_infer(["toy"], amp="bf16")
 
 
 def test_the_cls_readout_costs_fewer_operations():

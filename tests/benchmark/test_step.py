@@ -29,6 +29,7 @@ def toys(monkeypatch):
         monkeypatch.setitem(CASES, name, Case(name, "vit_tiny_patch16_224", (64, 32), 8, 8, 8, recipe, TINY))
 
 
+@pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize(("case", "amp"), [("toy", "none"), ("toy", "bf16"), ("toy-classes", "none")])
 def test_step(capsys, case, amp):
     ratios = step.benchmark_step([case], repeats=1, amp=amp)[case]

@@ -5,7 +5,7 @@ import torch
 from fastreid.modeling.meta_arch import build_model
 
 from dcal_reid.data import build_test_loader
-from dcal_reid.engine.inference import autocast, evaluate_dataset
+from dcal_reid.engine.inference import autocast, evaluate_dataset, has_half_precision
 from dcal_reid.evaluation import FeatureSet, score
 
 
@@ -46,6 +46,7 @@ def test_flip_test_averages_the_features_of_both(run_cfg, model):
     torch.testing.assert_close(torch.as_tensor(evaluator.features().features), expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_autocast_is_what_the_config_says(run_cfg, dtype):
     for enabled in (False, True):
@@ -54,3 +55,13 @@ def test_autocast_is_what_the_config_says(run_cfg, dtype):
             product = torch.ones(2, 2) @ torch.ones(2, 2)
         half = {"bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
         assert product.dtype == (half if enabled else torch.float32)
+
+
+@pytest.mark.parametrize("dtype", ["bf16", "fp16"])
+def test_a_processor_without_half_precision_computes_in_fp32(run_cfg, dtype, monkeypatch):
+    """It would take several times as long: checkpoints of a GPU are evaluated on laptops."""
+    run_cfg.SOLVER.AMP.ENABLED, run_cfg.SOLVER.AMP.DTYPE = True, dtype
+    monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{dtype}_supported", lambda: False)
+    assert not has_half_precision("cpu", dtype) and has_half_precision("cuda:0", dtype)
+    with autocast(run_cfg):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32

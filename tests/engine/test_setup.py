@@ -89,6 +89,17 @@ def test_setup_makes_the_run_folder_and_seeds(config_file, tmp_path):
     logging.getLogger("dcal_reid").propagate = True
 
 
+def test_setup_says_when_half_precision_is_left_out(config_file, tmp_path, monkeypatch):
+    monkeypatch.setattr("dcal_reid.engine.inference.has_half_precision", lambda device, dtype: False)
+    arguments = ["--config-file", str(config_file), "OUTPUT_DIR", str(tmp_path / "run"), "MODEL.DEVICE", "cpu"]
+    arguments += ["MODEL.LOSSES.TRI.HARD_MINING", "True", "SOLVER.AMP.ENABLED"]
+    for enabled in ("False", "True"):
+        assert setup(argument_parser().parse_args([*arguments, enabled])).SOLVER.AMP.ENABLED is (enabled == "True")
+        said = "SOLVER.AMP is left out" in (tmp_path / "run" / "log.txt").read_text()
+        assert said is (enabled == "True")
+    logging.getLogger("dcal_reid").propagate = True
+
+
 def test_an_output_folder_that_cannot_be_written(config_file, tmp_path):
     (tmp_path / "file").write_text("")
     arguments = ["--config-file", str(config_file), "OUTPUT_DIR", str(tmp_path / "file" / "run")]

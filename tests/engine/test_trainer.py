@@ -102,6 +102,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(run_cfg, tmp_path
     assert torch.equal(finals[0], finals[1]) and not torch.equal(finals[0], finals[2])
 
 
+@pytest.mark.usefixtures("half_precision")
 def test_a_resumed_run_follows_its_configuration(run_cfg):
     """A new learning rate counts, and half precision may be switched on."""
     run(run_cfg)
@@ -245,6 +246,7 @@ def test_parts_keep_the_images_of_an_identity_together(run_cfg):
         Trainer(run_cfg)
 
 
+@pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_trains_and_evaluates_in_half_precision(run_cfg, dtype):
     run_cfg.SOLVER.MAX_EPOCH = 1
