@@ -15,7 +15,7 @@ demo-fgvc: env
 	$(BIN)/python tools/demo.py --config-file configs/demo/dcal_fgvc.yml
 
 test: env
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: env
 	$(BIN)/ruff check .

@@ -60,9 +60,34 @@ def _names_that_python_and_torch_removed():
             del sys.modules["torch._six"]
 
 
+class _ImportedOnUse(types.ModuleType):
+    """Stands for the module of its name, which is imported when something of it is asked for."""
+
+    def __getattr__(self, name: str):
+        return getattr(importlib.import_module(self.__name__), name)
+
+
+@contextmanager
+def _sklearn_when_used():
+    """For one import, ``from sklearn import metrics`` does not import it, which takes as long as PyTorch's own import.
+
+    fast-reid needs it for the ROC curve of its own evaluator alone.
+    """
+    spec = importlib.util.find_spec("sklearn")
+    if "sklearn" in sys.modules or spec is None:
+        yield
+        return
+    sys.modules["sklearn"] = sklearn = importlib.util.module_from_spec(spec)
+    sklearn.metrics = _ImportedOnUse("sklearn.metrics")
+    try:
+        yield
+    finally:
+        del sys.modules["sklearn"]
+
+
 def import_fastreid() -> None:
     """Import the parts of fast-reid that do not import by themselves: ``data``, ``evaluation`` and ``engine``."""
-    with _names_that_python_and_torch_removed(), warnings.catch_warnings():
+    with _names_that_python_and_torch_removed(), _sklearn_when_used(), warnings.catch_warnings():
         # fast-reid warns that its compiled ranking is missing. Ours needs no compiler.
         warnings.filterwarnings("ignore", message="Cython rank evaluation")
         for module in ("fastreid.data", "fastreid.evaluation", "fastreid.engine"):

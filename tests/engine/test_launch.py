@@ -28,7 +28,7 @@ def test_two_processes_train_and_any_number_gives_the_same_metrics(run_cfg):
 
     weights = ("MODEL.WEIGHTS", str(Path(run_cfg.OUTPUT_DIR, "model_final.pth")))
     tables = [table(trained.stdout)]
-    for processes in ("1", "2", "3"):
+    for processes in ("1", "3"):
         evaluated = start(run_cfg, "--eval-only", "--num-gpus", processes, "--dist-url", "auto", *weights)
         assert evaluated.returncode == 0, evaluated.stderr
         tables.append(table(evaluated.stdout))
@@ -36,7 +36,7 @@ def test_two_processes_train_and_any_number_gives_the_same_metrics(run_cfg):
 
 
 def test_classification_counts_every_image_once_in_any_number_of_processes(class_cfg):
-    """12 test images: with 5 processes the last ones have fewer, or none."""
+    """12 test images: of 5 processes the last ones have fewer, or none."""
     class_cfg.SOLVER.MAX_EPOCH = 1
     trained = start(class_cfg)
     assert trained.returncode == 0, trained.stderr
@@ -44,12 +44,11 @@ def test_classification_counts_every_image_once_in_any_number_of_processes(class
     predictions = Path(class_cfg.OUTPUT_DIR, "evaluation", "ImageFolderFGVC", "predictions.csv")
     expected = [line.split(",")[0] for line in predictions.read_text().splitlines()]
     assert len(expected) == 13
-    for processes in ("2", "5"):
-        predictions.unlink()
-        evaluated = start(class_cfg, "--eval-only", "--num-gpus", processes, "--dist-url", "auto", *weights)
-        assert evaluated.returncode == 0, evaluated.stderr
-        assert table(evaluated.stdout) == table(trained.stdout)
-        assert [line.split(",")[0] for line in predictions.read_text().splitlines()] == expected
+    predictions.unlink()
+    evaluated = start(class_cfg, "--eval-only", "--num-gpus", "5", "--dist-url", "auto", *weights)
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert table(evaluated.stdout) == table(trained.stdout)
+    assert [line.split(",")[0] for line in predictions.read_text().splitlines()] == expected
 
 
 def test_torchrun(run_cfg):
@@ -66,24 +65,19 @@ def test_torchrun(run_cfg):
     ("processes", "batch", "place", "tolerance"), [("2", 8, "3 of 6", 0.0), ("3", 6, "4 of 8", 1e-5)]
 )
 def test_a_killed_run_of_several_processes_resumes(run_cfg, processes, batch, place, tolerance):
-    run_cfg.SOLVER.MAX_EPOCH, run_cfg.SOLVER.IMS_PER_BATCH = 2, batch
+    run_cfg.SOLVER.MAX_EPOCH, run_cfg.SOLVER.IMS_PER_BATCH, run_cfg.SOLVER.CHECKPOINT_PERIOD = 2, batch, 1
     options = ("--num-gpus", processes, "--dist-url", "auto")
     whole = start(run_cfg, *options)
     assert whole.returncode == 0, whole.stderr
-    expected = torch.load(Path(run_cfg.OUTPUT_DIR, "model_final.pth"), weights_only=True)["model"]
+    expected = weights(run_cfg.OUTPUT_DIR)
 
     # What a kill in the second epoch leaves: the checkpoint of the first.
-    run_cfg.OUTPUT_DIR += "_killed"
-    run_cfg.SOLVER.CHECKPOINT_PERIOD = 1
-    first = start(run_cfg, *options)
-    assert first.returncode == 0, first.stderr
     folder = Path(run_cfg.OUTPUT_DIR)
     (folder / "last_checkpoint").write_text("model_0000.pth")
     (folder / "model_final.pth").unlink()
     resumed = start(run_cfg, "--resume", *options)
     assert resumed.returncode == 0 and f"Training from iteration {place} on" in resumed.stdout, resumed.stderr
-    actual = torch.load(folder / "model_final.pth", weights_only=True)["model"]
-    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(weights(folder), expected, rtol=tolerance, atol=tolerance)
 
 
 def free_port():
