@@ -22,7 +22,7 @@ class NaiveDCAL(nn.Module):
     def __init__(self, dcal: DCAL) -> None:
         """
         Args:
-            dcal: with one GLCA block in parallel and distractors from the self-attention stream, or without a branch.
+            dcal: with one GLCA block in parallel and distractors of the batch, or without a branch.
 
         Raises:
             InputError: another arrangement of blocks.
@@ -33,10 +33,9 @@ class NaiveDCAL(nn.Module):
                 f"naive DCAL has one GLCA block in parallel, not {len(dcal.glca.blocks)} {dcal.glca_input}; set "
                 "MODEL.DCAL.GLCA.NUM_BLOCKS 1 and MODEL.DCAL.GLCA.INPUT parallel"
             )
-        if dcal.pwca_blocks and (dcal.distractor_stream, dcal.distractors) != ("sa", "batch"):
+        if dcal.pwca_blocks and dcal.distractors != "batch":
             raise InputError(
-                f"naive DCAL has no distractors from {dcal.distractor_stream!r}, {dcal.distractors!r}; set "
-                "MODEL.DCAL.PWCA.DISTRACTOR_STREAM sa and MODEL.DCAL.PWCA.DISTRACTORS batch"
+                f"naive DCAL has no distractors from {dcal.distractors!r}; set MODEL.DCAL.PWCA.DISTRACTORS batch"
             )
         self.dcal = dcal
 
@@ -61,9 +60,13 @@ class NaiveDCAL(nn.Module):
         if partner is not None:
             first = len(blocks) - dcal.pwca_blocks
             z = inputs[first]
-            for block, (k_x, v_x) in zip(blocks[first:], keys_values[first:], strict=True):
-                q, k, v = _project(block, z)
-                k, v = torch.cat([k, k_x[partner]], dim=2), torch.cat([v, v_x[partner]], dim=2)  # (B, h, 2N, d)
+            for block, of_sa in zip(blocks[first:], keys_values[first:], strict=True):
+                q, *of_pwca = _project(block, z)
+                of_distractors = of_sa if dcal.distractor_stream == "sa" else of_pwca
+                k, v = (  # (B, h, 2N, d)
+                    torch.cat([own, others[partner]], dim=2)
+                    for own, others in zip(of_pwca, of_distractors, strict=True)
+                )
                 z = _finish(block, z, _attend(block.attn, q, k, v)[0])
             features["pwca"] = norm(z)[:, 0]
         if dcal.glca is not None:

@@ -31,9 +31,11 @@ def losses_and_gradients(model, batch):
     return {name: loss.item() for name, loss in losses.items()}, gradients
 
 
+@pytest.mark.parametrize("stream", ["sa", "pwca"])
 @pytest.mark.parametrize("readout", ["cls", "mean", "cls+local"])
 @pytest.mark.parametrize("pwca_blocks", [3, 1, 0])
-def test_losses_and_gradients(tiny_cfg, tiny_batch, readout, pwca_blocks):
+def test_losses_and_gradients(tiny_cfg, tiny_batch, readout, pwca_blocks, stream):
+    tiny_cfg.MODEL.DCAL.PWCA.DISTRACTOR_STREAM = stream
     ours = build(tiny_cfg, readout=readout, pwca_blocks=pwca_blocks)
     losses, gradients = losses_and_gradients(ours, tiny_batch)
     naive_losses, naive_gradients = losses_and_gradients(NaiveDCAL(ours), tiny_batch)
@@ -64,7 +66,7 @@ def test_baseline_has_one_branch(tiny_cfg, tiny_batch):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("GLCA.NUM_BLOCKS", 2), ("GLCA.INPUT", "stacked"), ("PWCA.DISTRACTOR_STREAM", "pwca")],
+    [("GLCA.NUM_BLOCKS", 2), ("GLCA.INPUT", "stacked"), ("PWCA.DISTRACTORS", "noise")],
 )
 def test_what_it_does_not_do_is_refused(tiny_cfg, key, value):
     tiny_cfg.merge_from_list([f"MODEL.DCAL.{key}", value])
