@@ -22,7 +22,7 @@ def has_half_precision(device: str, dtype: str) -> bool:
     """Whether ``device`` has instructions for bf16 or fp16. A CPU without takes several times as long as for fp32."""
     if torch.device(device).type != "cpu":
         return True
-    # PyTorch's own question: it has no public one before 2.11.
+    # PyTorch's own question; in 2.10 it has no public one.
     operations = torch.ops.mkldnn
     supported = {"bf16": "_is_mkldnn_bf16_supported", "fp16": "_is_mkldnn_fp16_supported"}[dtype]
     return torch.backends.mkldnn.is_available() and getattr(operations, supported)()
