@@ -23,9 +23,7 @@ def has_half_precision(device: str, dtype: str) -> bool:
     if torch.device(device).type != "cpu":
         return True
     # PyTorch's own question; in 2.10 it has no public one.
-    operations = torch.ops.mkldnn
-    supported = {"bf16": "_is_mkldnn_bf16_supported", "fp16": "_is_mkldnn_fp16_supported"}[dtype]
-    return torch.backends.mkldnn.is_available() and getattr(operations, supported)()
+    return torch.backends.mkldnn.is_available() and getattr(torch.ops.mkldnn, f"_is_mkldnn_{dtype}_supported")()
 
 
 def uses_half_precision(cfg: CfgNode) -> bool:
