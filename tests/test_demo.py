@@ -1,9 +1,7 @@
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forks import run_forked
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -15,16 +13,12 @@ REPOSITORY = Path(__file__).parents[1]
         ("dcal_fgvc", {"predictions.png", "attention.png", "evaluation/DemoFGVC/confusion.png"}),
     ],
 )
-def test_the_demo_ends_with_a_table_and_pictures(tmp_path, config, pictures):
+def test_the_demo_ends_with_a_table_and_pictures(tmp_path, monkeypatch, config, pictures):
     """One epoch, so that it takes seconds; what it learns in full is in the README."""
     overrides = ["SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_ITERS", "1", "OUTPUT_DIR", str(tmp_path / "run")]
-    result = subprocess.run(
-        [sys.executable, "tools/demo.py", "--config-file", f"configs/demo/{config}.yml", *overrides],
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-        env=os.environ | {"FASTREID_DATASETS": str(tmp_path / "data")},
-    )
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "data"))
+    result = run_forked(["tools/demo.py", "--config-file", f"configs/demo/{config}.yml", *overrides])
     assert result.returncode == 0, result.stderr
     table = result.stdout[result.stdout.rindex("untrained and trained") :]
     assert "| untrained |" in table and "| trained" in table

@@ -62,7 +62,7 @@ def architecture_cost(cfg: CfgNode) -> float:
     image = torch.zeros(1, 3, *input_size(cfg), device="meta")
     with torch.device("meta"):
         vit = timm.create_model(cfg.MODEL.BACKBONE.TIMM_MODEL, img_size=input_size(cfg), num_classes=0).eval()
-    added = system_cost(cfg)[1] - system_cost(_without_glca(cfg))[1]
+    added = system_cost(cfg)[1] - system_cost(_without_glca(cfg))[1] if cfg.MODEL.DCAL.GLCA.NUM_BLOCKS else 0.0
     return _linear_operations(lambda: vit(image)) / _OPERATIONS + added
 
 

@@ -3,7 +3,6 @@ import json
 import os
 import signal
 import statistics
-import subprocess
 import sys
 from argparse import Namespace
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import timm
+from forks import run_forked
 from PIL import Image
 from scipy import stats
 
@@ -94,11 +94,11 @@ def calls(args):
     return {str(p.parent.relative_to(folder)): len(p.read_text().splitlines()) for p in folder.rglob("calls")}
 
 
-def test_the_tool_trains_compares_and_does_not_run_again_what_is_complete(base, tmp_path):
-    command = [sys.executable, str(TOOL), "glca_input", "--config-file", str(base), "--output", str(tmp_path / "logs")]
+def test_the_tool_trains_compares_and_does_not_run_again_what_is_complete(base, tmp_path, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    command = [TOOL, "glca_input", "--config-file", str(base), "--output", str(tmp_path / "logs")]
     command += ["--seeds", "0", "1", "SOLVER.BASE_LR", "0.02"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = run_forked(command)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = tmp_path / "logs" / "glca_input"
     assert "0 of 4 runs are complete\n[1/4] parallel, seed 0: mAP " in done.stdout
@@ -129,7 +129,7 @@ def test_the_tool_trains_compares_and_does_not_run_again_what_is_complete(base, 
 
     trained = {path: path.stat().st_mtime_ns for path in folder.rglob("model_final.pth")}
     assert len(trained) == 4
-    again = subprocess.run(command, capture_output=True, text=True, env=environment)
+    again = run_forked(command)
     assert again.stdout.startswith("4 of 4 runs are complete\n\n") and written in again.stdout
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("model_final.pth")} == trained
 

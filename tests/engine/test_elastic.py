@@ -6,7 +6,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from runs import assert_same_runs, start, start_until_checkpoint
+from runs import assert_same_runs, start_forked, start_until_checkpoint
 
 # More of them: KILLS=20 pytest tests/engine/test_elastic.py
 KILLS = int(os.environ.get("KILLS", "2"))
@@ -43,7 +43,7 @@ def long_cfg(run_cfg, monkeypatch):
 
 def test_a_job_goes_on_after_any_of_its_processes_was_killed(long_cfg):
     """The other one has lost its peer in the middle of a step, and is ended; both are started again."""
-    whole = start(long_cfg, launcher=torchrun(restarts=0))
+    whole = start_forked(long_cfg, processes=2)
     assert whole.returncode == 0, whole.stderr
     for number in range(KILLS):
         cfg = copy.deepcopy(long_cfg)

@@ -3,13 +3,21 @@
 import copy
 import os
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 import torch
-from runs import assert_same_runs, command, lines, start, start_until_checkpoint, weights
+from runs import (
+    assert_same_runs,
+    command,
+    free_port,
+    lines,
+    start,
+    start_forked,
+    start_until_checkpoint,
+    weights,
+)
 
 
 def table(output):
@@ -28,8 +36,8 @@ def test_two_processes_train_and_any_number_gives_the_same_metrics(run_cfg):
 
     weights = ("MODEL.WEIGHTS", str(Path(run_cfg.OUTPUT_DIR, "model_final.pth")))
     tables = [table(trained.stdout)]
-    for processes in ("1", "3"):
-        evaluated = start(run_cfg, "--eval-only", "--num-gpus", processes, "--dist-url", "auto", *weights)
+    for processes in (1, 3):
+        evaluated = start_forked(run_cfg, "--eval-only", *weights, processes=processes)
         assert evaluated.returncode == 0, evaluated.stderr
         tables.append(table(evaluated.stdout))
     assert tables[1:] == tables[:-1]
@@ -38,14 +46,14 @@ def test_two_processes_train_and_any_number_gives_the_same_metrics(run_cfg):
 def test_classification_counts_every_image_once_in_any_number_of_processes(class_cfg):
     """12 test images: of 5 processes the last ones have fewer, or none."""
     class_cfg.SOLVER.MAX_EPOCH = 1
-    trained = start(class_cfg)
+    trained = start_forked(class_cfg)
     assert trained.returncode == 0, trained.stderr
     weights = ("MODEL.WEIGHTS", str(Path(class_cfg.OUTPUT_DIR, "model_final.pth")))
     predictions = Path(class_cfg.OUTPUT_DIR, "evaluation", "ImageFolderFGVC", "predictions.csv")
     expected = [line.split(",")[0] for line in predictions.read_text().splitlines()]
     assert len(expected) == 13
     predictions.unlink()
-    evaluated = start(class_cfg, "--eval-only", "--num-gpus", "5", "--dist-url", "auto", *weights)
+    evaluated = start_forked(class_cfg, "--eval-only", *weights, processes=5)
     assert evaluated.returncode == 0, evaluated.stderr
     assert table(evaluated.stdout) == table(trained.stdout)
     assert [line.split(",")[0] for line in predictions.read_text().splitlines()] == expected
@@ -61,13 +69,10 @@ def test_torchrun(run_cfg):
 
 # A batch is a multiple of the processes x the two images of an identity; of 24 images, an epoch has 3 steps or 4.
 # Of three gradients the sum depends on their order, which PyTorch changes after the first step of each start.
-@pytest.mark.parametrize(
-    ("processes", "batch", "place", "tolerance"), [("2", 8, "3 of 6", 0.0), ("3", 6, "4 of 8", 1e-5)]
-)
+@pytest.mark.parametrize(("processes", "batch", "place", "tolerance"), [(2, 8, "3 of 6", 0.0), (3, 6, "4 of 8", 1e-5)])
 def test_a_killed_run_of_several_processes_resumes(run_cfg, processes, batch, place, tolerance):
     run_cfg.SOLVER.MAX_EPOCH, run_cfg.SOLVER.IMS_PER_BATCH, run_cfg.SOLVER.CHECKPOINT_PERIOD = 2, batch, 1
-    options = ("--num-gpus", processes, "--dist-url", "auto")
-    whole = start(run_cfg, *options)
+    whole = start_forked(run_cfg, processes=processes)
     assert whole.returncode == 0, whole.stderr
     expected = weights(run_cfg.OUTPUT_DIR)
 
@@ -75,15 +80,9 @@ def test_a_killed_run_of_several_processes_resumes(run_cfg, processes, batch, pl
     folder = Path(run_cfg.OUTPUT_DIR)
     (folder / "last_checkpoint").write_text("model_0000.pth")
     (folder / "model_final.pth").unlink()
-    resumed = start(run_cfg, "--resume", *options)
+    resumed = start_forked(run_cfg, "--resume", processes=processes)
     assert resumed.returncode == 0 and f"Training from iteration {place} on" in resumed.stdout, resumed.stderr
     torch.testing.assert_close(weights(folder), expected, rtol=tolerance, atol=tolerance)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def at_once(*commands):
@@ -99,7 +98,7 @@ def test_several_machines_by_fast_reids_flags_and_by_torchrun(run_cfg, monkeypat
     """Two machines with a process each are two processes, whichever way they are started."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums depend on the number of threads
     run_cfg.SOLVER.MAX_EPOCH = 1
-    assert start(run_cfg, "--num-gpus", "2", "--dist-url", "auto").returncode == 0
+    assert start_forked(run_cfg, processes=2).returncode == 0
     flags, agents = copy.deepcopy(run_cfg), copy.deepcopy(run_cfg)
     flags.OUTPUT_DIR += "_flags"
     url = f"tcp://127.0.0.1:{free_port()}"
@@ -133,10 +132,10 @@ def test_gradients_are_those_of_one_process_where_the_mathematics_allows_it(run_
     run_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 0
     run_cfg.MODEL.BACKBONE.DROP_PATH_RATIO = 0.0
     found = []
-    for processes in "12":
+    for processes in (1, 2):
         cfg = copy.deepcopy(run_cfg)
-        cfg.OUTPUT_DIR += processes
-        assert start(cfg, "--num-gpus", processes, "--dist-url", "auto").returncode == 0
+        cfg.OUTPUT_DIR += str(processes)
+        assert start_forked(cfg, processes=processes).returncode == 0
         found.append(weights(cfg.OUTPUT_DIR))
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-6)
@@ -154,7 +153,7 @@ def test_gradients_are_those_of_one_process_where_the_mathematics_allows_it(run_
     ],
 )
 def test_a_wrong_input_is_one_line(run_cfg, arguments, words):
-    result = start(run_cfg, *arguments)
+    result = start_forked(run_cfg, *arguments)
     assert result.returncode == 1
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("error: ") and words in line
@@ -162,12 +161,12 @@ def test_a_wrong_input_is_one_line(run_cfg, arguments, words):
 
 def test_a_broken_image_ends_the_training_with_one_line(run_cfg, crops):
     (crops / "0_0_0.png").write_bytes(b"not an image")
-    result = start(run_cfg)
+    result = start_forked(run_cfg)
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("error: ") and "0_0_0.png" in line and "Traceback" not in result.stdout
 
 
 def test_a_wrong_input_in_several_processes_has_no_traceback(run_cfg):
-    result = start(run_cfg, "--num-gpus", "2", "--dist-url", "auto", "DATASETS.CSV.PATH", "nothing.csv")
+    result = start_forked(run_cfg, "--num-gpus", "2", "--dist-url", "auto", "DATASETS.CSV.PATH", "nothing.csv")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "error: " in result.stderr and "nothing.csv" in result.stderr

@@ -1,7 +1,6 @@
 """A run that is stopped, killed, or fails ends, resumed, in the weights and metrics of one that was not: to the bit."""
 
 import copy
-import multiprocessing
 import os
 import random
 import signal
@@ -12,9 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from fastreid.engine.train_loop import HookBase
-from runs import assert_same_runs, command, run, start
+from forks import fork
+from runs import assert_same_runs, command, run, start_forked
 
-from dcal_reid.engine import Trainer, argument_parser, main
+from dcal_reid.engine import Trainer
 from dcal_reid.engine.stop import StopRequest
 from dcal_reid.errors import InputError
 
@@ -151,15 +151,10 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_whole(run_cfg, other
 def test_a_kill_at_any_moment_loses_nothing(run_cfg, other_cfg):
     for cfg in (run_cfg, other_cfg):
         cfg.SOLVER.MAX_EPOCH = 2 + KILLS // 4
-    # Started by a process that has imported everything: what is killed is the run, not Python's start.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dcal_reid.engine"])
 
     def trained(cfg, seconds=None):
         """Whether it came to its end before it was killed."""
-        arguments = argument_parser().parse_args(command(cfg, "--resume")[2:])
-        process = context.Process(target=main, args=(arguments,))
-        process.start()
+        process = fork(command(cfg, "--resume")[1:])
         process.join(seconds)
         if ended := process.exitcode is not None:
             assert process.exitcode == 0
@@ -185,11 +180,9 @@ def test_the_command_line_saves_on_sigterm_and_goes_on(run_cfg, other_cfg):
     """In two processes, which must stop after the same step."""
     for cfg in (run_cfg, other_cfg):
         cfg.SOLVER.MAX_EPOCH, cfg.DATALOADER.NUM_WORKERS = 4, 0
-    processes = ("--num-gpus", "2", "--dist-url", "auto")
-    assert start(run_cfg, *processes).returncode == 0
-    stopped = subprocess.Popen(
-        command(other_cfg, *processes), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    assert start_forked(run_cfg, processes=2).returncode == 0
+    started = command(other_cfg, "--num-gpus", "2", "--dist-url", "auto")
+    stopped = subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     metrics = Path(other_cfg.OUTPUT_DIR, "metrics.json")
     # A first line: both processes have begun to train.
     while not (metrics.is_file() and metrics.stat().st_size) and stopped.poll() is None:
@@ -199,5 +192,5 @@ def test_the_command_line_saves_on_sigterm_and_goes_on(run_cfg, other_cfg):
     assert stopped.returncode == 128 + signal.SIGTERM, err
     assert "everything is saved; --resume goes on from there" in out and "Traceback" not in err
     assert not Path(other_cfg.OUTPUT_DIR, "model_final.pth").exists()
-    assert start(other_cfg, "--resume", *processes).returncode == 0
+    assert start_forked(other_cfg, "--resume", processes=2).returncode == 0
     assert_same_runs(run_cfg, other_cfg)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from forks import run_ranks
 
 import dcal_reid
 from dcal_reid.evaluation import DCALReidEvaluator
@@ -76,7 +77,7 @@ def worker(rank, world, folder):
 @pytest.fixture(scope="module", params=[2, 3])
 def written(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(f"world{request.param}")
-    torch.multiprocessing.spawn(worker, (request.param, str(folder)), nprocs=request.param)
+    run_ranks(worker, (request.param, str(folder)), request.param)
     return folder
 
 

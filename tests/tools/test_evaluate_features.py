@@ -1,10 +1,9 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forks import run_forked
 
 import dcal_reid
 from dcal_reid.evaluation import FeatureSet, score
@@ -24,7 +23,7 @@ def features(tmp_path_factory):
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, TOOL, *map(str, arguments)], capture_output=True, text=True)
+    return run_forked([TOOL, *arguments])
 
 
 def test_scores_again_with_other_options(features, tmp_path):
