@@ -53,6 +53,8 @@ def _program(command, folder, environment, outputs):
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    # A start would read it while importing PyTorch, which the process forked from did with an environment of its own.
+    torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     for descriptor, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)
     sys.argv = command
