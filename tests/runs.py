@@ -36,9 +36,9 @@ def command(cfg, *arguments, launcher=()):
     return [sys.executable, *launcher, tool, "--config-file", str(config), *arguments]
 
 
-def start(cfg, *arguments, launcher=()):
+def start(cfg, *arguments):
     """Train by the command line, and wait for it."""
-    return subprocess.run(command(cfg, *arguments, launcher=launcher), capture_output=True, text=True, timeout=300)
+    return subprocess.run(command(cfg, *arguments), capture_output=True, text=True, timeout=300)
 
 
 def start_forked(cfg, *arguments, processes=1):
@@ -57,10 +57,10 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def start_until_checkpoint(cfg, *arguments, launcher=()):
+def start_until_checkpoint(cfg, *arguments):
     """Train by the command line. Returns the process, which goes on, when there is a checkpoint to resume from."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command(cfg, *arguments, launcher=launcher), **pipes)
+    process = subprocess.Popen(command(cfg, *arguments), **pipes)
     while not Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file() and process.poll() is None:
         time.sleep(0.02)
     return process

@@ -39,8 +39,9 @@ def small_model(path):
 
 def distinct(paths):
     """One path of each system: table 2's four data sets, say, have the same ones."""
-    models = {small_model(path).MODEL.dump(): path for path in reversed(paths)}
-    return [path for path in reversed(models.values()) if load_config(str(path)).MODEL.META_ARCHITECTURE == "DCAL"]
+    models = {path: small_model(path).MODEL for path in reversed(paths)}
+    systems = {str(model): path for path, model in models.items() if model.META_ARCHITECTURE == "DCAL"}
+    return list(reversed(systems.values()))
 
 
 @pytest.mark.parametrize("path", distinct(RUNNABLE), ids=lambda path: str(path.relative_to(CONFIGS)))

@@ -6,16 +6,19 @@ from forks import run_forked
 REPOSITORY = Path(__file__).parents[1]
 
 
+SMALLER = ["INPUT.SIZE_TRAIN", "[48,48]", "INPUT.SIZE_TEST", "[48,48]", "INPUT.CROP.SIZE", "[40,40]"]
+
+
 @pytest.mark.parametrize(
-    ("config", "pictures"),
+    ("config", "smaller", "pictures"),
     [
-        ("dcal", {"rank_lists.png", "attention.png"}),
-        ("dcal_fgvc", {"predictions.png", "attention.png", "evaluation/DemoFGVC/confusion.png"}),
+        ("dcal", [], {"rank_lists.png", "attention.png"}),
+        ("dcal_fgvc", SMALLER, {"predictions.png", "attention.png", "evaluation/DemoFGVC/confusion.png"}),
     ],
 )
-def test_the_demo_ends_with_a_table_and_pictures(tmp_path, monkeypatch, config, pictures):
+def test_the_demo_ends_with_a_table_and_pictures(tmp_path, monkeypatch, config, smaller, pictures):
     """One epoch, so that it takes seconds; what it learns in full is in the README."""
-    overrides = ["SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_ITERS", "1", "OUTPUT_DIR", str(tmp_path / "run")]
+    overrides = ["SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_ITERS", "1", "OUTPUT_DIR", str(tmp_path / "run"), *smaller]
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "data"))
     result = run_forked(["tools/demo.py", "--config-file", f"configs/demo/{config}.yml", *overrides])

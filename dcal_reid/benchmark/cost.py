@@ -14,7 +14,7 @@ from ..engine.setup import load_config
 from ..modeling.backbones import input_size
 from .measure import print_table
 
-__all__ = ["TABLE_3", "architecture_cost", "benchmark_cost", "system_cost"]
+__all__ = ["TABLE_3", "benchmark_cost"]
 
 _CONFIGS = Path(__file__).parents[2] / "configs" / "ablation"
 # Parameters and operations, in the paper's units, by data set and system (DCAL table 3).
@@ -29,14 +29,19 @@ _PARAMETERS, _OPERATIONS = 2**20, 2**30
 _LINEAR = (torch.ops.aten.addmm, torch.ops.aten.mm, torch.ops.aten.convolution)
 
 
-def benchmark_cost() -> None:
-    """Print the table. The models have shapes and no weights."""
+def benchmark_cost() -> dict[str, dict[str, tuple[float, float, float]]]:
+    """Print the table. The models have shapes and no weights.
+
+    Returns:
+        By data set and system: parameters and operations of one image at inference, without classifier, in the paper's
+        units; and the operations with all patches in the last block, as timm's model computes them.
+    """
+    found = {dataset: _costs(dataset) for dataset in TABLE_3}
     rows = []
     for dataset, systems in TABLE_3.items():
-        for system, (parameters, operations) in systems.items():
-            cfg = load_config(str(_CONFIGS / f"table3_{dataset}" / f"{system}.yml"))
-            ours, whole = system_cost(cfg), architecture_cost(cfg)
-            rows.append([dataset, system, ours[0], parameters, ours[1], whole, operations])
+        for system, paper in systems.items():
+            parameters, operations, whole = found[dataset][system]
+            rows.append([dataset, system, parameters, paper[0], operations, whole, paper[1]])
     print_table(
         "Inference: parameters (2^20) and operations (2^30, two for a multiply-add, without the products of attention)",
         ["", "", "parameters", "paper", "operations", "with all patches in the last block", "paper"],
@@ -46,10 +51,19 @@ def benchmark_cost() -> None:
         "The last block's patches are not computed, because nobody reads them. PWCA is there in training only. The "
         "paper's operations of DeiT-T (CUB) are in units of 10^9."
     )
+    return found
 
 
-def system_cost(cfg: CfgNode) -> tuple[float, float]:
-    """Parameters and operations of one image at inference, without classifier, in the paper's units."""
+def _costs(dataset: str) -> dict[str, tuple[float, float, float]]:
+    configs = {
+        system: load_config(str(_CONFIGS / f"table3_{dataset}" / f"{system}.yml")) for system in TABLE_3[dataset]
+    }
+    costs = {system: _system_cost(cfg) for system, cfg in configs.items()}
+    last_patches = _timm_operations(configs["baseline"]) - costs["baseline"][1]
+    return {system: (*cost, cost[1] + last_patches) for system, cost in costs.items()}
+
+
+def _system_cost(cfg: CfgNode) -> tuple[float, float]:
     model = _build(cfg)
     parts = [model.backbone, *([model.glca] if model.glca is not None else [])]
     parameters = sum(p.numel() for part in parts for p in part.parameters())
@@ -57,19 +71,12 @@ def system_cost(cfg: CfgNode) -> tuple[float, float]:
     return parameters / _PARAMETERS, _linear_operations(lambda: model(image)) / _OPERATIONS
 
 
-def architecture_cost(cfg: CfgNode) -> float:
-    """Operations with all patches in the last block: timm's whole model, and what GLCA adds."""
-    image = torch.zeros(1, 3, *input_size(cfg), device="meta")
+def _timm_operations(cfg: CfgNode) -> float:
+    """Of timm's own model, with all patches to the end."""
     with torch.device("meta"):
         vit = timm.create_model(cfg.MODEL.BACKBONE.TIMM_MODEL, img_size=input_size(cfg), num_classes=0).eval()
-    added = system_cost(cfg)[1] - system_cost(_without_glca(cfg))[1] if cfg.MODEL.DCAL.GLCA.NUM_BLOCKS else 0.0
-    return _linear_operations(lambda: vit(image)) / _OPERATIONS + added
-
-
-def _without_glca(cfg: CfgNode) -> CfgNode:
-    cfg = cfg.clone()
-    cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = 0
-    return cfg
+        image = torch.zeros(1, 3, *input_size(cfg))
+    return _linear_operations(lambda: vit(image)) / _OPERATIONS
 
 
 def _build(cfg: CfgNode) -> nn.Module:

@@ -3,26 +3,48 @@
 import copy
 import os
 import signal
+import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from runs import assert_same_runs, start_forked, start_until_checkpoint
+from runs import assert_same_runs, command, start_forked
 
 # More of them: KILLS=20 pytest tests/engine/test_elastic.py
 KILLS = int(os.environ.get("KILLS", "2"))
 
 
-def torchrun(restarts):
+def start(cfg, restarts):
+    """Train in two processes by torchrun, which may start them again that many times."""
     job = ("--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts))
-    return ("-m", "torch.distributed.run", *job)
+    launched = command(cfg, "--resume", launcher=("-m", "torch.distributed.run", *job))
+    return subprocess.Popen(launched, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def kill(agent, rank):
-    """SIGKILL to one of the processes that torchrun has started."""
-    children = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
-    environments = {child: Path(f"/proc/{child}/environ").read_text().split("\0") for child in children}
-    (child,) = [child for child, variables in environments.items() if f"RANK={rank}" in variables]
-    os.kill(int(child), signal.SIGKILL)
+def kill(agent, cfg, rank, attempt=0):
+    """SIGKILL to a process of torchrun's attempt, when this attempt has written a checkpoint."""
+    process = until(agent, lambda: find(agent, rank, attempt))
+    last = Path(cfg.OUTPUT_DIR, "last_checkpoint")
+    before = last.read_text() if last.is_file() else ""
+    until(agent, lambda: last.is_file() and last.read_text() != before)
+    os.kill(process, signal.SIGKILL)
+
+
+def find(agent, rank, attempt):
+    wanted = {f"RANK={rank}", f"TORCHELASTIC_RESTART_COUNT={attempt}"}
+    for process in Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+            if wanted <= set(Path(f"/proc/{process}/environ").read_text().split("\0")):
+                return int(process)
+    return None
+
+
+def until(agent, condition):
+    while not (found := condition()):
+        assert agent.poll() is None, agent.communicate()[1]
+        time.sleep(0.02)
+    return found
 
 
 def ended(agent, seconds):
@@ -35,30 +57,32 @@ def ended(agent, seconds):
 
 @pytest.fixture
 def long_cfg(run_cfg, monkeypatch):
-    """Long enough that it is in the middle of training when it has a first checkpoint."""
+    """Long enough that it is in the middle of training when it has a first checkpoint, and after every kill."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums depend on the number of threads
-    run_cfg.SOLVER.MAX_EPOCH, run_cfg.TEST.EVAL_PERIOD = 20, 5
+    run_cfg.SOLVER.MAX_EPOCH, run_cfg.TEST.EVAL_PERIOD = 10 * KILLS, 5
     return run_cfg
 
 
 def test_a_job_goes_on_after_any_of_its_processes_was_killed(long_cfg):
-    """The other one has lost its peer in the middle of a step, and is ended; both are started again."""
+    """The other one has lost its peer in the middle of a step, and is ended; both are started again, each time."""
     whole = start_forked(long_cfg, processes=2)
     assert whole.returncode == 0, whole.stderr
+    cfg = copy.deepcopy(long_cfg)
+    cfg.OUTPUT_DIR += "_killed"
+    agent = start(cfg, restarts=KILLS)
     for number in range(KILLS):
-        cfg = copy.deepcopy(long_cfg)
-        cfg.OUTPUT_DIR += f"_killed_{number}"
-        agent = start_until_checkpoint(cfg, "--resume", launcher=torchrun(restarts=1))
-        kill(agent, rank=number % 2)
-        out, err = ended(agent, seconds=300)
-        assert agent.returncode == 0, err
-        first, second = [line for line in out.splitlines() if "Training from iteration" in line]
-        assert "iteration 0 of 60" in first and "iteration 0 of 60" not in second
-        assert_same_runs(long_cfg, cfg)
+        kill(agent, cfg, rank=number % 2, attempt=number)
+    out, err = ended(agent, seconds=300)
+    assert agent.returncode == 0, err
+    assert "2 process(es) on cpu" in out
+    first, *others = [line for line in out.splitlines() if "Training from iteration" in line]
+    assert f"iteration 0 of {30 * KILLS}" in first and len(others) == KILLS
+    assert not any("iteration 0 of" in line for line in others)
+    assert_same_runs(long_cfg, cfg)
 
 
 def test_a_job_that_may_not_start_again_ends_when_a_process_is_killed(long_cfg):
-    agent = start_until_checkpoint(long_cfg, launcher=torchrun(restarts=0))
-    kill(agent, rank=1)
+    agent = start(long_cfg, restarts=0)
+    kill(agent, long_cfg, rank=1)
     _, err = ended(agent, seconds=60)
     assert agent.returncode == 1 and "Signal 9 (SIGKILL) received" in err

@@ -12,7 +12,6 @@ from runs import (
     assert_same_runs,
     command,
     free_port,
-    lines,
     start,
     start_forked,
     start_until_checkpoint,
@@ -22,10 +21,6 @@ from runs import (
 
 def table(output):
     return output[output.rindex("Results") :].splitlines()[1:4]
-
-
-def last_metrics(cfg):
-    return {k: v for k, v in lines(cfg.OUTPUT_DIR)[-1].items() if k in ("mAP", "mINP", "Rank-1", "Rank-5")}
 
 
 def test_two_processes_train_and_any_number_gives_the_same_metrics(run_cfg):
@@ -57,14 +52,6 @@ def test_classification_counts_every_image_once_in_any_number_of_processes(class
     assert evaluated.returncode == 0, evaluated.stderr
     assert table(evaluated.stdout) == table(trained.stdout)
     assert [line.split(",")[0] for line in predictions.read_text().splitlines()] == expected
-
-
-def test_torchrun(run_cfg):
-    run_cfg.SOLVER.MAX_EPOCH = 1
-    torchrun = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    result = start(run_cfg, launcher=torchrun)
-    assert result.returncode == 0, result.stderr
-    assert "2 process(es) on cpu" in result.stdout and last_metrics(run_cfg)["mAP"] > 0
 
 
 # A batch is a multiple of the processes x the two images of an identity; of 24 images, an epoch has 3 steps or 4.

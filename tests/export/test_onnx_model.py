@@ -39,6 +39,13 @@ def assert_same_for_any_batch(features, path, predictor, views=(lambda images: i
 
 
 @pytest.fixture
+def run_cfg(run_cfg):
+    """Of two blocks: PyTorch traces each for seconds."""
+    run_cfg.MODEL.BACKBONE.TIMM_KWARGS.depth = run_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 2
+    return run_cfg
+
+
+@pytest.fixture
 def predictor_of(run_folder):
     """A function: the model of the run with other settings under MODEL.DCAL."""
 

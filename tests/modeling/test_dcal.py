@@ -405,6 +405,7 @@ def test_activation_checkpointing_changes_memory_and_nothing_else(tiny_cfg, tiny
 def test_compiled_in_one_graph_it_gives_the_same(tiny_cfg, tiny_batch, timm_model, readout):
     """Traced whole, without a break, in training and at inference; the compiler behind it is PyTorch's own matter."""
     tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = timm_model
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.depth = tiny_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 2
     model = build(tiny_cfg, GLCA__READOUT=readout)
     loss, gradients = loss_and_gradients(model, tiny_batch)
     features = model.eval().branch_features(model.preprocess_image(tiny_batch))["glca"]
