@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -12,7 +12,12 @@ from safetensors.torch import load_file
 
 from .errors import InputError
 
-__all__ = ["read_tensors", "written_atomically"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+__all__ = ["one_writer", "read_tensors", "written_atomically"]
 
 
 def read_tensors(path: str | Path) -> dict:
@@ -61,6 +66,21 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def one_writer(folder: str | Path) -> Iterator[None]:
+    """Other processes that come here for the same folder wait until the block is left; on Windows they do not."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

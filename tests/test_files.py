@@ -1,4 +1,6 @@
 import pickle
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -6,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from dcal_reid.errors import InputError
-from dcal_reid.files import read_tensors, written_atomically
+from dcal_reid.files import one_writer, read_tensors, written_atomically
 
 
 class Evil:
@@ -71,3 +73,20 @@ def test_writes_the_whole_or_nothing(tmp_path):
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_one_writer_at_a_time(tmp_path):
+    pytest.importorskip("fcntl", reason="locks of files are POSIX")
+    seen = []
+
+    def write(name):
+        with one_writer(tmp_path):
+            seen.append(name)
+
+    second = threading.Thread(target=write, args=("second",))
+    with one_writer(tmp_path):
+        second.start()
+        time.sleep(0.1)
+        seen.append("first")
+    second.join()
+    assert seen == ["first", "second"] and not list(tmp_path.iterdir())

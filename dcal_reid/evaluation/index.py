@@ -8,7 +8,7 @@ import faiss
 import numpy as np
 
 from ..errors import InputError
-from ..files import written_atomically
+from ..files import one_writer, written_atomically
 from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each
 from .recall import recall_at
 from .records import Records, RecordStore
@@ -62,6 +62,7 @@ class FaissGallery(Gallery):
         self._hidden = np.empty(0, dtype=np.int64)  # removed from the records, but an HNSW index cannot drop them
         self._on_gpu = None
         self._mapped_file: Path | None = None
+        self._saved_as: tuple[Path, int] | None = None  # the folder, and its generation, that was opened or saved last
 
     @classmethod
     def build(cls, features, records: Records, **options) -> "FaissGallery":
@@ -125,10 +126,24 @@ class FaissGallery(Gallery):
     def records(self, ids) -> Records:
         return self._records.take(ids)
 
+    def is_current(self) -> bool:
+        """Whether nobody else has written to the folder that this was opened from, or saved in, since then."""
+        return self._saved_as is None or self._saved_as[1] == _generation(self._saved_as[0])
+
     def save(self, folder) -> None:
-        folder = Path(folder)
+        """As of any gallery.
+
+        Raises:
+            InputError: it was opened from this folder, and another process has written there since.
+        """
+        folder = Path(folder).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        old = json.loads((folder / _META).read_text())["generation"] if (folder / _META).is_file() else -1
+        with one_writer(folder):
+            if self._saved_as is not None and self._saved_as[0] == folder:
+                self._check_current()
+            self._write(folder, _generation(folder))
+
+    def _write(self, folder: Path, old: int) -> None:
         generation = old + 1
         self._records.save(folder, str(generation))
         np.save(folder / f"hidden-{generation}.npy", self._hidden)
@@ -141,13 +156,16 @@ class FaissGallery(Gallery):
         # Up to here the folder still holds the gallery of before.
         with written_atomically(folder / _META) as temporary:
             temporary.write_text(json.dumps(meta, indent=2) + "\n")
+        self._saved_as = folder, generation
+        if self._mapped_file is not None:
+            self._mapped_file = folder / f"vectors-{generation}.faiss"
         for file in folder.glob(f"*-{old}.*"):
             file.unlink()
 
     @classmethod
     def open(cls, folder, fingerprint: str | None = None) -> "FaissGallery":
         """Open without reading: vectors and records stay on disk until a search needs them, or until a change."""
-        folder = Path(folder)
+        folder = Path(folder).resolve()
         if not (folder / _META).is_file():
             raise InputError(f"{folder} is not a gallery: it has no {_META}")
         try:
@@ -177,13 +195,22 @@ class FaissGallery(Gallery):
         gallery._hidden = np.load(folder / f"hidden-{meta['generation']}.npy")
         gallery._mapped_file, gallery._on_gpu = folder / f"vectors-{meta['generation']}.faiss", None
         gallery._index = faiss.read_index(str(gallery._mapped_file), _MAPPED)
+        gallery._saved_as = folder, meta["generation"]
         return gallery
 
     def _own(self) -> None:
         """Before a change: faiss aborts the process when a mapped index is changed."""
         if self._mapped_file is not None:
+            self._check_current()
             self._index, self._mapped_file = faiss.read_index(str(self._mapped_file)), None
         self._on_gpu = None
+
+    def _check_current(self) -> None:
+        if not self.is_current():
+            raise InputError(
+                "the gallery was changed by another process after it was opened here, so it is left as it is; open it "
+                "again and repeat the change"
+            )
 
     def _scaled(self, features) -> ScaledFeatures:
         scaled = ScaledFeatures(features, self.metric)
@@ -224,6 +251,12 @@ _SAMPLES_PER_CENTROID = 64
 _MAX_K_ON_GPU = 2048
 # Without a copy where faiss can (1.11 and later), else only inverted lists stay on disk.
 _MAPPED = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
+
+
+def _generation(folder: Path) -> int:
+    """How often a gallery was saved in a folder before; -1: never."""
+    meta = folder / _META
+    return json.loads(meta.read_text())["generation"] if meta.is_file() else -1
 
 
 def _single(scaled: ScaledFeatures, rows) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
-from ..evaluation import Gallery, Records
+from ..evaluation import FaissGallery, Gallery, Records
 
 __all__ = ["Item", "NotInGallery", "SharedGallery"]
 
@@ -29,7 +29,8 @@ class Item(NamedTuple):
 
 
 class SharedGallery:
-    """One gallery behind a lock, written to its folder after each change.
+    """One gallery behind a lock, written to its folder after each change. What another process has written there is
+    read before.
 
     Args:
         gallery: any.
@@ -42,6 +43,9 @@ class SharedGallery:
     def __init__(self, gallery: Gallery, folder: str | os.PathLike | None) -> None:
         self.gallery, self.folder = gallery, folder
         self._lock = threading.RLock()
+        self._look_through()
+
+    def _look_through(self) -> None:
         everything = self.everything()
         self._is_text = {name: getattr(everything, name).dtype.kind == "U" for name in ("identities", "cameras")}
         self.cameras = Counter(text for value in everything.cameras.tolist() if (text := _text(value)) is not None)
@@ -100,8 +104,9 @@ class SharedGallery:
         Raises:
             InputError: text where the gallery has numbers.
         """
-        labels = [self._as_stored("identities", identity)], [self._as_stored("cameras", camera)]
         with self._lock:
+            self._refresh()
+            labels = [self._as_stored("identities", identity)], [self._as_stored("cameras", camera)]
             (item_id,) = self.gallery.add(feature, Records([str(path)], *labels)).tolist()
             self.gallery.save(self.folder)
             item = self.item(item_id)
@@ -115,11 +120,22 @@ class SharedGallery:
             NotInGallery: no such item.
         """
         with self._lock:
+            self._refresh()
             item, path = self.item(item_id), self.path(item_id)
             self.gallery.remove([item_id])
             self.gallery.save(self.folder)
             self.cameras -= Counter([item.camera])
         return path
+
+    def _refresh(self) -> None:
+        """Before a change."""
+        if self.folder is None or self.gallery.is_current():
+            return
+        try:
+            self.gallery = FaissGallery.open(self.folder, self.gallery.fingerprint)
+        except InputError as error:  # not of the request
+            raise RuntimeError("another process has written a gallery that cannot be used here") from error
+        self._look_through()
 
     def _record(self, item_id: int) -> Records:
         with self._lock:

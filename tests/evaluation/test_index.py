@@ -146,6 +146,32 @@ def test_saving_is_all_or_nothing(tmp_path, monkeypatch):
     assert len({file.name.split("-")[-1].split(".")[0] for file in tmp_path.iterdir()} - {"gallery"}) == 1
 
 
+@pytest.mark.parametrize("began", [False, True])
+def test_what_another_process_has_saved_is_not_lost(tmp_path, began):
+    FaissGallery.build(features(100), records(100)).save(tmp_path)
+    ours, others = FaissGallery.open(tmp_path), FaissGallery.open(tmp_path)
+    if began:
+        ours.add(features(5), records(5, first=200))
+    assert ours.is_current()
+    others.add(features(7), records(7, first=100))
+    others.save(tmp_path)
+    assert others.is_current() and not ours.is_current()
+    with pytest.raises(InputError, match="changed by another process"):
+        ours.save(tmp_path) if began else ours.add(features(5), records(5, first=200))
+    assert len(FaissGallery.open(tmp_path)) == 107
+    ours.save(tmp_path / "another")
+    assert len(FaissGallery.open(tmp_path / "another")) == 100 + 5 * began
+
+
+def test_goes_on_after_saving(tmp_path):
+    FaissGallery.build(features(100), records(100)).save(tmp_path)
+    gallery = FaissGallery.open(tmp_path)
+    for size in (100, 107, 114):
+        gallery.save(tmp_path)
+        assert len(FaissGallery.open(tmp_path)) == size
+        gallery.add(features(7), records(7, first=size))
+
+
 def test_a_gallery_of_another_model_is_refused(tmp_path):
     FaissGallery.build(features(100), records(100), fingerprint="abc").save(tmp_path)
     with pytest.raises(InputError, match="holds features of model abc, not of def"):

@@ -39,6 +39,28 @@ def test_an_image_that_was_added_is_found(client, uploads, picture, gallery_fold
     assert found.ids.tolist() == [[40]] and found.distances[0, 0] == pytest.approx(0, abs=1e-5)
 
 
+def test_what_another_process_adds_is_kept_and_found(client, picture, gallery_folder):
+    add(client, picture(seed=1))
+    other = FaissGallery.open(gallery_folder)
+    other.add(np.ones((1, 96), dtype=np.float32), Records(["other.png"], np.array(["other"]), np.array(["cam8"])))
+    other.remove([0])
+    other.save(gallery_folder)
+    add(client, picture(seed=2))
+    info = client.get("/gallery").json()
+    assert info["size"] == 42 and {"name": "cam8", "items": 1} in info["cameras"]
+    assert client.delete("/gallery/0").status_code == 404
+    assert client.delete("/gallery/41").status_code == 204
+    assert len(FaissGallery.open(gallery_folder)) == 41
+
+
+def test_a_gallery_of_another_model_in_place_of_the_old_one_is_left_alone(client, picture, gallery_folder):
+    gallery = FaissGallery(96, fingerprint="another")
+    gallery.add(np.ones((1, 96), dtype=np.float32), Records(["other.png"], np.array(["other"]), np.array(["cam8"])))
+    gallery.save(gallery_folder)
+    assert "the server's log" in add(client, picture(), status=500)["detail"]
+    assert len(FaissGallery.open(gallery_folder)) == 1
+
+
 def test_what_is_stored_has_the_pixels_and_nothing_else(client, uploads, paths):
     exif = Image.Exif()
     exif[0x010E] = "secret"
