@@ -36,12 +36,15 @@ def load(
         weights: what :func:`save_weights` wrote, or a checkpoint. Empty: the model that the configuration describes, as
             it starts.
         config_file: default: the configuration in the file, or ``config.yaml`` beside the checkpoint.
-        overrides: KEY VALUE ...
+        overrides: KEY VALUE ..., but MODEL.WEIGHTS and MODEL.DEVICE.
         device: auto, cpu, cuda, cuda:1 ...
 
     Raises:
         InputError: no configuration can be found, or it and the weights do not fit together.
     """
+    for key, option in (("MODEL.WEIGHTS", "--weights"), ("MODEL.DEVICE", "--device")):
+        if key in overrides[::2]:
+            raise InputError(f"{key} is among the overrides; give it with {option} (in Python: {option[2:]}=)")
     metadata, given = export_metadata(weights), overrides
     overrides = (*given, "MODEL.WEIGHTS", weights, "MODEL.DEVICE", device)
     beside = Path(weights).parent / "config.yaml"

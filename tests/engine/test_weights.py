@@ -53,6 +53,12 @@ def test_names_of_classes_travel_too(class_run_folder, tmp_path):
     assert again(image).shape == (1, 4)
 
 
+@pytest.mark.parametrize(("key", "option"), [("MODEL.WEIGHTS", "--weights"), ("MODEL.DEVICE", "--device")])
+def test_weights_and_device_have_options_of_their_own(run_folder, key, option):
+    with pytest.raises(InputError, match=f"{key} is among the overrides; give it with {option}"):
+        load_model(run_folder / "model_final.pth", overrides=["TEST.IMS_PER_BATCH", "2", key, "other"])
+
+
 def test_the_fingerprint_is_of_all_that_decides_features(run_folder):
     def fingerprint(*overrides):
         return Predictor(run_folder / "model_final.pth", overrides=overrides).fingerprint
