@@ -84,7 +84,9 @@ class CheckpointHook(HookBase):
 
     def _remove_old(self, final: bool) -> None:
         folder, keep = Path(self.trainer.cfg.OUTPUT_DIR), self.trainer.cfg.SOLVER.CHECKPOINT_KEEP
-        numbered = sorted(folder.glob("model_[0-9]*.pth"), key=lambda path: int(path.stem.removeprefix("model_")))
+        # Others have names that a user gave, or are of an earlier run that went further.
+        names = [f"model_{epoch:04d}.pth" for epoch in range(self.trainer.epoch + 1)]
+        numbered = [folder / name for name in names if (folder / name).is_file()]
         for path in numbered[:-keep] if keep else []:
             path.unlink()
         if final:
