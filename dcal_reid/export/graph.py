@@ -36,8 +36,8 @@ def check_exportable(predictor: Predictor) -> None:
     selects = "glca" in predictor.model.inference and predictor.model.glca.needs_selection
     if selects and cfg.MODEL.DCAL.GLCA.SELECTION == "random":
         raise InputError(
-            "MODEL.DCAL.GLCA.SELECTION is 'random': which patches are drawn depends on the batch, so no graph can hold "
-            "it; set MODEL.DCAL.GLCA.SELECTION rollout, or MODEL.DCAL.INFERENCE sa"
+            "MODEL.DCAL.GLCA.SELECTION is 'random': patches are drawn by PyTorch's generator, which no graph can hold; "
+            "set MODEL.DCAL.GLCA.SELECTION rollout, or MODEL.DCAL.INFERENCE sa"
         )
     if cfg.MODEL.COMPILE:
         raise InputError("MODEL.COMPILE is True, but a compiled model cannot be exported; add MODEL.COMPILE False")

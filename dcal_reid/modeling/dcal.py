@@ -289,13 +289,14 @@ class DCAL(nn.Module):
         return {"rollout": (0, depth), "last": (depth - 1, depth), "random": (0, 0)}[self.glca_selection]
 
     def response(self, x: Tensor, states: list) -> Tensor:
-        """By what local queries are selected, (B, num_prefix + N). Outside training chance is the same each time."""
+        """By what local queries are selected, (B, num_prefix + N). Outside training chance is one for all images."""
         if states:
             return self.backbone.cls_rollout(states)
         height, width = self.backbone.grid_size
-        generator = None if self.training else torch.Generator().manual_seed(0)
-        response = torch.rand(len(x), self.backbone.num_prefix + height * width, generator=generator)
-        return response.to(x.device)
+        tokens = self.backbone.num_prefix + height * width
+        if self.training:
+            return torch.rand(len(x), tokens, device=x.device)
+        return torch.rand(tokens, generator=torch.Generator().manual_seed(0)).to(x.device).expand(len(x), -1)
 
     @property
     def rollout_depth(self) -> int:

@@ -164,7 +164,9 @@ def test_selection_by_chance_is_new_in_each_step_and_fixed_outside_training(tiny
         model(tiny_batch)
     assert not torch.equal(seen[0], seen[1])
     assert torch.equal(seen[2], seen[3])
-    assert seen[0].shape == (8, 9)
+    assert seen[0].shape == seen[2].shape == (8, 9)
+    # So a feature depends neither on the batch nor on the place in it.
+    assert torch.equal(seen[2][:1].expand(8, -1), seen[2]) and not torch.equal(seen[0][:1].expand(8, -1), seen[0])
 
 
 def test_registers_are_never_local_queries(tiny_cfg, tiny_batch):
