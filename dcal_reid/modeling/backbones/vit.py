@@ -49,6 +49,11 @@ class ViTBackbone(Backbone):
     def blocks(self) -> Sequence[nn.Module]:
         return self.vit.blocks
 
+    @property
+    def norm(self) -> nn.Module:
+        """timm calls that of a model which averages its patches, here it serves the CLS token, fc_norm."""
+        return self.vit.fc_norm if isinstance(self.vit.norm, nn.Identity) else self.vit.norm
+
     def embed(self, images: Tensor) -> Tensor:
         vit = self.vit
         return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
