@@ -94,14 +94,14 @@ def build_distractor_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
         InputError: as ``build_train_loader``; also no data set, or fewer images than in a batch.
     """
     names = tuple(cfg.MODEL.DCAL.PWCA.EXTERNAL)
-    # They have no identities: each image stands for itself.
     paths = sorted({path for name in names for path, *_ in load_dataset(name, cfg).train})
     if len(paths) < cfg.SOLVER.IMS_PER_BATCH:
         raise InputError(
             f"MODEL.DCAL.PWCA.EXTERNAL is {names}, which has {len(paths)} training images; name data sets with at "
             f"least SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}"
         )
-    items = [(path, str(number), "0") for number, path in enumerate(paths)]
+    # They have no identities: any of them can take the place of a broken one.
+    items = [(path, "0", "0") for path in paths]
     dataset = TrainImages(items, build_transforms(cfg, is_train=True), _skip_broken(cfg))
     sampler = TrainingSampler(
         dataset.labels, dataset.camera_labels, cfg.SOLVER.IMS_PER_BATCH, num_instance=1, seed=cfg.SEED

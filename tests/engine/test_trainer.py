@@ -195,6 +195,14 @@ def test_too_few_distractors_are_refused(run_cfg):
         build_distractor_loader(run_cfg)
 
 
+def test_a_broken_distractor_is_replaced_by_another(run_cfg, crops):
+    run_cfg.MODEL.DCAL.PWCA.DISTRACTORS, run_cfg.MODEL.DCAL.PWCA.EXTERNAL = "external", ("CSVReID",)
+    run_cfg.SOLVER.IMS_PER_BATCH, run_cfg.DATALOADER.BROKEN_IMAGES = 24, "skip"
+    (crops / "0_0_0.png").write_bytes(b"broken")
+    batch = next(iter(build_distractor_loader(run_cfg)))
+    assert batch["broken_paths"] == [str(crops / "0_0_0.png")] and len(batch["images"]) == 24
+
+
 def test_averaged_weights_are_what_is_evaluated(run_cfg):
     """The average after the warm-up formula of timm, and --eval-only uses it."""
     history = []
