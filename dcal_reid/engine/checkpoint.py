@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -115,15 +116,15 @@ class Checkpointer(FastreidCheckpointer):
     def load_weights(self, path: str) -> None:
         """Start training from these weights. Identity classifiers of another size are left out.
 
-        A GLCA that the file does not have, a baseline's say, starts as a copy of the loaded blocks where it is
-        configured to be a copy at all.
+        A GLCA that the file does not have, a baseline's say, or has with another number of blocks, starts as a copy of
+        the loaded blocks where it is configured to be a copy at all.
 
         Raises:
             InputError: the file cannot be read or has none of the model's backbone.
         """
         state = _weights(path)
         self._load(path, state, may_miss=re.compile(r"(?!backbone\.).*"))
-        if isinstance(self.model, DCAL) and not any(name.startswith("glca.") for name in state):
+        if isinstance(self.model, DCAL) and _of_glca(state) != _of_glca(self.model.state_dict()):
             self.model.copy_into_glca()
 
     def load_for_evaluation(self, path: str) -> None:
@@ -209,6 +210,10 @@ def _weights(path: str) -> dict[str, Tensor]:
         if isinstance(content.get(name), dict):
             return content[name]
     return content
+
+
+def _of_glca(names: Iterable[str]) -> set[str]:
+    return {name for name in names if name.startswith("glca.")}
 
 
 def _names(keys) -> str:

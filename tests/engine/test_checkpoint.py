@@ -107,6 +107,18 @@ def test_glca_starts_from_the_blocks_of_a_baselines_checkpoint(tiny_cfg, tmp_pat
     assert same(model.glca.norm, baseline.backbone.norm) == copied
 
 
+def test_glca_of_another_number_of_blocks_starts_from_the_loaded_blocks(tiny_cfg, tiny_model, saved):
+    with torch.no_grad():
+        for parameter in tiny_model.parameters():
+            parameter += torch.randn_like(parameter)
+    Checkpointer(tiny_model, str(saved.parent)).save("trained")
+    model = build(tiny_cfg, DCAL__GLCA__NUM_BLOCKS=2)
+    Checkpointer(model).load_weights(saved.parent / "trained.pth")
+    for own, loaded in zip(model.glca.blocks, tiny_model.backbone.blocks[-2:], strict=True):
+        assert same(own, loaded)
+    assert same(model.glca.norm, tiny_model.backbone.norm)
+
+
 def test_training_starts_from_weights_with_other_identities(tiny_cfg, tiny_model, saved):
     model = build(tiny_cfg, HEADS__NUM_CLASSES=7)
     Checkpointer(model).load_weights(saved)
