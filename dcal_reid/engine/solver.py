@@ -61,7 +61,13 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         raise InputError(f"SOLVER.OPT {solver.OPT!r} is not supported; choose one of {', '.join(OPTIMIZERS)}")
     # Fused: one pass over all parameters, on the CPU and on the GPU.
     if solver.OPT == "SGD":
-        return torch.optim.SGD(options, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV, fused=True)
+        optimizer = torch.optim.SGD(options, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV, fused=True)
+        if solver.MOMENTUM:
+            # Else the first step makes them, of memory as it is, also where fp16 overflows and writes nothing there.
+            for parameter in names:
+                if parameter.requires_grad:
+                    optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
     return getattr(torch.optim, solver.OPT)(options, fused=True)
 
 

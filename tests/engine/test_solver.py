@@ -27,6 +27,39 @@ def test_the_learning_rate_is_scaled_to_the_batch_if_asked(tiny_cfg, tiny_model)
     assert max(lrs) == pytest.approx(5e-4 / 512 * 16 * solver.BIAS_LR_FACTOR)
 
 
+def test_a_first_step_that_overflows_leaves_nothing_behind(tiny_cfg):
+    """PyTorch's fused SGD makes the momenta in the first step, and fills them in only if it is a finite one."""
+    tiny_cfg.SOLVER.OPT, tiny_cfg.SOLVER.MOMENTUM, tiny_cfg.SOLVER.BASE_LR = "SGD", 0.9, 0.1
+    models = [torch.nn.Linear(64, 64) for _ in range(2)]
+    models[1].load_state_dict(models[0].state_dict())
+    ours = build_optimizer(tiny_cfg, models[0])
+    options = [
+        {key: group[key] for key in ("lr", "weight_decay", "momentum", "nesterov")} for group in ours.param_groups
+    ]
+    order = {id(p): number for number, p in enumerate(models[0].parameters())}
+    others = list(models[1].parameters())
+    reference = torch.optim.SGD(
+        [
+            {"params": [others[order[id(p)]] for p in group["params"]], **option}
+            for group, option in zip(ours.param_groups, options, strict=True)
+        ],
+        lr=0.1,
+    )
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    torch.full((1 << 16,), float("nan"))  # what memory may hold
+    for factor in (float("inf"), 1.0, 1.0):
+        for parameter in models[0].parameters():
+            parameter.grad = scaler.scale(torch.full_like(parameter, factor))
+        scaler.step(ours)
+        scaler.update()
+    for _ in range(2):
+        for parameter in others:
+            parameter.grad = torch.ones_like(parameter)
+        reference.step()
+    for actual, expected in zip(models[0].parameters(), others, strict=True):
+        torch.testing.assert_close(actual, expected)
+
+
 def test_decay_and_learning_rates(tiny_cfg, tiny_model):
     solver = tiny_cfg.SOLVER
     solver.OPT, solver.BASE_LR, solver.WEIGHT_DECAY = "SGD", 0.1, 0.01
