@@ -19,7 +19,7 @@ from ..task import is_classification
 from .check import check_config
 from .checkpoint import Checkpointer, class_names_in, num_classes_in
 from .launch import launch
-from .setup import load_config, resolve_device, setup
+from .setup import load_config, resolve_device, save_config, setup
 from .trainer import Trainer
 
 __all__ = ["evaluate", "evaluation_model", "main", "results_table", "train"]
@@ -65,10 +65,13 @@ def _evaluate_with_report(cfg: CfgNode, path: str) -> dict:
 
 def train(cfg: CfgNode, resume: bool = False) -> dict:
     """Train as ``cfg`` says and return the metrics of the last evaluation (empty but on the first process)."""
+    given = cfg
     if cfg.MODEL.WEIGHTS or (resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
         cfg = without_pretrained_weights(cfg)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume)
+    if comm.is_main_process():
+        save_config(given)  # not before: that of a run which is complete must outlive a start that fails
     results = trainer.train()
     if comm.is_main_process():
         best = trainer.best_epoch + 1 or "none evaluated"

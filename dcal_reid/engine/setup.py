@@ -103,6 +103,8 @@ def _unknown_key(cfg: CfgNode, message: str) -> str:
     message = " ".join(message.split())
     kind, _, key = message.rpartition(":")
     key = key.strip()
+    if key.startswith("--") or "odd length" in message:
+        return "configuration: overrides are KEY VALUE pairs, behind all options such as --eval-only; " + message
     if not kind.startswith("Non-existent"):
         return f"configuration: {message}"
     near = difflib.get_close_matches(key, _keys(cfg), n=1, cutoff=0.5)
@@ -125,9 +127,13 @@ def resolve_device(cfg: CfgNode) -> None:
         InputError: cuda is asked for and there is none.
     """
     if cfg.MODEL.DEVICE == "auto":
-        cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+        cfg.MODEL.DEVICE = _default_device()
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r} but PyTorch finds no GPU; use MODEL.DEVICE cpu")
+
+
+def _default_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def with_num_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
@@ -161,7 +167,8 @@ def setup(args: argparse.Namespace) -> CfgNode:
     """
     cfg = load_config(args.config_file, args.opts)
     if cfg.SEED < 0:
-        cfg.SEED = comm.all_gather(int.from_bytes(os.urandom(3), "big"))[0]
+        before = _seed_of_the_run(cfg) if args.resume else None
+        cfg.SEED = comm.all_gather(int.from_bytes(os.urandom(3), "big") if before is None else before)[0]
     check_config(cfg)
 
     rank = comm.get_rank()
@@ -169,9 +176,6 @@ def setup(args: argparse.Namespace) -> CfgNode:
     for package in ("dcal_reid", "fastreid"):
         setup_logger(cfg.OUTPUT_DIR, rank, name=package)
     logger.info("Command line: %s", " ".join(sys.argv))
-    if comm.is_main_process() and not args.eval_only:
-        # Before the device is resolved: a run on a GPU can be evaluated on a machine without.
-        save_config(cfg)
     resolve_device(cfg)
     if cfg.MODEL.DEVICE.startswith("cuda"):
         if cfg.MODEL.DEVICE == "cuda" or comm.get_world_size() > 1:
@@ -186,6 +190,14 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+def _seed_of_the_run(cfg: CfgNode) -> int | None:
+    """The seed that was drawn for the run which goes on in OUTPUT_DIR; None: there is none."""
+    folder = Path(cfg.OUTPUT_DIR)
+    if not ((folder / "last_checkpoint").is_file() and (folder / "config.yaml").is_file()):
+        return None
+    return load_config(str(folder / "config.yaml")).SEED
+
+
 def _make_output_folder(cfg: CfgNode) -> None:
     try:
         Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
@@ -197,7 +209,12 @@ def _make_output_folder(cfg: CfgNode) -> None:
 
 
 def save_config(cfg: CfgNode) -> None:
-    """Write OUTPUT_DIR/config.yaml, from which the run can be repeated and its checkpoints evaluated."""
+    """Write OUTPUT_DIR/config.yaml, from which the run can be repeated and its checkpoints evaluated: a run on a GPU on
+    a machine without, too."""
+    cfg = cfg.clone()
+    cfg.defrost()
+    if cfg.MODEL.DEVICE.partition(":")[0] == _default_device():
+        cfg.MODEL.DEVICE = "auto"
     with written_atomically(Path(cfg.OUTPUT_DIR, "config.yaml")) as temporary:
         temporary.write_text(cfg.dump())
 

@@ -18,6 +18,25 @@ def test_train_then_evaluate(run_cfg):
     assert run_cfg.MODEL.HEADS.NUM_CLASSES == 0
 
 
+def test_a_start_that_fails_leaves_a_complete_run_as_it_is(run_cfg):
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    folder = Path(run_cfg.OUTPUT_DIR)
+    folder.mkdir()
+    train(run_cfg)
+    before = {path: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    assert folder / "config.yaml" in before
+    for key, value, words in (
+        ("MODEL.DCAL.GLCA.NUM_BLOCKS", 2, "does not fit the model"),
+        ("DATASETS.TESTS", ("CSVReIDD",), "did you mean CSVReID"),
+        ("DATASETS.CSV.QUERY_SPLITS", ("nowhere",), "nowhere"),
+    ):
+        cfg = run_cfg.clone()
+        cfg.merge_from_list([key, value])
+        with pytest.raises(InputError, match=words):
+            train(cfg, resume=True)
+    assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
 def test_without_weights_the_backbone_is_evaluated_as_it_starts(run_cfg):
     assert set(evaluate(run_cfg)) >= {"Rank-1", "mAP", "mINP"}
 

@@ -1,9 +1,7 @@
-import logging
-
 import pytest
 import torch
 
-from dcal_reid.engine.setup import argument_parser, load_config, resolve_device, setup
+from dcal_reid.engine.setup import argument_parser, load_config, resolve_device, save_config, setup
 from dcal_reid.errors import InputError
 
 
@@ -46,6 +44,9 @@ def test_a_mistyped_override_names_the_right_one(config_file):
         ("SOLVER:\n  MAX_EPOCH: many\n", [], "many"),
         ("", ["SOLVER.MAX_EPOCH"], "configuration"),
         ("just words", [], "configuration"),
+        ("SEED: 1", ["MODEL.WEIGHTS", "a.pth", "--eval-only"], "behind all options such as --eval-only"),
+        ("SEED: 1", ["--num-gpus", "2"], "behind all options such as --eval-only"),
+        ("SEED: 1", ["MODEL.WEIGHTS=a.pth"], "overrides are KEY VALUE pairs"),
     ],
 )
 def test_other_mistakes_are_one_line(config_file, text, overrides, words):
@@ -71,22 +72,36 @@ def test_the_device_is_chosen_or_refused(tiny_cfg, monkeypatch):
 
 
 def test_setup_makes_the_run_folder_and_seeds(config_file, tmp_path):
-    def draw(seed, folder):
-        arguments = ["--config-file", str(config_file), "OUTPUT_DIR", str(tmp_path / folder), "SEED", seed]
+    def draw(seed, folder, *options):
+        arguments = ["--config-file", str(config_file), *options, "OUTPUT_DIR", str(tmp_path / folder), "SEED", seed]
         arguments += ["MODEL.LOSSES.TRI.HARD_MINING", "True"]
         cfg = setup(argument_parser().parse_args(arguments))
         assert cfg.is_frozen()
         return cfg, torch.rand(3)
 
-    first, numbers = draw("5", "a")
-    assert (tmp_path / "a" / "config.yaml").read_text().count("MAX_EPOCH: 3") == 1
+    _, numbers = draw("5", "a")
     assert "seed 5" in (tmp_path / "a" / "log.txt").read_text()
     assert torch.equal(draw("5", "b")[1], numbers)
     fresh, others = draw("-1", "c")
     assert fresh.SEED >= 0 and not torch.equal(others, numbers)
-    assert f"SEED: {fresh.SEED}\n" in (tmp_path / "c" / "config.yaml").read_text()
-    assert load_config(str(tmp_path / "a" / "config.yaml")).SOLVER.MAX_EPOCH == first.SOLVER.MAX_EPOCH
-    logging.getLogger("dcal_reid").propagate = True
+    assert draw("-1", "d")[0].SEED != fresh.SEED
+    # A start that fails leaves the configuration of the run that was there.
+    assert not (tmp_path / "c" / "config.yaml").exists()
+    save_config(fresh)
+    (tmp_path / "c" / "last_checkpoint").write_text("model_last.pth")
+    resumed = draw("-1", "c", "--resume")[0]
+    assert resumed == fresh and draw("-1", "c")[0].SEED != fresh.SEED
+
+
+def test_a_saved_configuration_is_for_machines_without_this_ones_device(config_file, tmp_path, monkeypatch):
+    cfg = load_config(str(config_file), ["OUTPUT_DIR", str(tmp_path)])
+    for device, gpu, expected in (("cuda:0", True, "auto"), ("cpu", True, "cpu"), ("cpu", False, "auto")):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        cfg.MODEL.DEVICE = device
+        save_config(cfg)
+        saved = load_config(str(tmp_path / "config.yaml"))
+        assert expected == saved.MODEL.DEVICE and saved.SOLVER.MAX_EPOCH == 3
+    assert cfg.MODEL.DEVICE == "cpu"
 
 
 def test_setup_says_when_half_precision_is_left_out(config_file, tmp_path, monkeypatch):
@@ -97,7 +112,6 @@ def test_setup_says_when_half_precision_is_left_out(config_file, tmp_path, monke
         assert setup(argument_parser().parse_args([*arguments, enabled])).SOLVER.AMP.ENABLED is (enabled == "True")
         said = "SOLVER.AMP is left out" in (tmp_path / "run" / "log.txt").read_text()
         assert said is (enabled == "True")
-    logging.getLogger("dcal_reid").propagate = True
 
 
 def test_an_output_folder_that_cannot_be_written(config_file, tmp_path):
