@@ -68,6 +68,9 @@ _FASTREID_BASELINE = {
     "MODEL.ACTIVATION_CHECKPOINTING": False,
 }
 
+# What leaves a feature as it is; others clamp what is negative, or double it.
+_POOL_LAYERS = ("Identity", "Flatten", "GlobalAvgPool", "FastGlobalAvgPool", "GlobalMaxPool")
+
 # What a CUDA graph cannot hold, or has not been tried with.
 _WITH_CUDA_GRAPH = {
     "MODEL.META_ARCHITECTURE": "DCAL",
@@ -101,6 +104,8 @@ def check_config(cfg: CfgNode) -> None:
         raise InputError(
             f"SOLVER.EMA.DECAY is {cfg.SOLVER.EMA.DECAY}; it must lie between 0 and 1, for instance 0.9998"
         )
+    if not cfg.DATASETS.TESTS:
+        raise InputError("DATASETS.TESTS is empty; name the data set to evaluate on")
     _check_cuda_graph(cfg)
     _check_losses(cfg)
     if is_classification(cfg):
@@ -144,6 +149,11 @@ def _check_architecture(cfg: CfgNode) -> None:
     if issubclass(architecture, DCAL):
         _check_fits_dcal("MODEL.BACKBONE.NAME", BACKBONE_REGISTRY, cfg, "build_timm_backbone")
         _check_fits_dcal("MODEL.HEADS.NAME", REID_HEADS_REGISTRY, cfg, "DCALHead or DCALClassificationHead")
+        if cfg.MODEL.HEADS.POOL_LAYER not in _POOL_LAYERS:
+            raise InputError(
+                f"MODEL.HEADS.POOL_LAYER is {cfg.MODEL.HEADS.POOL_LAYER!r}, but there is nothing to pool: it would "
+                "change each value of the feature by itself; set it Identity"
+            )
     if not issubclass(architecture, Baseline):
         return
     for key, only in _FASTREID_BASELINE.items():
@@ -211,6 +221,11 @@ def _check_losses(cfg: CfgNode) -> None:
         raise InputError(
             "MODEL.LOSSES.NAME has TripletLoss, but DATALOADER.SAMPLER_TRAIN TrainingSampler does not put several "
             "images of an identity in a batch; use NaiveIdentitySampler"
+        )
+    if "TripletLoss" in names and cfg.DATALOADER.NUM_INSTANCE < 2:
+        raise InputError(
+            f"DATALOADER.NUM_INSTANCE is {cfg.DATALOADER.NUM_INSTANCE}, but MODEL.LOSSES.NAME has TripletLoss, which "
+            "compares images of one identity; set it 2 or more"
         )
     if cfg.MODEL.LOSSES.CE.EPSILON < 0:
         raise InputError(f"MODEL.LOSSES.CE.EPSILON is {cfg.MODEL.LOSSES.CE.EPSILON}; give a share of at least 0")

@@ -12,6 +12,7 @@ from fastreid.utils import comm
 from fastreid.utils.checkpoint import Checkpointer as FastreidCheckpointer
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..errors import InputError
 from ..files import read_tensors, written_atomically
@@ -109,7 +110,7 @@ class Checkpointer(FastreidCheckpointer):
         self._load(path, content.pop("model"), may_miss=None)
         for key, obj in self.checkpointables.items():
             if state := content.pop(key):  # that of a gradient scaler which was off is empty
-                obj.load_state_dict(state)
+                _restore(obj, state, f"checkpoint {path!r} has another {key} than the configuration")
         logger.info("Resuming from %s", path)
         return content
 
@@ -210,6 +211,21 @@ def _weights(path: str) -> dict[str, Tensor]:
         if isinstance(content.get(name), dict):
             return content[name]
     return content
+
+
+def _restore(obj, state: dict, differs: str) -> None:
+    cure = "go on with the config.yaml beside it, or start a run with MODEL.WEIGHTS"
+    if isinstance(obj, Optimizer) and _kind(state["param_groups"]) != _kind(obj.param_groups):
+        raise InputError(f"{differs} (SOLVER.OPT); {cure}")
+    try:
+        obj.load_state_dict(state)
+    except ValueError as error:
+        raise InputError(f"{differs}: {error}; {cure}") from error
+
+
+def _kind(param_groups: list[dict]) -> bool:
+    """SGD has a momentum, Adam and AdamW have betas."""
+    return "momentum" in param_groups[0]
 
 
 def _of_glca(names: Iterable[str]) -> set[str]:

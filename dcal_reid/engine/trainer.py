@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from ..data import build_distractor_loader, build_train_loader
+from ..data.datasets.loading import load_test_items
 from ..errors import InputError
+from ..task import is_classification
 from .captured import CapturedStep
 from .checkpoint import Checkpointer, RandomState
 from .hooks import CheckpointHook, EvalHook, LearningRateHook, StopHook, WriterHook
@@ -54,6 +56,9 @@ class Trainer(TrainerBase):
         """
         super().__init__()
         self.data_loader = build_train_loader(cfg)
+        if not is_classification(cfg):  # which is tested on the data set that it is trained on
+            for name in cfg.DATASETS.TESTS:
+                load_test_items(cfg, name)  # what is wrong with it is told before the training
         self.class_names: list[str] | None = self.data_loader.class_names
         self.cfg = cfg = with_num_classes(cfg, self.data_loader.dataset.num_classes)
         self.iters_per_epoch = self.data_loader.iters_per_epoch
@@ -117,7 +122,8 @@ class Trainer(TrainerBase):
     def _check_parts(self) -> None:
         """
         Raises:
-            InputError: SOLVER.ACCUMULATE does not divide the batch, or parts the images of an identity.
+            InputError: SOLVER.ACCUMULATE does not divide the batch, or parts the images of an identity, or leaves a
+                part one identity alone, for which a triplet loss is 0.
         """
         sampler, processes = self.data_loader.batch_sampler.sampler, comm.get_world_size()
         parts = self.cfg.SOLVER.ACCUMULATE
@@ -125,6 +131,12 @@ class Trainer(TrainerBase):
             raise InputError(
                 f"SOLVER.IMS_PER_BATCH {sampler.batch_size} is not a multiple of {processes} processes x "
                 f"SOLVER.ACCUMULATE {parts} x {sampler.inseparable} images of one identity; choose another"
+            )
+        one_identity = sampler.batch_size == processes * parts * sampler.inseparable
+        if one_identity and "TripletLoss" in self.cfg.MODEL.LOSSES.NAME:
+            raise InputError(
+                f"SOLVER.IMS_PER_BATCH {sampler.batch_size} in {processes} processes x SOLVER.ACCUMULATE {parts} "
+                "leaves each part one identity alone, but TripletLoss compares two; use a larger batch or fewer parts"
             )
 
     def _distributed(self, model: nn.Module) -> nn.Module:

@@ -41,6 +41,9 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("SOLVER.AMP.DTYPE", "fp8", "bf16, fp16"),
         ("DATALOADER.SAMPLER_TRAIN", "TrainingSampler", "NaiveIdentitySampler"),
         ("DATASETS.HOLD_OUT", 3, "Give some a split of their own"),
+        ("DATASETS.TESTS", (), "name the data set to evaluate on"),
+        ("DATALOADER.NUM_INSTANCE", 1, "set it 2 or more"),
+        ("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPoolingP", "set it Identity"),
     ],
 )
 def test_names_the_key_the_value_and_the_cure(tiny_cfg, key, value, words):

@@ -113,6 +113,15 @@ def test_a_resumed_run_follows_its_configuration(run_cfg):
     assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(0.25) == lines(run_cfg.OUTPUT_DIR)[-1]["lr"]
 
 
+@pytest.mark.parametrize(("key", "value"), [("OPT", "AdamW"), ("HEADS_LR_FACTOR", 3.0)])
+def test_an_optimiser_that_does_not_fit_the_checkpoint_is_one_line(run_cfg, key, value):
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    run(run_cfg)
+    run_cfg.SOLVER[key] = value
+    with pytest.raises(InputError, match=r"has another optimizer than the configuration.*go on with the config\.yaml"):
+        run(run_cfg, resume=True)
+
+
 def test_resuming_a_complete_run_evaluates_it(run_cfg):
     """fast-reid raises an AttributeError."""
     _, results = run(run_cfg)
@@ -252,6 +261,14 @@ def test_parts_keep_the_images_of_an_identity_together(run_cfg):
     run_cfg.SOLVER.ACCUMULATE = 8
     with pytest.raises(InputError, match=r"8 is not a multiple of 1 processes x SOLVER\.ACCUMULATE 8 x 2 images"):
         Trainer(run_cfg)
+
+
+def test_a_part_with_one_identity_is_refused_where_triplets_are_compared(run_cfg):
+    run_cfg.SOLVER.ACCUMULATE = 4
+    with pytest.raises(InputError, match="leaves each part one identity alone"):
+        Trainer(run_cfg)
+    run_cfg.MODEL.LOSSES.NAME = ("CrossEntropyLoss",)
+    Trainer(run_cfg)
 
 
 @pytest.mark.usefixtures("half_precision")
