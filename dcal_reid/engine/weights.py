@@ -1,6 +1,7 @@
 """One file with everything that inference needs: weights, configuration, names of classes."""
 
 import json
+import logging
 from collections.abc import Sequence
 from functools import reduce
 from operator import getitem
@@ -19,6 +20,8 @@ from .job import evaluation_model
 from .setup import load_config, parse_config, resolve_device
 
 __all__ = ["fingerprint", "load", "save_weights"]
+
+logger = logging.getLogger(__name__)
 
 # What decides, beside the weights, how features come out.
 _DECIDES = (
@@ -56,8 +59,12 @@ def load(
         cfg = load_config(str(beside), overrides)
     elif weights and not Path(weights).is_file():
         raise InputError(f"checkpoint {weights!r} not found; check the path")
+    elif not weights:
+        raise InputError("no weights are given; give a checkpoint with --weights")
     else:
-        raise InputError(f"there is no configuration with {weights or 'no weights'!r}; give one with --config-file")
+        raise InputError(f"there is no configuration with {weights!r}; give one with --config-file")
+    if not weights:
+        logger.warning("No weights are given: this is the model of %r before any training of its own.", config_file)
     resolve_device(cfg)
     check_config(cfg)
     cfg.freeze()

@@ -1,11 +1,13 @@
 """Whether two images show the same identity, by a threshold with a known false-accept rate."""
 
 import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import FeatureSet
 from ..evaluation.distances import FeatureDistances
@@ -15,6 +17,9 @@ from ..evaluation.scaled import METRICS, ScaledFeatures, pair_distances
 from .model import feature_predictor
 
 __all__ = ["Threshold", "check_threshold", "main", "threshold_at"]
+
+# The cosine similarity of an image's features by one model, in whatever precision and on whatever device.
+_SAME = 0.98
 
 
 @dataclass(frozen=True)
@@ -98,12 +103,28 @@ def main(args: argparse.Namespace) -> bool:
                 "evaluate this model with TEST.SAVE_FEATURES True"
             )
         found = threshold_at(data, args.far, metric, predictor.model.device.type)
+        _check_same_model(args.features, data, predictor)
         threshold, meaning = found.distance, f"from {Path(args.features)}: {found.describe()}"
     similarity = f", similarity {1 - distance:.4f}" if metric == "cosine" else ""
     print("match" if distance < threshold else "no match")
     print(f"{metric} distance {distance:.4f}{similarity}")
     print(f"threshold {threshold:.4f} {meaning}")
     return distance < threshold
+
+
+def _check_same_model(file: str, data: FeatureSet, predictor: Predictor) -> None:
+    """By the first image that is still there: what this model makes of it is what the file has."""
+    row = next((row for row, path in enumerate(data.paths) if Path(path).is_file()), None)
+    if row is None:
+        unknown = "are not here, so it is not known whether its features are of this model"
+        print(f"warning: the images of {file} {unknown}", file=sys.stderr)
+        return
+    pair = np.stack([data.features[row], predictor([str(data.paths[row])]).numpy()[0]])
+    if (similarity := 1 - _distance(pair, "cosine")) < _SAME:
+        raise InputError(
+            f"{file} has the features of another model: to this one's its feature of {str(data.paths[row])!r} has a "
+            f"similarity of {similarity:.2f}; evaluate this model with TEST.SAVE_FEATURES True"
+        )
 
 
 def check_threshold(threshold: float | None) -> None:

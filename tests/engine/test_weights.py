@@ -79,13 +79,18 @@ def test_a_file_that_was_changed_is_refused(exported):
     assert Predictor(path, overrides=("MODEL.DCAL.INFERENCE", "sa")).dim == 48
 
 
+def test_a_model_without_weights_is_told(run_folder, caplog):
+    load_model("", config_file=str(run_folder / "config.yaml"))
+    assert "before any training of its own" in caplog.text
+
+
 def test_wrong_files(exported, run_folder, tmp_path):
     predictor, path = exported
     with pytest.raises(InputError, match=r"written as safetensors, not as '.*\.pth'"):
         save_weights(tmp_path / "a.pth", predictor.cfg, predictor.model)
     with pytest.raises(InputError, match=r"checkpoint 'nowhere\.pth' not found"):
         load_model("nowhere.pth")
-    with pytest.raises(InputError, match="no configuration with 'no weights'; give one with --config-file"):
+    with pytest.raises(InputError, match="no weights are given; give a checkpoint with --weights"):
         load_model("")
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(InputError, match="damaged or not a checkpoint"):

@@ -57,6 +57,18 @@ def test_a_threshold_at_a_false_accept_rate(compare, tmp_path):
     assert "accepts at most 30 % of negative pairs (3 of 10) and 100.0 % of 1 positive pairs" in output
 
 
+def test_features_of_another_model_are_refused(compare, run_folder, crops, tmp_path):
+    images = [str(crops / f"{identity}_{camera}_0.png") for camera in (0, 1) for identity in range(10)]
+    pids = np.tile(np.arange(10), 2)
+    features = Predictor(run_folder / "model_final.pth", device="cpu")(images).numpy()
+    for name, values in (("this", features), ("another", np.roll(features, 7, axis=1))):
+        data = FeatureSet(values, pids, np.arange(20) // 10, np.arange(20), np.array(images), num_query=10)
+        data.save(tmp_path / f"{name}.npz")
+    assert compare("--features", tmp_path / "this.npz", "--far", "0.1")[0] in (0, 1)
+    status, _, error = compare("--features", tmp_path / "another.npz", "--far", "0.1")
+    assert status == 2 and "another.npz has the features of another model" in error and "0_0_0.png" in error
+
+
 def test_errors_have_a_status_of_their_own(compare, tmp_path, crops):
     features = feature_file(tmp_path / "features.npz", np.linspace(0.1, 1.0, 10))
     other = feature_file(tmp_path / "other.npz", np.linspace(0.1, 1.0, 10), dim=7)
