@@ -75,7 +75,7 @@ class LossWeights(nn.Module):
         super().__init__()
         self.learned = kind == "learned"
         self.branches = tuple(initial)
-        w = torch.tensor(list(initial.values()))
+        w = torch.tensor(list(initial.values()), dtype=torch.float32)
         if self.learned:
             self.w = nn.Parameter(w)
         else:

@@ -110,7 +110,8 @@ class SharedGallery:
             (item_id,) = self.gallery.add(feature, Records([str(path)], *labels)).tolist()
             self.gallery.save(self.folder)
             item = self.item(item_id)
-            self.cameras[item.camera] += 1
+            if item.camera is not None:
+                self.cameras[item.camera] += 1
         return item
 
     def remove(self, item_id: int) -> Path:

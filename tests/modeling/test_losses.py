@@ -108,3 +108,7 @@ def test_fixed_weights_have_no_parameter():
     assert not list(weights.parameters())
     total = sum(weights({"sa": torch.tensor(2.0), "glca": torch.tensor(3.0)}).values())
     assert float(total) == pytest.approx(2 + 3 / 2)
+
+
+def test_initial_weights_may_be_whole_numbers():
+    assert LossWeights("learned", {"sa": 1, "glca": 0}).w.tolist() == [1.0, 0.0]

@@ -113,6 +113,9 @@ def test_a_gallery_with_numbers(make_client, uploads, picture, paths, predictor,
     assert "are numbers, not 'car'" in add(client, picture(), "car", "1", status=422)["detail"]
     assert "are numbers" in add(client, picture(), "9" * 30, "1", status=422)["detail"]
     assert add(client, picture(), "17", "1")["identity"] == "17"
+    # -1: not known.
+    assert add(client, picture(), "18", "-1")["camera"] is None
+    assert len(client.get("/gallery").json()["cameras"]) == 3
 
 
 def test_an_emptied_gallery(client, picture, tmp_path):
