@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ..errors import InputError
-from ..evaluation.plot import save_figure
+from .saving import save_picture
 
 __all__ = ["draw_attention", "enlarge", "overlay"]
 
@@ -91,7 +91,7 @@ def draw_attention(
     scale.set_label("attention, each map divided by its own maximum", fontsize=10)
     if title:
         figure.suptitle(title, fontsize=13, weight="bold")
-    save_figure(figure, path)
+    save_picture(figure, path)
 
 
 def _as_array(values: torch.Tensor | np.ndarray) -> np.ndarray:

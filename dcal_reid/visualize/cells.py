@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from torchvision.transforms.v2 import functional as F
 
 from ..data.images import ImageLike, as_image
-from ..evaluation.plot import save_figure
+from .saving import save_picture
 
 __all__ = ["QUERY", "RIGHT", "WRONG", "Cell", "ImageRows"]
 
@@ -107,4 +107,4 @@ class ImageRows:
 
     def save(self, path: str | Path) -> None:
         """Write the picture; the suffix of ``path`` is the format."""
-        save_figure(self.figure, path)
+        save_picture(self.figure, path)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import InputError
-from ..evaluation.plot import save_figure
+from .saving import save_picture
 
 __all__ = ["draw_confusion"]
 
@@ -49,7 +49,7 @@ def draw_confusion(
     _draw_pairs(pairs, counts, class_names)
     if title:
         figure.suptitle(title, fontsize=13, weight="bold")
-    save_figure(figure, path)
+    save_picture(figure, path)
 
 
 def _check(counts: np.ndarray, class_names: Sequence[str]) -> np.ndarray:

@@ -10,9 +10,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ..errors import InputError
-from ..evaluation.plot import save_figure
 from ..modeling.attention_maps import PairAttentionMaps
 from .attention import CELL_HEIGHT, enlarge, overlay
+from .saving import save_picture
 
 __all__ = ["draw_pair_attention"]
 
@@ -74,7 +74,7 @@ def draw_pair_attention(
         axis.set_title(title, fontsize=11)
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), "turbo"), ax=grid, fraction=0.03, aspect=40, shrink=0.8)
     bar.set_label("attention; target and distractor have one scale", fontsize=10)
-    save_figure(figure, path)
+    save_picture(figure, path)
 
 
 def _share(values: np.ndarray) -> str:

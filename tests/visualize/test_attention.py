@@ -61,6 +61,11 @@ def test_flat_maps_are_told_from_peaked_ones(tmp_path, drawn, images):
     assert labels[1:4] == ["maximum 1.0 x mean", "maximum 16.5 x mean", "maximum 1.0 x mean"]
 
 
+def test_a_dollar_begins_no_formula(tmp_path, drawn, images, maps):
+    draw_attention(tmp_path / "attention.png", images, maps, row_titles=["$5_to_$10", "b", "c"], title="$a_$b")
+    assert drawn[0].axes[0].get_ylabel() == "$5_to_$10"
+
+
 @pytest.mark.parametrize("size", [(64, 32), (32, 64), (256, 256)])
 def test_picture_is_legible(tmp_path, drawn, assert_legible, maps, selected, size):
     images = torch.zeros(3, 3, *size, dtype=torch.uint8)

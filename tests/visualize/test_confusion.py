@@ -111,3 +111,12 @@ def test_a_name_per_class_is_demanded(tmp_path):
     with pytest.raises(InputError, match="2 class names for 3 classes"):
         draw_confusion(tmp_path / "confusion.png", COUNTS, NAMES[:2])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dollar_begins_no_formula(tmp_path, drawn):
+    names = ["$5_to_$10", "$10_to_$20"]
+    draw_confusion(tmp_path / "confusion.png", np.array([[3, 1], [0, 2]]), names, title="$a_$b")
+    matrix, pairs = matrix_and_pairs(drawn[0])
+    assert written(pairs)[0] == "$5_to_$10 → $10_to_$20"
+    named = [*matrix.get_xticklabels(), *matrix.get_yticklabels(), *pairs.texts, drawn[0]._suptitle]
+    assert not any(text.get_parse_math() for text in named)

@@ -133,3 +133,9 @@ def test_images_may_be_pixels(tmp_path, drawn, rank_list):
     draw_rank_lists(tmp_path / "rank.png", [replace(rank_list, query=red)])
     query, *_ = images(drawn[0])
     assert (query.images[0].get_array() == (200, 0, 0)).all()
+
+
+def test_a_dollar_begins_no_formula(tmp_path, drawn, rank_list):
+    named = replace(rank_list, pid="$5_to_$10", camids=["$a_$b"] * 4)
+    draw_rank_lists(tmp_path / "rank.png", [named], note="$c_$d")
+    assert texts(drawn[0]) == ["$c_$d", "identity $5_to_$10  ·  AP 81.2 %"]
