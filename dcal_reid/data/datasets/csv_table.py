@@ -61,7 +61,9 @@ def read_table(
                             f"{path!r} {where}: path {values['path']!r} leaves {key_name}.IMAGE_ROOT {image_root!r}"
                         )
                     yield Line(image, values, where)
-        except (csv.Error, UnicodeDecodeError) as error:
+        except UnicodeDecodeError as error:  # of a piece of the file, not of a line
+            raise InputError(f"{path!r}: {error}; save it as CSV in UTF-8") from error
+        except csv.Error as error:
             raise InputError(f"{path!r} line {reader.line_num}: {error}; save it as CSV in UTF-8") from error
 
 

@@ -5,6 +5,7 @@ import os
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
+from ...errors import InputError
 from .classification import ClassificationDataset, home_folder
 from .listing import folder_names, image_names, natural_key
 from .table import own_path
@@ -48,6 +49,13 @@ class ImageFolderFGVC(_ClassFolders):
     def __init__(self, root: str = "datasets", *, cfg: CfgNode, **kwargs):
         keys = cfg.DATASETS.CLASS_FOLDER
         path = own_path("ImageFolderFGVC", keys.PATH, "DATASETS.CLASS_FOLDER", root, "folder")
+        for key in ("TRAIN_FOLDER", "TEST_FOLDER"):
+            folder = os.path.join(path, keys[key])
+            if not os.path.isdir(folder):
+                raise InputError(
+                    f"folder {folder!r}, which DATASETS.CLASS_FOLDER.{key} names, not found; see the layout in "
+                    "datasets/README.md"
+                )
         super().__init__(path, keys.TRAIN_FOLDER, keys.TEST_FOLDER)
 
 

@@ -16,7 +16,7 @@ def natural_key(text: str) -> tuple:
 
 
 def image_names(folder: str) -> list[str]:
-    """The names of the image files directly in ``folder``, sorted.
+    """The names of the image files directly in ``folder``, sorted, without what is hidden.
 
     Raises:
         InputError: no such folder.
@@ -25,7 +25,7 @@ def image_names(folder: str) -> list[str]:
         names = os.listdir(folder)
     except OSError as error:
         raise InputError(f"folder {folder!r} cannot be listed: {error.strerror}; check the path") from error
-    return sorted(name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES)
+    return sorted(filter(_is_image, names))
 
 
 def images_below(folder: str) -> list[str]:
@@ -33,10 +33,13 @@ def images_below(folder: str) -> list[str]:
     found = []
     for where, folders, names in os.walk(folder, followlinks=True):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        # Other systems leave "._a.jpg" and the like.
-        images = [name for name in names if os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and name[0] != "."]
-        found += [os.path.join(where, name) for name in images]
+        found += [os.path.join(where, name) for name in filter(_is_image, names)]
     return sorted(found, key=natural_key)
+
+
+def _is_image(name: str) -> bool:
+    # Other systems leave "._a.jpg" and the like.
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
 
 
 def folder_names(folder: str) -> list[str]:

@@ -80,7 +80,7 @@ def test_wrong_files_are_refused_with_the_line(crops, lines, message):
 
 
 def test_other_encodings_are_refused(crops):
-    with pytest.raises(InputError, match="UTF-8"):
+    with pytest.raises(InputError, match=r"labels\.csv': 'utf-8' codec .*; save it as CSV in UTF-8"):
         crops([LINES[0], "ä.jpg,x,1,train"], encoding="latin-1")
 
 

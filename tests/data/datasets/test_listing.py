@@ -21,7 +21,8 @@ def test_natural_order_does_not_depend_on_the_order_given(names, random):
 
 
 def test_images_are_sorted_whatever_the_case_of_their_suffix(tmp_path):
-    for name in ("b.JPG", "a.png", "c.jpeg", "Thumbs.db", "notes.txt"):
+    """Hidden ones are none: macOS leaves "._a.png" beside "a.png"."""
+    for name in ("b.JPG", "._a.png", "a.png", "c.jpeg", "Thumbs.db", "notes.txt"):
         (tmp_path / name).touch()
     assert image_names(str(tmp_path)) == ["a.png", "b.JPG", "c.jpeg"]
     with pytest.raises(InputError, match=r"nowhere.*No such file"):
