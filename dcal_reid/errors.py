@@ -1,5 +1,6 @@
 """The one exception that means "your input is wrong", as opposed to "our code is wrong"."""
 
+import re
 import sys
 from collections.abc import Callable
 
@@ -15,11 +16,21 @@ class InputError(ValueError):
 
 
 def exit_on_input_error(function: Callable, *args) -> None:
-    """Call a tool's function; a wrong input, or Ctrl-C, ends the program with one line instead of a traceback."""
+    """Call a tool's function; a wrong input, a file that the system refuses, or Ctrl-C ends the program with one line
+    instead of a traceback."""
     try:
         function(*args)
     except InputError as error:
         sys.exit(f"error: {error}")
+    except OSError as error:
+        if error.errno is None or error.filename is None:
+            raise
+        sys.exit(f"error: {_final_name(error.filename)!r} cannot be written or read: {error.strerror}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _final_name(path: object) -> str:
+    """Of a temporary file of ``written_atomically``, the name that it would get."""
+    return re.sub(r"(^|[/\\])\.([^/\\]+)\.\d+\.tmp$", r"\1\2", str(path))

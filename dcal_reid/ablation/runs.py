@@ -28,7 +28,7 @@ _TRAIN = _REPOSITORY / "tools" / "train_net.py"
 # Of each test set.
 _METRICS = ("mAP", "Rank-1", "Top-1")
 # With other values of these a run is still the same one.
-_MAY_DIFFER = {"OUTPUT_DIR", "DATALOADER.NUM_WORKERS"}
+_MAY_DIFFER = {"OUTPUT_DIR", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE"}
 
 
 @dataclass(frozen=True)
@@ -142,15 +142,17 @@ def group_runs(args: argparse.Namespace) -> list[Run]:
 
 
 def _settings(varied: Sequence[Sequence[str]], overrides: Sequence[str]) -> list[list[tuple[str, str]]]:
-    """Every combination of the values of --vary, as pairs of key and value; a single empty one if nothing varies."""
+    """Every combination of the values of --vary, as pairs of key and value; a single empty one if nothing varies.
+
+    A value that is given twice counts once.
+    """
     for key, *values in varied:
         if not values:
             raise InputError(f"--vary {key} has no values; give them behind the key")
         if key in overrides[::2] or [other for other, *_ in varied].count(key) > 1:
             raise InputError(f"--vary {key}: {key} is given twice; give it once")
-    return [
-        list(pairs) for pairs in itertools.product(*([(key, value) for value in values] for key, *values in varied))
-    ]
+    choices = ([(key, value) for value in dict.fromkeys(values)] for key, *values in varied)
+    return [list(pairs) for pairs in itertools.product(*choices)]
 
 
 def _on_another_base(files: Sequence[Path], base: Path, folder: Path) -> list[Path]:

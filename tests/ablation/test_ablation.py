@@ -315,6 +315,12 @@ def test_what_is_varied_is_run_in_every_combination_and_the_best_is_named(args, 
     assert (cfg.SOLVER.BASE_LR, cfg.SOLVER.MOMENTUM) == (0.01, 0.9)
 
 
+def test_a_value_that_is_given_twice_is_run_once(args):
+    args.vary = [["SOLVER.BASE_LR", "0.03", "0.01", "0.03"]]
+    names = [f"{config},BASE_LR={rate}" for config in ("parallel", "stacked") for rate in ("0.03", "0.01")]
+    assert [run.variant for run in group_runs(args)] == names * len(args.seeds)
+
+
 def test_differences_are_paired_by_seed(args, pretend):
     """The interval against scipy's own for one sample."""
     values = {"parallel": [50.0, 60.0, 55.0], "stacked": [53.0, 61.0, 60.0]}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dcal_reid.errors import InputError
+from dcal_reid.errors import InputError, exit_on_input_error
 
 TOOL = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "check_dataset.py"))
 
@@ -42,3 +42,11 @@ def test_wrong_commands(crops, tmp_path):
         TOOL["run"](parse(["CSVReID", "--json", str(tmp_path / "no" / "check.json")]))
     with pytest.raises(InputError, match=r"did you mean DATASETS\.CSV\.PATH"):
         TOOL["run"](parse(["CSVReID", "DATASETS.CSV.PAHT", "labels.csv"]))
+
+
+def test_a_file_that_cannot_be_written(crops, tmp_path):
+    (tmp_path / "check.json").mkdir()
+    command = ["CSVReID", "--fast", "--workers", "0", "--json", str(tmp_path / "check.json")]
+    args = TOOL["parser"]().parse_intermixed_args([*command, "DATASETS.CSV.PATH", "labels.csv"])
+    with pytest.raises(SystemExit, match=r"^error: '.*/check\.json' cannot be written or read: Is a directory$"):
+        exit_on_input_error(TOOL["run"], args)
