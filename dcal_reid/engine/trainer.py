@@ -67,6 +67,11 @@ class Trainer(TrainerBase):
         self.start_epoch = self.start_iter = 0
 
         self._check_parts()
+        if cfg.SOLVER.WARMUP_ITERS >= self.max_iter:
+            logger.warning(
+                "SOLVER.WARMUP_ITERS is %d, but training has %d iterations: it never reaches its learning rate.",
+                *(cfg.SOLVER.WARMUP_ITERS, self.max_iter),
+            )
         model = build_model(cfg)
         self.ema = (
             ModelEmaV3(model, cfg.SOLVER.EMA.DECAY, use_warmup=True, exclude_buffers=True)

@@ -263,6 +263,15 @@ def test_parts_keep_the_images_of_an_identity_together(run_cfg):
         Trainer(run_cfg)
 
 
+def test_a_warm_up_that_does_not_end_is_told(run_cfg, caplog):
+    logging.getLogger("dcal_reid").propagate = True
+    Trainer(run_cfg)
+    assert "WARMUP_ITERS" not in caplog.text
+    run_cfg.SOLVER.WARMUP_ITERS = 9
+    Trainer(run_cfg)
+    assert "SOLVER.WARMUP_ITERS is 9, but training has 9 iterations" in caplog.text
+
+
 def test_a_part_with_one_identity_is_refused_where_triplets_are_compared(run_cfg):
     run_cfg.SOLVER.ACCUMULATE = 4
     with pytest.raises(InputError, match="leaves each part one identity alone"):
