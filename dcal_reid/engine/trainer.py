@@ -67,7 +67,7 @@ class Trainer(TrainerBase):
         self.start_epoch = self.start_iter = 0
 
         self._check_parts()
-        if cfg.SOLVER.WARMUP_ITERS >= self.max_iter:
+        if self.max_iter <= cfg.SOLVER.WARMUP_ITERS:
             logger.warning(
                 "SOLVER.WARMUP_ITERS is %d, but training has %d iterations: it never reaches its learning rate.",
                 *(cfg.SOLVER.WARMUP_ITERS, self.max_iter),

@@ -146,7 +146,9 @@ class ClassificationResult:
 
 
 def _write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
-    with written_atomically(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    # A file name that is not UTF-8 has surrogates; it is written as the bytes that it has on the disk.
+    options = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
+    with written_atomically(path) as temporary, open(temporary, "w", **options) as file:
         writer = csv.writer(file)
         writer.writerow(header)
         writer.writerows(rows)

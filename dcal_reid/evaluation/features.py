@@ -2,7 +2,7 @@
 
 import os
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
@@ -102,10 +102,17 @@ class FeatureSet:
                 parts = {name: file[name] for name in file.files}
         except OSError as error:
             raise InputError(f"cannot read features from {path}: {error.strerror or error}") from None
-        except (ValueError, AttributeError, zipfile.BadZipFile):
+        except (ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile):
             parts = {}
-        if "version" not in parts:
+        version, names = parts.pop("version", None), {field.name for field in fields(cls)}
+        if version is None and parts.keys() >= {"features", "paths", "identities", "cameras"}:
+            raise InputError(
+                f"{path} is of tools/extract_features.py and does not say what the queries are; give features that an "
+                "evaluation saved with TEST.SAVE_FEATURES True"
+            )
+        current = np.array_equal(version, _VERSION)
+        if version is None or (current and parts.keys() != names):
             raise InputError(f"{path} is not a file of features as DCALReidEvaluator writes them")
-        if (version := parts.pop("version")) != _VERSION:
+        if not current:
             raise InputError(f"{path} is of version {version}, this is for version {_VERSION}: extract features again")
         return cls(**parts | {"num_query": int(parts["num_query"])})

@@ -83,12 +83,16 @@ class Gallery(ABC):
             hits, unfinished = self.search(features[left], asked), []
             for query, found, values in zip(left.tolist(), hits.ids, hits.distances, strict=True):
                 found = found[found >= 0]
-                kept = np.flatnonzero(np.isin(self.records(found).cameras.astype(str), cameras))[:k]
+                kept = np.flatnonzero(self._in_cameras(found, cameras))[:k]
                 if len(kept) < k and len(found) == asked < len(self):  # there may be more further on
                     unfinished.append(query)
                 ids[query, : len(kept)], distances[query, : len(kept)] = found[kept], values[kept]
             asked, left = min(_GROWTH * asked, len(self)), np.array(unfinished, dtype=np.int64)
         return Hits(ids, distances)
+
+    def _in_cameras(self, ids: np.ndarray, cameras: Sequence[str]) -> np.ndarray:
+        """Whether each of some items is of one of the cameras."""
+        return np.isin(self.records(ids).cameras.astype(str), cameras)
 
     @abstractmethod
     def records(self, ids) -> Records:

@@ -50,13 +50,15 @@ def _gather(array: np.ndarray, group) -> np.ndarray | None:
 
 
 def _gather_text(array: np.ndarray, group) -> np.ndarray | None:
-    encoded = [text.encode() for text in array.tolist()]
+    # A file name that is not UTF-8 has surrogates.
+    encoded = [text.encode("utf-8", "surrogateescape") for text in array.tolist()]
     lengths = _gather(np.array([len(text) for text in encoded], dtype=np.int64), group)
     text = _gather(np.frombuffer(b"".join(encoded), dtype=np.uint8).copy(), group)
     if lengths is None:
         return None
     text, ends = text.tobytes(), np.cumsum(lengths)
-    return np.array([text[end - length : end].decode() for length, end in zip(lengths, ends, strict=True)], dtype=str)
+    parts = (text[end - length : end] for length, end in zip(lengths, ends, strict=True))
+    return np.array([part.decode("utf-8", "surrogateescape") for part in parts], dtype=str)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import faiss
@@ -48,8 +49,8 @@ class FaissGallery(Gallery):
         kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
         index = _or_input_error(f"an index {factory!r} of {dim} values", faiss.index_factory, dim, factory, kind)
         ivf = faiss.try_extract_index_ivf(index)
-        # Inverted lists keep ids themselves; other indexes count.
-        self._index = index if ivf is not None else faiss.IndexIDMap2(index)
+        # Inverted lists keep ids themselves; other indexes count, also those that refine what inverted lists find.
+        self._index = index if isinstance(_innermost(index), faiss.IndexIVF) else faiss.IndexIDMap2(index)
         if not search and ivf is not None:
             search = f"nprobe={max(1, ivf.nlist // 64)}"
         elif not search and "HNSW" in factory:
@@ -88,6 +89,10 @@ class FaissGallery(Gallery):
     def ids(self) -> np.ndarray:
         return np.asarray(self._records.ids)
 
+    @property
+    def cameras(self) -> list[str]:
+        return sorted(self._records.values("cameras").tolist())
+
     def add(self, features, records: Records) -> np.ndarray:
         scaled = self._scaled(features)
         check_one_record_each(scaled, records)
@@ -96,30 +101,62 @@ class FaissGallery(Gallery):
             self._train(scaled)
         ids = np.arange(self._next_id, self._next_id + len(scaled))
         self._records.append(ids, records)
-        for start in range(0, len(scaled), _BLOCK):
-            block = slice(start, start + _BLOCK)
-            self._index.add_with_ids(_single(scaled, block), ids[block])
+        more = f"an index {self.factory!r} with {len(ids)} more items"
+        try:
+            for start in range(0, len(scaled), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                _or_input_error(more, self._index.add_with_ids, _single(scaled, block), ids[block])
+        except InputError:
+            self._records.drop(ids)
+            raise
         self._next_id += len(scaled)
         return ids
 
     def remove(self, ids) -> None:
         ids = np.unique(np.asarray(ids, dtype=np.int64))
         self._own()
-        self._records.drop(ids)
+        self._records.rows(ids)  # refuses those that are not there
         try:
             self._index.remove_ids(faiss.IDSelectorBatch(ids))
         except RuntimeError:
+            if not isinstance(_innermost(self._index), faiss.IndexHNSW):
+                raise InputError(
+                    f"an index {self.factory!r} cannot remove items; build the gallery again without them"
+                ) from None
             self._hidden = np.union1d(self._hidden, ids)
+        self._records.drop(ids)
 
     def search(self, features, k: int) -> Hits:
-        scaled = self._scaled(features)
-        check_k(k)
-        queries, parameters = _single(scaled, slice(None)), None
+        parameters = None
         if len(self._hidden):
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(self._hidden))
             effort = int(self.search_options.removeprefix("efSearch="))
             parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=effort)
-        similarity, ids = self._searcher(k).search(queries, k, params=parameters)
+        return self._hits(self._searcher(k), features, k, parameters)
+
+    def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
+        """As of any gallery; an index that can looks at the items of these cameras only."""
+        innermost = _innermost(self._index)
+        if isinstance(innermost, faiss.IndexFlat):
+            parameters = faiss.SearchParameters(sel=self._selector(cameras))
+        elif type(innermost) in _SELECTING_IVF:
+            parameters = faiss.SearchParametersIVF(sel=self._selector(cameras), nprobe=innermost.nprobe)
+        else:
+            return super().search_cameras(features, k, cameras)
+        return self._hits(self._index, features, k, parameters)  # on the CPU: not every index on GPUs can select
+
+    def _selector(self, cameras: Sequence[str]):
+        wanted = np.zeros(self._next_id, dtype=bool)
+        wanted[self.ids[self._records.is_among("cameras", cameras)]] = True
+        return faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))
+
+    def _in_cameras(self, ids: np.ndarray, cameras: Sequence[str]) -> np.ndarray:
+        return self._records.is_among("cameras", cameras, self._records.rows(ids))
+
+    def _hits(self, index, features, k: int, parameters) -> Hits:
+        scaled = self._scaled(features)
+        check_k(k)
+        similarity, ids = index.search(_single(scaled, slice(None)), k, params=parameters)
         distances = 1 - similarity if self.metric == "cosine" else np.sqrt(np.maximum(similarity, 0))
         return Hits(ids, np.where(ids < 0, np.float32(np.inf), np.maximum(distances, 0)))
 
@@ -249,6 +286,8 @@ _META = "gallery.json"
 _SAMPLES_PER_CENTROID = 64
 # What faiss supports.
 _MAX_K_ON_GPU = 2048
+# Not all with inverted lists can search some of their items only.
+_SELECTING_IVF = (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer)
 # Without a copy where faiss can (1.11 and later), else only inverted lists stay on disk.
 _MAPPED = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
 
@@ -257,6 +296,13 @@ def _generation(folder: Path) -> int:
     """How often a gallery was saved in a folder before; -1: never."""
     meta = folder / _META
     return json.loads(meta.read_text())["generation"] if meta.is_file() else -1
+
+
+def _innermost(index):
+    """The index itself, without the ids and the transforms that are put around it."""
+    while isinstance(index, (faiss.IndexIDMap, faiss.IndexPreTransform)):
+        index = faiss.downcast_index(index.index)
+    return index
 
 
 def _single(scaled: ScaledFeatures, rows) -> np.ndarray:

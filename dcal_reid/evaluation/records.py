@@ -1,5 +1,6 @@
 """What a gallery knows of each item beside its feature: path, identity and camera."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,7 @@ class RecordStore:
     def __init__(self):
         self.ids = np.empty(0, dtype=np.int64)  # ascending
         self._columns: dict[str, np.ndarray] = {}
+        self._values: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # of columns that were asked for, until a change
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,7 +64,7 @@ class RecordStore:
             if column.dtype.kind != new[name].dtype.kind:
                 raise InputError(f"{name} of this gallery and of the new items are not both text or both integers")
         self._columns = {name: np.concatenate([self._columns.get(name, new[name][:0]), new[name]]) for name in _COLUMNS}
-        self.ids = np.concatenate([self.ids, ids])
+        self.ids, self._values = np.concatenate([self.ids, ids]), {}
 
     def rows(self, ids) -> np.ndarray:
         """Where the items with these ids are.
@@ -81,16 +83,29 @@ class RecordStore:
     def take(self, ids) -> Records:
         """The records of some ids, in their order."""
         rows = self.rows(ids)
-        try:
-            return Records(*(_decoded(self._columns[name][rows]) for name in _COLUMNS))
-        except (UnicodeDecodeError, IndexError) as error:
-            raise InputError(f"the records of the gallery are damaged: {error}; build it again") from error
+        return Records(*(_decoded(self._columns[name][rows]) for name in _COLUMNS))
+
+    def values(self, name: str) -> np.ndarray:
+        """What there is in a column, each once, as texts."""
+        return self._values_and_places(name)[0]
+
+    def is_among(self, name: str, texts: Sequence[str], rows=slice(None)) -> np.ndarray:
+        """Whether the value in a column, as text, is one of ``texts``; in all rows or in some."""
+        values, places = self._values_and_places(name)
+        return np.isin(values, texts)[places[rows]]
+
+    def _values_and_places(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Also for each row the place of its value: texts are compared once per value, not once per row."""
+        if name not in self._values:
+            values, places = np.unique(self._columns[name], return_inverse=True)
+            self._values[name] = _decoded(values).astype(str), places
+        return self._values[name]
 
     def drop(self, ids) -> None:
         """Forget some ids."""
         kept = np.ones(len(self), dtype=bool)
         kept[self.rows(ids)] = False
-        self.ids = self.ids[kept]
+        self.ids, self._values = self.ids[kept], {}
         self._columns = {name: column[kept] for name, column in self._columns.items()}
 
     def save(self, folder: Path, suffix: str) -> None:
@@ -102,12 +117,16 @@ class RecordStore:
         store = cls()
         load = {name: np.load(folder / f"{name}-{suffix}.npy", mmap_mode="r") for name in ("ids", *_COLUMNS)}
         store.ids, store._columns = load.pop("ids"), load
+        for name, column in load.items():
+            if len(column) != len(store):
+                raise InputError(f"the records of the gallery are damaged: {len(column)} {name}, {len(store)} ids")
         return store
 
 
 def _encoded(column: np.ndarray) -> np.ndarray:
-    return np.char.encode(column, "utf-8") if column.dtype.kind == "U" else column.astype(np.int64)
+    # A file name that is not UTF-8 has surrogates.
+    return np.char.encode(column, "utf-8", "surrogateescape") if column.dtype.kind == "U" else column.astype(np.int64)
 
 
 def _decoded(column: np.ndarray) -> np.ndarray:
-    return np.char.decode(column, "utf-8") if column.dtype.kind == "S" else np.asarray(column)
+    return np.char.decode(column, "utf-8", "surrogateescape") if column.dtype.kind == "S" else np.asarray(column)

@@ -84,6 +84,11 @@ def test_files(result, tmp_path):
     assert read("predictions.csv")[3] == ["2.jpg", "ant", "bee", "0.9000", "2"]
 
 
+def test_file_names_that_are_not_utf8(tmp_path):
+    make([0], [0], paths=np.array(["Stra\udcdfe.jpg"])).save(tmp_path)
+    assert b"\nStra\xdfe.jpg,ant," in (tmp_path / "predictions.csv").read_bytes()
+
+
 def test_contradictions_are_our_fault_and_not_the_users():
     with pytest.raises(ValueError, match="rank 1 exactly where"):
         make([0, 1], [0, 1], rank=np.array([[1], [2]]))

@@ -60,6 +60,28 @@ def test_files_that_are_not_ours(tmp_path):
             FeatureSet.load(tmp_path / f"{name}.npz")
 
 
+def test_files_of_numpy_that_are_not_ours(tmp_path):
+    (tmp_path / "empty.npz").touch()
+    np.save(tmp_path / "array.npy", np.ones((3, 4)))
+    np.savez(tmp_path / "foreign.npz", version=1, embeddings=np.ones((3, 4)))
+    np.savez(tmp_path / "versions.npz", version=[1, 2], num_query=1)
+    for name, message in [
+        ("empty.npz", "is not a file of features"),
+        ("array.npy", "is not a file of features"),
+        ("foreign.npz", "is not a file of features"),
+        ("versions.npz", r"is of version \[1 2\]"),
+    ]:
+        with pytest.raises(InputError, match=f"{name} {message}"):
+            FeatureSet.load(tmp_path / name)
+
+
+def test_extracted_features_have_no_queries(tmp_path):
+    names = ("features", "paths", "identities", "cameras", "fingerprint")
+    np.savez(tmp_path / "crops.npz", **dict.fromkeys(names, np.ones(3)))
+    with pytest.raises(InputError, match=r"crops\.npz is of tools/extract_features\.py .* TEST\.SAVE_FEATURES True"):
+        FeatureSet.load(tmp_path / "crops.npz")
+
+
 def test_parts_in_any_order():
     data, order = feature_set(), np.array([3, 0, 5, 3, 1, 2, 4, 0])
     parts = {name: getattr(data, name)[order] for name in ("features", "pids", "camids", "indices", "paths")}

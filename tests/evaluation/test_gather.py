@@ -18,7 +18,8 @@ def rows(start, stop):
         "features": np.random.default_rng(0).standard_normal((20, 3)).astype(np.float32)[start:stop],
         "ids": np.arange(start, stop),
         "paths": np.array(
-            [f"k\N{LATIN SMALL LETTER U WITH DIAERESIS}he/{'x' * i}.jpg" for i in range(start, stop)], dtype=str
+            [f"k\N{LATIN SMALL LETTER U WITH DIAERESIS}he/Stra\udcdfe{'x' * i}.jpg" for i in range(start, stop)],
+            dtype=str,
         ),
     }
 

@@ -5,10 +5,13 @@ import faiss
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dcal_reid.errors import InputError
 from dcal_reid.evaluation import index
 from dcal_reid.evaluation.fingerprint import model_fingerprint
+from dcal_reid.evaluation.gallery import Gallery
 from dcal_reid.evaluation.index import FaissGallery
 from dcal_reid.evaluation.recall import exact_nearest
 from dcal_reid.evaluation.records import Records
@@ -228,6 +231,82 @@ def test_input_that_does_not_fit():
         Records(["a"], [1.5], [1])
 
 
+@given(
+    cameras=st.lists(st.integers(-1, 3), min_size=1, max_size=60),
+    wanted=st.lists(st.sampled_from(["-1", "0", "1", "2", "3", "none"]), max_size=3),
+    text=st.booleans(),
+    metric=st.sampled_from(["cosine", "euclidean"]),
+    k=st.integers(1, 70),
+    removed=st.integers(0, 3),
+)
+@settings(deadline=None, max_examples=50)
+def test_cameras_of_a_flat_index(cameras, wanted, text, metric, k, removed):
+    cameras = np.array(cameras, dtype=str if text else int)
+    count, queries = len(cameras), features(3, seed=1)
+    gallery = FaissGallery(32, metric=metric)
+    gallery.add(features(count), Records([""] * count, np.zeros(count, dtype=int), cameras))
+    gallery.remove(np.arange(min(removed, count - 1)))
+    found, before = (search(gallery, queries, k, wanted) for search in (FaissGallery.search_cameras, by_searching_on))
+    assert np.array_equal(found.ids, before.ids)
+    np.testing.assert_allclose(found.distances, before.distances, atol=1e-5)
+    allowed = gallery.ids[np.isin(cameras.astype(str)[gallery.ids], wanted)]
+    ids = allowed[exact(queries, features(count)[allowed], metric, k)[0]] if len(allowed) else np.empty((3, 0))
+    assert np.array_equal(found.ids[:, : ids.shape[1]], ids)
+    assert (found.ids[:, ids.shape[1] :] == -1).all() and np.isinf(found.distances[:, ids.shape[1] :]).all()
+
+
+def by_searching_on(gallery, queries, k, cameras):
+    return Gallery.search_cameras(gallery, queries, k, cameras)
+
+
+@pytest.mark.parametrize("factory", [*APPROXIMATE, "IVF16,RQ4x4", "PCA16,Flat"])
+@pytest.mark.parametrize("k", [5, 400])
+def test_cameras_of_other_indexes(factory, k, tmp_path):
+    gallery = FaissGallery(32, "euclidean", factory)
+    gallery.add(features(), records())
+    gallery.remove(np.arange(40))
+    gallery.save(tmp_path)
+    for one in (gallery, FaissGallery.open(tmp_path)):
+        found, before = (
+            search(one, features(3), k, ["2", "5"]) for search in (FaissGallery.search_cameras, by_searching_on)
+        )
+        assert np.array_equal(found.ids < 0, before.ids < 0)
+        np.testing.assert_allclose(found.distances, before.distances, rtol=1e-3, atol=1e-3)
+        assert set(found.ids[found.ids >= 0] % 6) == {2, 5} and not np.isin(found.ids, np.arange(40)).any()
+
+
+def test_all_cameras_once():
+    gallery = FaissGallery.build(features(), records())
+    assert gallery.cameras == Gallery.cameras.fget(gallery) == ["0", "1", "2", "3", "4", "5"]
+
+
+@pytest.mark.parametrize("factory", ["IVF16,PQ8x4,RFlat", "PCA16,IVF16,PQ8x4,RFlat", "HNSW16,RFlat", "PQ8x4,RFlat"])
+def test_an_index_that_cannot_remove(factory, tmp_path):
+    gallery = FaissGallery.build(features(), records(), factory=factory)
+    with pytest.raises(InputError, match=f"an index '{factory}' cannot remove items; build the gallery again"):
+        gallery.remove([3])
+    with pytest.raises(InputError, match="not in the gallery"):
+        gallery.remove([1500])
+    gallery.save(tmp_path)
+    opened = FaissGallery.open(tmp_path)
+    assert len(opened) == 1500 and opened.search(features()[3:4], 1).ids.tolist() == [[3]]
+    assert opened.search_cameras(features()[3:4], 1, ["3"]).ids.tolist() == [[3]]
+
+
+@pytest.mark.parametrize("factory", ["IVF128,PQ8x4,RFlat", "PCA16,IVF128,Flat", "IVF128,Flat"])
+def test_a_64th_of_the_lists_is_searched(factory):
+    gallery = FaissGallery(32, factory=factory)
+    assert gallery.search_options == "nprobe=2"
+    assert faiss.extract_index_ivf(gallery._index).nprobe == 2
+
+
+def test_an_index_that_cannot_add():
+    gallery = FaissGallery.build(features(), records(), factory="NSG16")
+    with pytest.raises(InputError, match="an index 'NSG16' with 2 more items"):
+        gallery.add(features(2), records(2))
+    assert len(gallery) == 1500
+
+
 def test_on_gpus_where_there_are_some(monkeypatch):
     """The copy is made once, dropped by a change, and not asked for what GPUs cannot do. GPUs are played here."""
     copies = []
@@ -237,6 +316,8 @@ def test_on_gpus_where_there_are_some(monkeypatch):
         faiss, "index_cpu_to_all_gpus", lambda index, co: copies.append(co.shard) or index, raising=False
     )
     gallery = FaissGallery.build(features(), records())
+    gallery.search_cameras(features(3), 5, ["1"])
+    assert copies == []
     for _ in range(2):
         gallery.search(features(3), 5)
     assert copies == [True]
