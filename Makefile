@@ -25,6 +25,6 @@ env: $(VENV)/installed
 
 $(VENV)/installed: setup.py pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --no-compile -e ".[$(FAISS),dev]"
-	$(BIN)/pip install --no-compile --no-deps fastreid==1.4.0
+	$(BIN)/pip install -e ".[$(FAISS),dev]"
+	$(BIN)/pip install --no-deps fastreid==1.4.0
 	touch $@
