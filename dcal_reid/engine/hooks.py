@@ -84,11 +84,11 @@ class CheckpointHook(HookBase):
 
     def _remove_old(self, final: bool) -> None:
         folder, keep = Path(self.trainer.cfg.OUTPUT_DIR), self.trainer.cfg.SOLVER.CHECKPOINT_KEEP
-        # Others have names that a user gave, or are of an earlier run that went further.
-        names = [f"model_{epoch:04d}.pth" for epoch in range(self.trainer.epoch + 1)]
-        numbered = [folder / name for name in names if (folder / name).is_file()]
-        for path in numbered[:-keep] if keep else []:
-            path.unlink()
+        if keep:
+            # Others have names that a user gave, or are of an earlier run that went further.
+            paths = [folder / f"model_{epoch:04d}.pth" for epoch in range(self.trainer.epoch + 1)]
+            for path in [path for path in paths if path.is_file()][:-keep]:
+                path.unlink()
         if final:
             (folder / "model_last.pth").unlink(missing_ok=True)
 

@@ -46,5 +46,6 @@ def test_pwca_adds_nothing_at_inference(found, dataset):
 
 
 def test_the_table(found_and_printed):
-    printed = found_and_printed[1]
+    found, printed = found_and_printed
     assert printed.count("| veri") == 4 and "88.4" in printed
+    assert printed.count("| cub") == 4 and all(f"{value:.2f}" in printed for value in found["cub"]["dcal"])
