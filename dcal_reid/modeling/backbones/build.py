@@ -1,7 +1,9 @@
 """From a name in the config to a backbone."""
 
+import numpy as np
 import timm
 from fastreid.config import CfgNode
+from fastreid.config import get_cfg as fastreid_get_cfg
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
 from timm.models.cait import Cait
 from timm.models.crossvit import CrossVit
@@ -9,6 +11,7 @@ from timm.models.swin_transformer import SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from ...data.transforms import output_size
 from ...errors import InputError
 from ..pretrained import load_pretrained
 from .base import Backbone
@@ -101,24 +104,38 @@ def input_size(cfg: CfgNode) -> tuple[int, int]:
     Raises:
         InputError: the two sizes differ; the position embeddings fit one.
     """
-    if cfg.INPUT.CROP.ENABLED:
-        return _pair(cfg.INPUT.CROP.SIZE)
-    train, test = _pair(cfg.INPUT.SIZE_TRAIN), _pair(cfg.INPUT.SIZE_TEST)
+    train, test = output_size(cfg, is_train=True), output_size(cfg, is_train=False)
     if train != test:
         raise InputError(
-            f"INPUT.SIZE_TRAIN {train} and INPUT.SIZE_TEST {test} differ; the position embeddings fit one size only"
+            f"the sizes of training images {train} and test images {test} differ (INPUT.SIZE_TRAIN "
+            f"{list(cfg.INPUT.SIZE_TRAIN)}, SIZE_TEST {list(cfg.INPUT.SIZE_TEST)}, CROP, PADDING); the position "
+            "embeddings fit one size only"
         )
     return train
 
 
-def _pair(size) -> tuple[int, int]:
-    return (size[0], size[0]) if len(size) == 1 else (size[0], size[1])
-
-
 def pixel_statistics(cfg: CfgNode) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of the three channels, in 0..255, as MODEL.PIXEL_STATS says."""
+    """Mean and standard deviation of the three channels, in 0..255, as MODEL.PIXEL_STATS says.
+
+    Raises:
+        InputError: they are those of the weights, and the config has others that would count for nothing.
+    """
+    given = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
     if cfg.MODEL.PIXEL_STATS == "config":
-        return list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
+        return given
     _check_name(cfg.MODEL.BACKBONE.TIMM_MODEL)
     weights = timm.get_pretrained_cfg(cfg.MODEL.BACKBONE.TIMM_MODEL)
-    return [255 * value for value in weights.mean], [255 * value for value in weights.std]
+    own = [255 * value for value in weights.mean], [255 * value for value in weights.std]
+    defaults = fastreid_get_cfg().MODEL
+    unset = defaults.PIXEL_MEAN, defaults.PIXEL_STD
+    for key, values, *known in zip(("PIXEL_MEAN", "PIXEL_STD"), given, own, unset, strict=True):
+        if not any(np.allclose(values, other, atol=0.5) for other in known):
+            raise InputError(
+                f"MODEL.{key} is {values}, but the model's weights were trained with {_rounded(known[0])}, which is what "
+                "is used; remove it, or set MODEL.PIXEL_STATS config"
+            )
+    return own
+
+
+def _rounded(values: list[float]) -> list[float]:
+    return [round(value, 2) for value in values]

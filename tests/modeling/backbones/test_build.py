@@ -89,6 +89,7 @@ def test_refuses_two_sizes(tiny_cfg):
 
 
 def test_the_size_is_the_crops_where_there_is_one(tiny_cfg):
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [64, 64]
     tiny_cfg.INPUT.CROP.ENABLED = True
     tiny_cfg.INPUT.CROP.SIZE = [48]
     assert input_size(tiny_cfg) == (48, 48)
@@ -123,3 +124,24 @@ def test_pixel_statistics_follow_the_weights(tiny_cfg):
     tiny_cfg.MODEL.PIXEL_STATS = "config"
     tiny_cfg.MODEL.PIXEL_MEAN = [1.0, 2.0, 3.0]
     assert pixel_statistics(tiny_cfg)[0] == [1.0, 2.0, 3.0]
+
+
+def test_refuses_pixel_statistics_that_would_count_for_nothing(tiny_cfg):
+    tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = "vit_base_patch16_224.orig_in21k"
+    tiny_cfg.MODEL.PIXEL_MEAN = tiny_cfg.MODEL.PIXEL_STD = [127.5, 127.5, 127.5]  # those of the weights
+    assert pixel_statistics(tiny_cfg) == ([127.5] * 3, [127.5] * 3)
+    tiny_cfg.MODEL.PIXEL_STD = [1.0, 1.0, 1.0]
+    with pytest.raises(InputError, match=r"PIXEL_STD is \[1.0, 1.0, 1.0\].*127.5.*PIXEL_STATS config"):
+        pixel_statistics(tiny_cfg)
+
+
+def test_refuses_sizes_that_crop_and_padding_make_differ(tiny_cfg):
+    inputs = tiny_cfg.INPUT
+    inputs.SIZE_TRAIN = inputs.SIZE_TEST = [64, 32]
+    inputs.CROP.ENABLED = inputs.PADDING.ENABLED = True
+    inputs.CROP.SIZE = [64, 32]
+    assert input_size(tiny_cfg) == (64, 32)
+    inputs.CROP.SIZE = [48, 32]
+    inputs.PADDING.SIZE = 8
+    with pytest.raises(InputError, match=r"training images \(64, 32\) and test images \(48, 32\) differ"):
+        input_size(tiny_cfg)
