@@ -6,15 +6,21 @@ import subprocess
 import time
 from collections.abc import Iterable, Sequence
 
+from ..data import load_dataset
 from .runs import Run, ordered
 
 __all__ = ["train_unfinished"]
 
 
 def train_unfinished(runs: Sequence[Run], jobs: int) -> list[Run]:
-    """Train the runs that are not complete, ``jobs`` at a time, with a line about each. Returns those that failed."""
+    """Train the runs that are not complete, ``jobs`` at a time, with a line about each. Returns those that failed.
+
+    Raises:
+        InputError: a data set is missing or not as it should be.
+    """
     left = [run for run in runs if run.results() is None]
     print(f"{len(runs) - len(left)} of {len(runs)} runs are complete", flush=True)
+    _check_data(left)
     waiting, running, failed, start = iter(left), {}, [], time.monotonic()
     try:
         for number in range(1, len(left) + 1):
@@ -37,6 +43,16 @@ def train_unfinished(runs: Sequence[Run], jobs: int) -> list[Run]:
             process.kill()
             process.wait()
     return failed
+
+
+def _check_data(runs: Sequence[Run]) -> None:
+    """What is wrong with a data set is told once, and not by every run."""
+    seen = []
+    for cfg in (run.cfg for run in runs):
+        if cfg.DATASETS not in seen:
+            seen.append(cfg.DATASETS)
+            for name in dict.fromkeys((*cfg.DATASETS.NAMES, *cfg.DATASETS.TESTS)):
+                load_dataset(name, cfg)
 
 
 def _start(run: Run) -> subprocess.Popen:

@@ -15,7 +15,16 @@ from forks import run_forked
 from PIL import Image
 from scipy import stats
 
-from dcal_reid.ablation import cost, group_runs, report, run_group, runs, seeds_and_overrides, variants
+from dcal_reid.ablation import (
+    cost,
+    group_runs,
+    report,
+    run_group,
+    runs,
+    seeds_and_overrides,
+    train_unfinished,
+    variants,
+)
 from dcal_reid.errors import InputError
 
 TOOL = Path(__file__).parents[2] / "tools" / "ablate.py"
@@ -277,6 +286,13 @@ def test_wrong_options_are_refused_before_anything_runs(args, pretend, change, m
     assert not calls(args)
 
 
+def test_a_missing_data_set_is_told_once_before_anything_runs(args, pretend, tmp_path):
+    (tmp_path / "labels.csv").unlink()
+    with pytest.raises(InputError, match=r"labels\.csv.* not found; DATASETS.CSV.PATH"):
+        run_group(args)
+    assert not list(tmp_path.glob("logs/**/console.txt"))
+
+
 def test_jobs_run_side_by_side(args, pretend, capsys):
     """The second run writes what the first waits for."""
     pretend(
@@ -342,6 +358,8 @@ def test_the_papers_figures_stand_beside(args, pretend, monkeypatch):
     args.config_file = ""
     # ViT-B is not built: what it costs is not asked.
     monkeypatch.setattr(sys.modules[report.__module__], "cost", lambda cfg: None)
+    # Nor are there images of VeRi-776.
+    monkeypatch.setattr(sys.modules[train_unfinished.__module__], "load_dataset", lambda name, cfg: None)
     run_group(args)
     row = table(args)["dcal"]
     assert (row["mAP paper"], row["Rank-1 paper"]) == ("80.2", "96.9")

@@ -131,8 +131,8 @@ def pixel_statistics(cfg: CfgNode) -> tuple[list[float], list[float]]:
     for key, values, *known in zip(("PIXEL_MEAN", "PIXEL_STD"), given, own, unset, strict=True):
         if not any(np.allclose(values, other, atol=0.5) for other in known):
             raise InputError(
-                f"MODEL.{key} is {values}, but the model's weights were trained with {_rounded(known[0])}, which is what "
-                "is used; remove it, or set MODEL.PIXEL_STATS config"
+                f"MODEL.{key} is {values}, but the model's weights were trained with {_rounded(known[0])}, which is "
+                "what is used; remove it, or set MODEL.PIXEL_STATS config"
             )
     return own
 
