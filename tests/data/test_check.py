@@ -150,6 +150,13 @@ def test_a_benchmark_of_which_a_folder_is_missing(market, cfg):
     assert check.text().index("query' not found") < check.text().index("Layout:")
 
 
+def test_market_directly_below_the_root(market, cfg, monkeypatch):
+    monkeypatch.setenv("FASTREID_DATASETS", str(market))
+    check = check_dataset("Market1501", cfg, workers=0)
+    assert check.missing == [] and check.splits["train"].images == 18
+    assert "MISSING" not in check.tree
+
+
 def test_a_benchmark_in_another_layout(market, cfg):
     for path in (market / "bounding_box_train").iterdir():
         path.rename(path.with_name(path.name.replace("_c", "-c")))

@@ -157,7 +157,10 @@ def layout_of(name: str, cfg: CfgNode, root: str) -> Layout | None:
         if layout is _MSMT and not os.path.isdir(os.path.join(root, layout.home)) and os.path.isdir(second_version):
             entries = ((entry.replace("t", "mask_t", 1)[:-1] + "_v2/", what) for entry, what in _MSMT.entries[4:])
             layout = layout._replace(home="MSMT17_V2", entries=(*_MSMT.entries[:4], *entries))
-        return layout._replace(home=os.path.join(root, layout.home))
+        home = os.path.join(root, layout.home)
+        if layout is _MARKET and not os.path.isdir(home) and not layout._replace(home=root).missing():
+            home = root  # fast-reid reads it there, too
+        return layout._replace(home=home)
     keys = cfg.DATASETS
     if name == "CSVReID":
         return _table("DATASETS.CSV", keys.CSV.PATH, root, "path,identity,split and, if known, camera")
