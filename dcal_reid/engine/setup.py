@@ -61,7 +61,7 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     with _input_errors(cfg, config_file):
         if config_file:
             cfg.merge_from_file(config_file)
-        cfg.merge_from_list(list(overrides))
+        _override(cfg, overrides)
     return cfg
 
 
@@ -79,8 +79,16 @@ def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> CfgNo
     cfg = get_cfg()
     with _input_errors(cfg, source):
         cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(text)))
-        cfg.merge_from_list(list(overrides))
+        _override(cfg, overrides)
     return cfg
+
+
+def _override(cfg: CfgNode, overrides: Sequence[str]) -> None:
+    for key in overrides[::2]:
+        node, _, name = key.rpartition(".")
+        if node == "MODEL.BACKBONE.TIMM_KWARGS":  # the one node whose keys are not known before
+            cfg.MODEL.BACKBONE.TIMM_KWARGS.setdefault(name, None)
+    cfg.merge_from_list(list(overrides))
 
 
 @contextmanager

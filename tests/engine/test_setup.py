@@ -56,6 +56,11 @@ def test_other_mistakes_are_one_line(config_file, text, overrides, words):
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
+def test_an_override_may_give_timm_an_argument_that_no_file_has(config_file):
+    overrides = ["MODEL.BACKBONE.TIMM_KWARGS.depth", "6", "MODEL.BACKBONE.TIMM_KWARGS.mlp_ratio", "2.5"]
+    assert load_config(config_file, overrides).MODEL.BACKBONE.TIMM_KWARGS == {"depth": 6, "mlp_ratio": 2.5}
+
+
 def test_a_missing_file():
     with pytest.raises(InputError, match=r"'no.yml' not found"):
         load_config("no.yml")
