@@ -103,8 +103,10 @@ def build_distractor_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
     # They have no identities: any of them can take the place of a broken one.
     items = [(path, "0", "0") for path in paths]
     dataset = TrainImages(items, build_transforms(cfg, is_train=True), _skip_broken(cfg))
+    # With the seed of the training batches a distractor would be augmented as its image is, and in a run whose own
+    # images are named be that image.
     sampler = TrainingSampler(
-        dataset.labels, dataset.camera_labels, cfg.SOLVER.IMS_PER_BATCH, num_instance=1, seed=cfg.SEED
+        dataset.labels, dataset.camera_labels, cfg.SOLVER.IMS_PER_BATCH, num_instance=1, seed=cfg.SEED + 1
     )
     logger.info("%d images of %s are distractors", len(paths), ", ".join(names))
     return _endless_loader(cfg, dataset, sampler, start_iter)

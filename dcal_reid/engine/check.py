@@ -74,6 +74,7 @@ _POOL_LAYERS = ("Identity", "Flatten", "GlobalAvgPool", "FastGlobalAvgPool", "Gl
 # What a CUDA graph cannot hold, or has not been tried with.
 _WITH_CUDA_GRAPH = {
     "MODEL.META_ARCHITECTURE": "DCAL",
+    "MODEL.HEADS.CLS_LAYER": "Linear",  # fast-reid's others look for the labels that are not -1
     "MODEL.COMPILE": False,
     "MODEL.ACTIVATION_CHECKPOINTING": False,
     "SOLVER.ACCUMULATE": 1,
@@ -153,6 +154,11 @@ def _check_architecture(cfg: CfgNode) -> None:
             raise InputError(
                 f"MODEL.HEADS.POOL_LAYER is {cfg.MODEL.HEADS.POOL_LAYER!r}, but there is nothing to pool: it would "
                 "change each value of the feature by itself; set it Identity"
+            )
+        if cfg.MODEL.HEADS.NORM == "GhostBN":
+            raise InputError(
+                "MODEL.HEADS.NORM is GhostBN, which in fast-reid is BN in one part, except that it averages the PWCA "
+                "stream's statistics too, whatever MODEL.DCAL.PWCA.NECK_STATISTICS says; set it BN"
             )
     if not issubclass(architecture, Baseline):
         return

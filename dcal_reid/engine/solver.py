@@ -13,7 +13,7 @@ from ..errors import InputError
 __all__ = ["base_learning_rate", "build_optimizer", "learning_rate_factor"]
 
 # What timm's models declare, by the beginning of the name.
-_NOT_DECAYED = ("pos_embed", "cls_token", "relative_position_bias_table")
+_NOT_DECAYED = ("pos_embed", "cls_token", "reg_token", "relative_position_bias_table")
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 
@@ -28,8 +28,8 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SOLVER.OPT over every parameter that requires a gradient, each exactly once.
 
     fast-reid's parameter groups (bias, norm and head factors), merged where they are alike, with two differences:
-    position embeddings and CLS tokens get no weight decay, as timm declares, and neither do the loss weights,
-    which have a learning-rate factor of their own.
+    position embeddings, CLS tokens and registers get no weight decay, as timm declares, and neither do the loss
+    weights, which have a learning-rate factor of their own.
     """
     solver, base_lr = cfg.SOLVER, base_learning_rate(cfg)
     per_parameter = get_default_optimizer_params(

@@ -151,7 +151,9 @@ class Trainer(TrainerBase):
         # PyTorch 2.15 has another name for it.
         names = inspect.signature(DistributedDataParallel).parameters
         key = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
-        return DistributedDataParallel(model, device_ids=device_ids, **{key: False})
+        # Without cross-entropy nothing trains the identity classifiers, for whose gradients it would wait.
+        unused = "CrossEntropyLoss" not in self.cfg.MODEL.LOSSES.NAME
+        return DistributedDataParallel(model, device_ids=device_ids, find_unused_parameters=unused, **{key: False})
 
     def resume_or_load(self, resume: bool) -> None:
         """Go on from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set."""

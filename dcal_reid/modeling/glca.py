@@ -132,7 +132,7 @@ def _take(x: Tensor, positions: Tensor) -> Tensor:
 
 
 def _draw_anew(module: nn.Module) -> None:
-    if isinstance(module, nn.LayerNorm):
-        module.reset_parameters()
-    elif isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear):
         init_weights_vit_timm(module)
+    elif hasattr(module, "reset_parameters"):  # norms and layer scale
+        module.reset_parameters()

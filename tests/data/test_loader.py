@@ -12,7 +12,7 @@ import pytest
 import torch
 from fastreid.utils import comm
 
-from dcal_reid.data import build_test_loader, build_train_loader
+from dcal_reid.data import build_distractor_loader, build_test_loader, build_train_loader
 from dcal_reid.errors import InputError
 
 
@@ -85,6 +85,16 @@ def test_a_resumed_run_sees_the_batches_it_would_have_seen(market, cfg, num_work
     whole = take(build_train_loader(cfg), 9)
     for first, second in zip(whole[6:], take(build_train_loader(cfg, start_iter=6), 3), strict=True):
         assert_same(first, second)
+
+
+def test_distractors_have_random_numbers_of_their_own(market, cfg):
+    """With those of the training batches, and of the same data set, each image would be its own distractor."""
+    cfg.DATALOADER.SAMPLER_TRAIN, cfg.MODEL.DCAL.PWCA.EXTERNAL = "TrainingSampler", ("Market1501",)
+    loaders = build_train_loader(cfg), build_distractor_loader(cfg)
+    images, distractors = (itertools.chain.from_iterable(take(loader.batch_sampler, 9)) for loader in loaders)
+    pairs = list(zip(images, distractors, strict=True))
+    assert sum(image == distractor for (image, _), (distractor, _) in pairs) < 18
+    assert not {seed for (_, seed), _ in pairs} & {seed for _, (_, seed) in pairs}
 
 
 @pytest.mark.parametrize("sampler", ["TrainingSampler", "NaiveIdentitySampler", "BalancedIdentitySampler"])

@@ -55,6 +55,17 @@ def test_nothing_in_a_step_waits_for_the_device(tiny_cfg, tiny_batch, overrides)
     assert waiting.found == []
 
 
+@pytest.mark.parametrize("layer", ["CosSoftmax", "CircleSoftmax"])
+def test_fast_reids_classifiers_with_a_margin_wait(tiny_cfg, tiny_batch, layer):
+    """So they are refused."""
+    tiny_cfg.MODEL.HEADS.CLS_LAYER = layer
+    model = build_model(tiny_cfg)
+    inputs = model.training_inputs(tiny_batch)
+    with Waiting() as waiting:
+        model.training_losses(**inputs)
+    assert set(waiting.found) == {"nonzero"}
+
+
 def test_waiting_would_be_noticed():
     with Waiting() as waiting:
         values = torch.tensor([1.0, 2.0])
@@ -66,6 +77,8 @@ def test_waiting_would_be_noticed():
     ("key", "value"),
     [
         ("MODEL.COMPILE", True),
+        ("MODEL.HEADS.CLS_LAYER", "CosSoftmax"),
+        ("MODEL.HEADS.CLS_LAYER", "CircleSoftmax"),
         ("MODEL.ACTIVATION_CHECKPOINTING", True),
         ("SOLVER.ACCUMULATE", 2),
         ("SOLVER.AMP.DTYPE", "fp16"),

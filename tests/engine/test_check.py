@@ -44,6 +44,7 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("DATASETS.TESTS", (), "name the data set to evaluate on"),
         ("DATALOADER.NUM_INSTANCE", 1, "set it 2 or more"),
         ("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPoolingP", "set it Identity"),
+        ("MODEL.HEADS.NORM", "GhostBN", "set it BN"),
     ],
 )
 def test_names_the_key_the_value_and_the_cure(tiny_cfg, key, value, words):

@@ -146,3 +146,14 @@ def test_fresh_blocks_are_drawn_anew(vit):
     assert torch.equal(weights[0], vit.blocks[-1].attn.qkv.weight) and not torch.equal(*weights)
     assert torch.equal(fresh.blocks[0].norm1.weight, torch.ones(48))
     assert 0.015 < weights[1].std() < 0.025
+
+
+def test_fresh_blocks_keep_nothing_of_those_beside_them():
+    """Layer scale and the norms of queries and keys included."""
+    options = {"init_values": 0.1, "qk_norm": True, "depth": 1, "embed_dim": 48, "num_heads": 3}
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=(64, 32), **options)
+    for parameter in vit.parameters():
+        torch.nn.init.uniform_(parameter, 2, 3)
+    fresh = make(vit, init="fresh")
+    assert all((parameter < 2).all() for parameter in fresh.parameters())
+    assert torch.equal(fresh.blocks[0].ls1.gamma, torch.full((48,), 0.1))
