@@ -38,12 +38,13 @@ def stream_places(length: int, batch: int, distractor_stream: str, starts: bool)
 def has_pair_attention(attn: Attention, v: Tensor) -> bool:
     """Whether ``pair_attention`` can be used for values v: where there is fused attention, and no dropout.
 
-    On the GPU it is flash attention, for half precision only.
+    On the GPU it is flash attention, for half precision and heads of a multiple of 8 values only.
     """
     if not uses_fused_attention(attn, v) or (attn.training and attn.attn_drop.p):
         return False
     if v.device.type == "cuda":
-        return can_use_flash_attention(SDPAParams(v, v, v, None, 0.0, False, False))
+        # PyTorch's own function pads the heads; the operator below does not.
+        return v.shape[-1] % 8 == 0 and can_use_flash_attention(SDPAParams(v, v, v, None, 0.0, False, False))
     return v.device.type == "cpu"
 
 

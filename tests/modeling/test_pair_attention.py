@@ -87,3 +87,4 @@ def test_is_used_on_the_gpu_in_half_precision():
     attn.fused_attn = True
     assert has_pair_attention(attn, v.bfloat16()) and has_pair_attention(attn, v.half())
     assert not has_pair_attention(attn, v)
+    assert not has_pair_attention(Attention(36, 3), v[..., :12].bfloat16())
