@@ -2,7 +2,9 @@
 
 import json
 import logging
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import faiss
@@ -185,6 +187,9 @@ class FaissGallery(Gallery):
         self._records.save(folder, str(generation))
         np.save(folder / f"hidden-{generation}.npy", self._hidden)
         faiss.write_index(self._index, str(folder / f"vectors-{generation}.faiss"))
+        for file, number in _numbered(folder):
+            if number == generation:
+                _sync(file)
         meta = {
             "version": _VERSION, "engine": "faiss", "generation": generation, "items": len(self), "dim": self.dim,
             "metric": self.metric, "factory": self.factory, "search": self.search_options, "recall@10": self.recall,
@@ -196,8 +201,9 @@ class FaissGallery(Gallery):
         self._saved_as = folder, generation
         if self._mapped_file is not None:
             self._mapped_file = folder / f"vectors-{generation}.faiss"
-        for file in folder.glob(f"*-{old}.*"):
-            file.unlink()
+        for file, number in _numbered(folder):
+            if number != generation:  # also those of a process that was killed
+                file.unlink()
 
     @classmethod
     def open(cls, folder, fingerprint: str | None = None) -> "FaissGallery":
@@ -205,13 +211,17 @@ class FaissGallery(Gallery):
         folder = Path(folder).resolve()
         if not (folder / _META).is_file():
             raise InputError(f"{folder} is not a gallery: it has no {_META}")
-        try:
-            return cls._open(folder, fingerprint)
-        except InputError:
-            raise
-        except Exception as error:  # NumPy and faiss raise nearly anything on damaged files
-            reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
-            raise InputError(f"gallery {str(folder)!r} is damaged: {reason}; build it again") from error
+        while True:
+            generation = _generation(folder)
+            try:
+                return cls._open(folder, fingerprint)
+            except InputError:
+                raise
+            except Exception as error:  # NumPy and faiss raise nearly anything on damaged files
+                if _generation(folder) != generation:
+                    continue  # another process has saved, and removed what was being opened
+                reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
+                raise InputError(f"gallery {str(folder)!r} is damaged: {reason}; build it again") from error
 
     @classmethod
     def _open(cls, folder: Path, fingerprint: str | None) -> "FaissGallery":
@@ -283,6 +293,7 @@ class FaissGallery(Gallery):
 
 
 _META = "gallery.json"
+_NUMBERED = re.compile(r"(?:ids|paths|identities|cameras|hidden|vectors)-(\d+)\.(?:npy|faiss)")
 _SAMPLES_PER_CENTROID = 64
 # What faiss supports.
 _MAX_K_ON_GPU = 2048
@@ -295,7 +306,25 @@ _MAPPED = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
 def _generation(folder: Path) -> int:
     """How often a gallery was saved in a folder before; -1: never."""
     meta = folder / _META
-    return json.loads(meta.read_text())["generation"] if meta.is_file() else -1
+    if not meta.is_file():
+        return -1
+    try:
+        return int(json.loads(meta.read_text())["generation"])
+    except (ValueError, TypeError, KeyError, OverflowError):  # damaged: a new gallery may take its place
+        return max((number for _, number in _numbered(folder)), default=-1)
+
+
+def _numbered(folder: Path) -> Iterator[tuple[Path, int]]:
+    """The files of a gallery, each with the generation that it is of."""
+    for file in sorted(folder.iterdir()):
+        if name := _NUMBERED.fullmatch(file.name):
+            yield file, int(name[1])
+
+
+def _sync(file: Path) -> None:
+    """Have what was written be on the disk."""
+    with open(file, "rb") as opened:
+        os.fsync(opened.fileno())
 
 
 def _innermost(index):

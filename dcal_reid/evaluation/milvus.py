@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each
-from .records import Records
+from .records import Records, check_utf8
 from .scaled import METRICS
 
 __all__ = ["MilvusGallery"]
@@ -157,6 +157,7 @@ class MilvusGallery(Gallery):
         for name, column in zip(_COLUMNS, columns, strict=True):
             if (column.dtype.kind != "U") != (name in self._integers) and len(column):
                 raise InputError(f"{name} of this gallery and of the new items are not both text or both integers")
+        check_utf8(records.paths, "Milvus", "rename the file")
         ids = np.array([_id_of(path) for path in records.paths.tolist()], dtype=np.int64)
         rows = [
             {
@@ -181,8 +182,9 @@ class MilvusGallery(Gallery):
 
     def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
         """Milvus looks at the items of these cameras only."""
-        # Milvus Lite has no parameters of expressions; JSON's quoting is that of Milvus.
-        return self._search(features, k, filter=f"camera in {json.dumps([str(camera) for camera in cameras])}")
+        # Milvus Lite has no parameters of expressions; JSON's quoting is that of Milvus, which knows no \u.
+        wanted = json.dumps([str(camera) for camera in cameras], ensure_ascii=False)
+        return self._search(features, k, filter=f"camera in {wanted}")
 
     def _search(self, features, k: int, **options) -> Hits:
         features = self._checked(features)

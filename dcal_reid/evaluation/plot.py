@@ -95,13 +95,13 @@ def _draw_ap(axes: Axes, result: RankingResult, pairs: PairSample | None) -> Non
 
 
 def _draw_roc(axes: Axes, result: RankingResult, pairs: PairSample | None) -> None:
-    title = "ROC"
-    if pairs is not None:
+    title, sampled = "ROC", pairs is not None and len(pairs.negative) > 0
+    if sampled:
         fpr = np.geomspace(1 / len(pairs.negative), 1, 400)
         axes.plot(100 * fpr, 100 * pairs.tpr(fpr))
         title += f", TPR {100 * float(pairs.tpr(0.01)):.1f} % at FPR 1 %"
     if result.roc is not None:
-        line = "-" if pairs is None else "none"
+        line = "none" if sampled else "-"
         axes.plot(100 * result.roc.fpr, 100 * result.roc.tpr, marker="o", linestyle=line, color="C0")
     axes.set(title=title, xlabel="false positive rate (%)", ylabel="true positive rate (%)", ylim=(0, 101))
     axes.set_xscale("log")

@@ -44,7 +44,8 @@ def expand(features, options: ExpansionOptions, device: str = "cpu") -> np.ndarr
         sum_j w_j f_j / sum_j w_j,   w_j = max(cos(f, f_j), 0)^alpha,
 
     over the ``k`` items j of highest cosine similarity, itself among them. fast-reid divides by k instead; under the
-    cosine metric that is the same, under the euclidean one it would shrink features.
+    cosine metric that is the same, under the euclidean one it would shrink features. A feature of zeros stays as it is
+    and has no weight in the mean of others.
 
     Args:
         features: (N, D), queries and gallery together.
@@ -68,9 +69,10 @@ def _expand_once(items: ScaledFeatures, options: ExpansionOptions, device: str) 
     count = index.shape[1]
     distance = pair_distances(items, np.repeat(np.arange(len(items)), count), items, index.reshape(-1))
     weight = np.maximum(1 - distance / 2, 0).reshape(index.shape) ** options.alpha
-    # A feature of zeros is similar to nothing, not even to itself: it stays.
-    weight[weight.sum(axis=1) == 0] = 1
-    weight /= weight.sum(axis=1, keepdims=True)
+    # A feature of zeros is similar to nothing, not even to itself, whatever its distance: it stays.
+    some_length = items.features.any(axis=1)
+    weight *= some_length[index] & some_length[:, None]
+    weight /= np.where(some_length, weight.sum(axis=1), 1)[:, None]
     expanded = np.empty(items.features.shape, dtype=np.float32)
 
     def some(start: int) -> None:

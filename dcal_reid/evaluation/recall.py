@@ -4,7 +4,7 @@ import faiss
 import numpy as np
 
 from .gallery import Gallery
-from .scaled import ScaledFeatures
+from .scaled import ScaledFeatures, pair_distances
 
 __all__ = ["exact_nearest", "recall_at"]
 
@@ -14,7 +14,8 @@ _BLOCK = 2**16
 def recall_at(k: int, gallery: Gallery, features, num_queries: int = 1000) -> float:
     """The share of the ``k`` exactly nearest items that are among the ``k`` that ``gallery`` finds.
 
-    Queries are some of its own items, evenly spread, each without itself.
+    Queries are some of its own items, evenly spread, each without itself. Of items that are equally near, such as
+    copies of one image, any will do.
 
     Args:
         features: (n, D) of all its items, in the order of their ids, which are 0 to n - 1.
@@ -23,11 +24,14 @@ def recall_at(k: int, gallery: Gallery, features, num_queries: int = 1000) -> fl
     k = min(k, len(features) - 1)
     if k < 1:
         return 1.0
-    expected = exact_nearest(ScaledFeatures(features, gallery.metric), queries, k + 1)
+    items = ScaledFeatures(features, gallery.metric)
+    expected = exact_nearest(items, queries, k + 1)
     found = gallery.search(np.asarray(features)[queries], k + 1).ids
     shared = 0
     for query, wanted, got in zip(queries, expected, found, strict=True):
-        shared += len(np.intersect1d(wanted[wanted != query][:k], got[got != query][:k]))
+        wanted, got = wanted[wanted != query][:k], got[(got != query) & (got >= 0)][:k]
+        near, found_at = (pair_distances(items, np.full(len(ids), query), items, ids) for ids in (wanted, got))
+        shared += np.count_nonzero(found_at <= near.max())
     return shared / (k * len(queries))
 
 

@@ -1,6 +1,6 @@
 """What a gallery knows of each item beside its feature: path, identity and camera."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 
-__all__ = ["RecordStore", "Records"]
+__all__ = ["RecordStore", "Records", "check_utf8"]
 
 _COLUMNS = ("paths", "identities", "cameras")
 
@@ -46,12 +46,25 @@ class Records:
         return len(self.paths)
 
 
+def check_utf8(paths: Iterable[str], keeper: str, cure: str) -> None:
+    """For what can keep no other text, which names of files need not be.
+
+    Raises:
+        InputError: a path that is not UTF-8.
+    """
+    for path in paths:
+        try:
+            path.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{keeper} holds UTF-8 only, which {str(path)!r} is not; {cure}") from None
+
+
 class RecordStore:
     """Many records under ids, kept as plain columns (text as UTF-8), which can stay on disk until they are read."""
 
     def __init__(self):
         self.ids = np.empty(0, dtype=np.int64)  # ascending
-        self._columns: dict[str, np.ndarray] = {}
+        self._columns = {name: np.empty(0, dtype="S1") for name in _COLUMNS}
         self._values: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # of columns that were asked for, until a change
 
     def __len__(self) -> int:
@@ -61,9 +74,11 @@ class RecordStore:
         """Add records under ids that ascend and are above all others."""
         new = {name: _encoded(getattr(records, name)) for name in _COLUMNS}
         for name, column in self._columns.items():
-            if column.dtype.kind != new[name].dtype.kind:
+            if len(self) and column.dtype.kind != new[name].dtype.kind:
                 raise InputError(f"{name} of this gallery and of the new items are not both text or both integers")
-        self._columns = {name: np.concatenate([self._columns.get(name, new[name][:0]), new[name]]) for name in _COLUMNS}
+        if len(self):
+            new = {name: np.concatenate([self._columns[name], new[name]]) for name in _COLUMNS}
+        self._columns = new
         self.ids, self._values = np.concatenate([self.ids, ids]), {}
 
     def rows(self, ids) -> np.ndarray:

@@ -13,6 +13,8 @@ from .threads import for_blocks
 __all__ = ["METRICS", "ScaledFeatures", "pair_distances"]
 
 METRICS = ("cosine", "euclidean")
+# Squared distances of longer features may be beyond the range of single precision.
+_LONGEST = 2.0**60
 
 
 class ScaledFeatures:
@@ -26,7 +28,7 @@ class ScaledFeatures:
         name: what errors call them.
 
     Raises:
-        InputError: unknown metric, not a matrix, or NaN or infinite features.
+        InputError: unknown metric, not a matrix, NaN or infinite features, or ones too large for ``euclidean``.
     """
 
     def __init__(self, features, metric: str = "cosine", name: str = ""):
@@ -45,6 +47,10 @@ class ScaledFeatures:
         if len(bad):
             raise InputError(
                 f"{len(bad)} of {len(features)} {name} are NaN or infinite, the first at {bad[:3].tolist()}"
+            )
+        if metric == "euclidean" and np.any(lengths > _LONGEST):
+            raise InputError(
+                f"{name} are as long as {lengths.max():.1e}, too large for the euclidean metric; the weights are broken"
             )
         # A feature of zeros stays zero, as in torch.nn.functional.normalize.
         self.scale = 1 / np.maximum(lengths, 1e-12) if metric == "cosine" else np.ones(len(features))

@@ -60,7 +60,7 @@ def extract_features(predictor: Predictor, records: Records, output: str | Path,
     """
     output = Path(output)
     _check_output(output, overwrite)
-    write = feature_writer(output)
+    write = feature_writer(output, records.paths)
     started = time.perf_counter()
     parts = extract_parts(predictor, records, f"{output}.parts")
     if not comm.is_main_process():

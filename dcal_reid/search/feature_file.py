@@ -1,12 +1,13 @@
 """Parts of features joined to one file, with one part in memory at a time."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import InputError
+from ..evaluation.records import check_utf8
 from ..files import written_atomically
 from .parts import Parts
 
@@ -15,11 +16,14 @@ __all__ = ["feature_writer"]
 Writer = Callable[[Parts, int, Path], None]
 
 
-def feature_writer(path: str | Path) -> Writer:
+def feature_writer(path: str | Path, paths: Iterable[str] = ()) -> Writer:
     """What joins parts to a file of this suffix; it is called with the parts, D and the path.
 
+    Args:
+        paths: of the images.
+
     Raises:
-        InputError: another suffix than .npz and .parquet, or pyarrow is not installed.
+        InputError: another suffix than .npz and .parquet, pyarrow is not installed, or paths that .parquet cannot hold.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in (".npz", ".parquet"):
@@ -30,6 +34,7 @@ def feature_writer(path: str | Path) -> Writer:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
         raise InputError('.parquet needs pyarrow; pip install "dcal_reid[parquet]", or write an .npz') from None
+    check_utf8(paths, ".parquet", "write an .npz")
     return _write_parquet
 
 

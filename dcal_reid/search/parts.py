@@ -49,7 +49,7 @@ class Parts:
         self.folder, self.records, self.fingerprint = Path(folder), records, fingerprint
         digest = hashlib.blake2b(digest_size=8)
         for path in records.paths:
-            digest.update(f"{path}\0".encode())
+            digest.update(f"{path}\0".encode("utf-8", "surrogateescape"))  # a file name need not be UTF-8
         self._owner = {"version": 1, "model": fingerprint, "images": len(records), "list": digest.hexdigest()}
         self._check()
         comm.synchronize()  # every process has checked before the first one writes
@@ -123,7 +123,8 @@ class Parts:
         broken = np.delete(self.records.paths, self.good())
         if len(broken):
             with written_atomically(path) as temporary:
-                temporary.write_text("".join(f"{name}\n" for name in broken))
+                text = "".join(f"{name}\n" for name in broken)
+                temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
             print(f"{len(broken):,} images cannot be decoded and are left out, first {str(broken[0])!r}; see {path}")
 
     def remove(self) -> None:

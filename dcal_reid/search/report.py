@@ -7,7 +7,7 @@ from tabulate import tabulate
 
 from .lookup import Found
 
-__all__ = ["draw_found", "found_as_dict", "found_table"]
+__all__ = ["draw_found", "found_as_dict", "found_table", "printable"]
 
 # Rows in a picture, and characters in a line of a caption.
 _MAX_ROWS, _LINE = 50, 17
@@ -16,7 +16,7 @@ _NEUTRAL = "#555555"
 
 def found_table(found: Found, threshold: float | None = None) -> str:
     """One row per item. Identities and cameras are left out where none is known."""
-    columns = {"rank": range(1, len(found.ids) + 1), "path": found.records.paths}
+    columns = {"rank": range(1, len(found.ids) + 1), "path": [printable(path) for path in found.records.paths.tolist()]}
     for name, values in (("identity", found.records.identities), ("camera", found.records.cameras)):
         labels = [_known(value) for value in values.tolist()]
         if any(label is not None for label in labels):
@@ -74,6 +74,11 @@ def draw_found(
             cells.append(Cell(image, colour, "\n".join(lines)))
         rows.draw(row, Path(one.query).name, Cell(one.query, QUERY, "query"), cells)
     rows.save(path)
+
+
+def printable(text: str) -> str:
+    """A text that every terminal takes: "?" for what is not UTF-8 in the name of a file."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _short(text: str) -> str:

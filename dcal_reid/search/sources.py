@@ -109,10 +109,9 @@ def _listed_items(source: str) -> Iterable[Item]:
 def _records(items: Iterable[Item], source: str) -> Records:
     first: dict[str, Item] = {}
     for item in items:
-        if first.setdefault(item[0], item) != item:
-            raise InputError(
-                f"{source} gives {item[0]!r} two identities or cameras: {first[item[0]][1:]} and {item[1:]}"
-            )
+        before = first.setdefault(os.path.abspath(item[0]), item)  # a list may name one file in two ways
+        if before[1:] != item[1:]:
+            raise InputError(f"{source} gives {item[0]!r} two identities or cameras: {before[1:]} and {item[1:]}")
     if not first:
         raise InputError(f"{source} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return Records(*map(np.asarray, zip(*first.values(), strict=True)))

@@ -131,9 +131,9 @@ def check_threshold(threshold: float | None) -> None:
     """Refuse what is no distance.
 
     Raises:
-        InputError: a number that is not above 0.
+        InputError: a number that is not above 0, or infinite.
     """
-    if threshold is not None and not threshold > 0:
+    if threshold is not None and not 0 < threshold < float("inf"):
         raise InputError(f"--threshold is {threshold:g}; it is a distance, so give a number above 0")
 
 

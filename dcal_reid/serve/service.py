@@ -125,7 +125,11 @@ class SearchService:
         path = self.settings.uploads.resolve() / f"{uuid.uuid4().hex}.png"
         with written_atomically(path) as temporary:
             temporary.write_bytes(stored)
-        return self.gallery.add(feature, path, identity, camera)
+        try:
+            return self.gallery.add(feature, path, identity, camera)
+        except Exception:
+            path.unlink()  # of no item
+            raise
 
     def remove(self, item_id: int) -> None:
         """Take an item out of the gallery; its file is deleted only if :meth:`add` stored it.

@@ -108,7 +108,7 @@ class SharedGallery:
             self._refresh()
             labels = [self._as_stored("identities", identity)], [self._as_stored("cameras", camera)]
             (item_id,) = self.gallery.add(feature, Records([str(path)], *labels)).tolist()
-            self.gallery.save(self.folder)
+            self._save()
             item = self.item(item_id)
             if item.camera is not None:
                 self.cameras[item.camera] += 1
@@ -124,7 +124,7 @@ class SharedGallery:
             self._refresh()
             item, path = self.item(item_id), self.path(item_id)
             self.gallery.remove([item_id])
-            self.gallery.save(self.folder)
+            self._save()
             self.cameras -= Counter([item.camera])
         return path
 
@@ -137,6 +137,14 @@ class SharedGallery:
         except InputError as error:  # not of the request
             raise RuntimeError("another process has written a gallery that cannot be used here") from error
         self._look_through()
+
+    def _save(self) -> None:
+        """After a change, which is forgotten if it cannot be written."""
+        try:
+            self.gallery.save(self.folder)
+        except Exception:
+            self.gallery = FaissGallery.open(self.folder, self.gallery.fingerprint)
+            raise
 
     def _record(self, item_id: int) -> Records:
         with self._lock:
@@ -157,7 +165,8 @@ class SharedGallery:
 def _items(ids: list[int], records: Records) -> list[Item]:
     columns = records.identities.tolist(), records.cameras.tolist(), records.paths.tolist()
     return [
-        Item(item_id, _text(identity), _text(camera), Path(path).name)
+        # A file name need not be UTF-8, but an answer must be.
+        Item(item_id, _text(identity), _text(camera), Path(path).name.encode("utf-8", "replace").decode())
         for item_id, identity, camera, path in zip(ids, *columns, strict=True)
     ]
 

@@ -11,7 +11,11 @@ __all__ = ["save_picture"]
 
 
 def save_picture(figure: Figure, path: str | Path) -> None:
-    """``save_figure`` without formulas: the "$" in names of classes and files stays a "$"."""
+    """``save_figure`` without formulas: the "$" in names of classes and files stays a "$".
+
+    What is not UTF-8 in the name of a file cannot be drawn, and is a "?".
+    """
     for text in figure.findobj(Text):
         text.set_parse_math(False)
+        text.set_text(text.get_text().encode("utf-8", "replace").decode())
     save_figure(figure, path)

@@ -110,3 +110,15 @@ def test_matrix_with_nan_is_refused():
     matrix[1, 2] = np.nan
     with pytest.raises(InputError, match="1 of 12 distances are NaN"):
         MatrixDistances(matrix)
+
+
+def test_features_beyond_single_precision():
+    """Their squared distances would be infinite in it, and every match at rank 1."""
+    large = 1e17 * features(0, 5, 16, "normal").astype(np.float32)
+    with pytest.raises(InputError, match=r"gallery features are as long as \d\.\de\+19, too large for the euclidean"):
+        FeatureDistances(large, 100 * large, "euclidean")
+    pairs = np.divmod(np.arange(25), 5)
+    distances = FeatureDistances(large, large, "euclidean")
+    (tile,) = distances.tiles()
+    assert np.all(np.abs(tile.values - distances.between(*pairs).reshape(5, 5)) <= tile.slack[:, None])
+    assert np.isfinite(FeatureDistances(large, 1e10 * large, "cosine").between(*pairs)).all()

@@ -1,5 +1,7 @@
 import json
 import logging
+import os
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -14,7 +16,7 @@ from dcal_reid.evaluation.fingerprint import model_fingerprint
 from dcal_reid.evaluation.gallery import Gallery
 from dcal_reid.evaluation.index import FaissGallery
 from dcal_reid.evaluation.recall import exact_nearest
-from dcal_reid.evaluation.records import Records
+from dcal_reid.evaluation.records import Records, RecordStore
 from dcal_reid.evaluation.scaled import ScaledFeatures
 
 pytestmark = pytest.mark.usefixtures("faiss_on_one_thread")
@@ -328,3 +330,74 @@ def test_on_gpus_where_there_are_some(monkeypatch):
     assert copies == [True, True]
     FaissGallery.build(features(), records(), factory="HNSW16").search(features(3), 5)
     assert copies == [True, True]
+
+
+def test_opened_while_another_process_saves(tmp_path, monkeypatch):
+    """What is opened is removed under it: that is no damage."""
+    FaissGallery.build(features(100), records(100)).save(tmp_path)
+    others, open_records = FaissGallery.open(tmp_path), RecordStore.open
+
+    def saved_meanwhile(*arguments):
+        monkeypatch.undo()
+        others.add(features(5), records(5, first=100))
+        others.save(tmp_path)
+        return open_records(*arguments)
+
+    monkeypatch.setattr(RecordStore, "open", saved_meanwhile)
+    assert len(FaissGallery.open(tmp_path)) == 105
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"generation": "x"}', '{"generation": 1e999}'])
+def test_a_damaged_gallery_can_be_built_again(tmp_path, damage):
+    gallery = FaissGallery.build(features(100), records(100))
+    gallery.save(tmp_path)
+    (tmp_path / "gallery.json").write_text(damage)
+    with pytest.raises(InputError):
+        FaissGallery.open(tmp_path)
+    FaissGallery.build(features(50), records(50)).save(tmp_path)
+    assert len(FaissGallery.open(tmp_path)) == 50
+
+
+def test_saving_removes_what_a_killed_process_left_and_nothing_else(tmp_path):
+    gallery = FaissGallery.build(features(100), records(100))
+    gallery.save(tmp_path)
+    expected = len(list(tmp_path.iterdir()))
+    for name in ("ids-7.npy", "vectors-7.faiss", "frame-0.jpg", "frame-1.jpg", "notes-0.npy"):
+        (tmp_path / name).write_bytes(b"")
+    gallery.save(tmp_path)
+    gallery.save(tmp_path)
+    assert {"frame-0.jpg", "frame-1.jpg", "notes-0.npy"} <= {file.name for file in tmp_path.iterdir()}
+    assert len(list(tmp_path.iterdir())) == expected + 3
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks in /proc")
+def test_everything_is_on_the_disk_before_the_gallery_of_before_goes(tmp_path, monkeypatch):
+    gallery, synced, sync = FaissGallery.build(features(100), records(100)), [], os.fsync
+
+    def note(descriptor):
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    gallery.save(tmp_path)
+    data = {file.name for file in tmp_path.iterdir()} - {"gallery.json"}
+    (meta,) = (place for place, name in enumerate(synced) if name.startswith(".gallery.json"))
+    assert len(data) == 6 and set(synced[:meta]) == data
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_a_new_gallery_is_empty(text, tmp_path):
+    FaissGallery(32).save(tmp_path)
+    gallery = FaissGallery.open(tmp_path)
+    assert (len(gallery), gallery.cameras, len(gallery.records([]))) == (0, [], 0)
+    assert gallery.search(features(2), 3).ids.tolist() == [[-1] * 3] * 2
+    cameras = np.array(["a", "b"]) if text else np.array([1, 2])
+    gallery.add(features(2), Records(["x.jpg", "y.jpg"], cameras, cameras))
+    assert gallery.records([1]).cameras.tolist() == cameras[1:].tolist()
+
+
+@pytest.mark.parametrize("factory", ["IVF1,Flat", "HNSW32"])
+def test_recall_counts_any_of_equally_near_items(factory):
+    """Of twelve copies of each image an exact search, too, finds any ten."""
+    copies = np.repeat(features(30), 12, axis=0)[np.random.default_rng(0).permutation(360)]
+    assert FaissGallery.build(copies, records(360), factory=factory).recall == 1

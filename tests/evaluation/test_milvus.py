@@ -109,6 +109,21 @@ def test_a_camera_with_quotes_is_no_expression(uri):
     assert (gallery.search_cameras(features[:1], 4, ['x"] or id > 0 or camera in ["']).ids == -1).all()
 
 
+@pytest.mark.parametrize("camera", ["caméra", "日本", "c\\d", " x ", "it's"])
+def test_a_camera_in_any_letters(uri, camera):
+    features, records = items(3)
+    gallery = MilvusGallery.create(uri, "g", 32)
+    gallery.add(features, Records(records.paths, records.identities, [camera, "a", "b"]))
+    found = gallery.search_cameras(features[:1], 3, [camera])
+    assert gallery.records(found.ids[0, :1]).cameras.tolist() == [camera] and (found.ids[0, 1:] == -1).all()
+
+
+def test_names_that_are_not_utf8_are_refused(gallery):
+    features, records = items(1)
+    with pytest.raises(InputError, match=r"Milvus holds UTF-8 only, which .*udcff.* is not"):
+        gallery.add(features, Records(["\udcff.jpg"], records.identities, records.cameras))
+
+
 def test_only_a_finished_one_stands_in_the_way(gallery, uri):
     MilvusGallery.check_free(uri, "g", fingerprint="abc", overwrite=False)
     with pytest.raises(InputError, match="whose upload was interrupted, holds features of model abc"):

@@ -96,6 +96,13 @@ def test_curves_say_what_they_show(tmp_path, monkeypatch, fprs, pairs, titles):
         assert sum(bar.get_height() for bar in axes[3].patches) == pytest.approx(200)
 
 
+def test_curves_without_negative_pairs(tmp_path):
+    features = np.eye(6, dtype=np.float32)
+    distances, matches = FeatureDistances(features[:2], features[2:]), find_matches([1, 1], [1] * 4)
+    draw_curves(rank(distances, matches, fprs=FPRS), tmp_path / "curves.png", sample_pairs(distances, matches))
+    assert (tmp_path / "curves.png").is_file()
+
+
 def test_a_picture_needs_a_format_and_gets_its_folder(tmp_path):
     with pytest.raises(InputError, match=r"'curves' is no name of a picture; end it in \.png"):
         check_picture_path("curves")

@@ -53,6 +53,15 @@ def test_a_feature_of_zeros_stays_finite():
     assert np.isfinite(expand(features, ExpansionOptions(k=3))).all()
 
 
+@pytest.mark.parametrize("copies", [1, 4])
+def test_a_feature_of_zeros_stays_and_changes_no_other(copies):
+    features = realistic()[:20]
+    zeros = np.zeros((copies, 32), dtype=np.float32)
+    expanded = expand(np.concatenate([features, zeros]), ExpansionOptions(k=20 + copies, alpha=1.0))
+    assert not expanded[20:].any()
+    np.testing.assert_allclose(expanded[:20], expand(features, ExpansionOptions(k=20, alpha=1.0)), rtol=1e-5, atol=1e-6)
+
+
 def test_more_neighbours_than_items():
     features = realistic()[:6]
     assert expand(features, ExpansionOptions(k=50)).shape == (6, 32)

@@ -1,6 +1,7 @@
 """Features to one file: complete, in order, and resumed."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,20 @@ def test_broken_images_are_an_error_or_left_out_and_listed(
         np.testing.assert_allclose(file["features"], skipping_predictor(file["paths"].tolist()), atol=1e-6)
     assert "3 images cannot be decoded and are left out" in capsys.readouterr().out
     assert (tmp_path / "all.npz.broken.txt").read_text().split() == [str(folder / f"{n}.png") for n in (0, 1, 5)]
+
+
+def test_names_that_are_not_utf8(skipping_predictor, make_images, tmp_path):
+    folder = make_images("a.png", "b.png")
+    (folder / "a.png").rename(f"{folder}/\udcff.png")
+    Path(f"{folder}/\udcfe.png").write_bytes(b"no image")
+    records = image_records(folder)
+    with pytest.raises(InputError, match=r"\.parquet holds UTF-8 only, which .*udcf.* is not; write an \.npz"):
+        extract_features(skipping_predictor, records, tmp_path / "all.parquet")
+    assert not (tmp_path / "all.parquet.parts").exists()
+    extract_features(skipping_predictor, records, tmp_path / "all.npz")
+    with np.load(tmp_path / "all.npz") as file:
+        assert sorted(file["paths"].tolist()) == [f"{folder}/b.png", f"{folder}/\udcff.png"]
+    assert (tmp_path / "all.npz.broken.txt").read_bytes() == os.fsencode(f"{folder}/\udcfe.png\n")
 
 
 def test_nothing_but_broken_images(skipping_predictor, make_images, tmp_path):

@@ -44,3 +44,14 @@ def test_picture_frames_matches_in_green_and_others_in_red(make_images, tmp_path
         pixels[name] = [np.count_nonzero((image == colour).all(1)) for colour in colours]
     assert all(count > 1000 for count in pixels["with"][:3]) and pixels["with"][3] < 100
     assert max(pixels["without"][1:3]) < 100 and pixels["without"][3] > 2000
+
+
+def test_names_that_are_not_utf8(make_images, tmp_path):
+    folder = make_images("a.jpg")
+    name = f"{folder}/\udcff.jpg"
+    (folder / "a.jpg").rename(name)
+    one = found(paths=[name, name], query=name)
+    assert "/?.jpg" in found_table(one)
+    assert json.loads(json.dumps(found_as_dict(one)))["path"] == name
+    draw_found(tmp_path / "found.png", [one], size=(64, 32))
+    assert (tmp_path / "found.png").is_file()

@@ -37,6 +37,13 @@ def test_an_image_that_is_listed_twice_counts_once(make_images):
         image_records(folder / "all.csv")
 
 
+def test_an_image_that_is_listed_in_two_ways_counts_once(make_images, monkeypatch):
+    folder = make_images("a.jpg", "b.jpg")
+    (folder / "all.txt").write_text(f"a.jpg\nb.jpg\n{folder / 'a.jpg'}\n")
+    monkeypatch.chdir(folder)
+    assert image_records("all.txt").paths.tolist() == ["a.jpg", "b.jpg"]
+
+
 def test_paths_in_a_list_are_relative_to_it(make_images, tmp_path):
     folder = make_images("a.jpg", "b.jpg")
     (tmp_path / "list.txt").write_text(f"images/b.jpg\n\n{folder / 'a.jpg'}\n")

@@ -4,6 +4,7 @@ import pytest
 from dcal_reid.errors import InputError
 from dcal_reid.evaluation import FeatureSet
 from dcal_reid.search import threshold_at
+from dcal_reid.search.verification import check_threshold
 
 
 @pytest.fixture
@@ -55,3 +56,9 @@ def test_without_positive_pairs(data):
     other = FeatureSet(data.features, pids, data.camids, data.indices, data.paths, data.num_query)
     with pytest.raises(InputError, match="none of the 50 queries has a match"):
         threshold_at(other, 0.01)
+
+
+@pytest.mark.parametrize("threshold", [0.0, -1.0, float("nan"), float("inf")])
+def test_thresholds_that_are_no_distances(threshold):
+    with pytest.raises(InputError, match=r"--threshold is .*; it is a distance"):
+        check_threshold(threshold)

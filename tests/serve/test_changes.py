@@ -124,3 +124,31 @@ def test_an_emptied_gallery(client, picture, tmp_path):
     assert client.get("/gallery").json()["cameras"] == []
     assert client.post("/search", files={"image": picture()}).json()["hits"] == []
     assert add(client, picture())["id"] == 40
+
+
+def test_a_change_that_cannot_be_written_is_forgotten(client, uploads, picture, gallery_folder, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    before = client.get("/gallery").json()
+    with monkeypatch.context() as patch:
+        patch.setattr(FaissGallery, "save", full)
+        add(client, picture(seed=1), status=500)
+        assert client.delete("/gallery/3").status_code == 500
+    assert client.get("/gallery").json() == before and client.get("/images/3").status_code == 200
+    assert not list(uploads.iterdir())
+    assert add(client, picture(seed=2))["id"] == 40
+    assert client.get("/gallery").json()["cameras"][-1] == {"name": "cam7", "items": 1}
+    assert len(FaissGallery.open(gallery_folder)) == before["size"] + 1
+
+
+def test_a_file_name_that_is_not_utf8(make_client, picture, predictor, gallery_folder, tmp_path):
+    path = f"{tmp_path}/\udcff.png"
+    with open(path, "wb") as file:
+        file.write(picture(seed=3))
+    gallery = FaissGallery.open(gallery_folder)
+    gallery.add(predictor(path).numpy(), Records([path], ["a"], ["b"]))
+    gallery.save(gallery_folder)
+    client = make_client()
+    hit = client.post("/search", files={"image": picture(seed=3)}, data={"k": "1"}).json()["hits"][0]
+    assert (hit["id"], hit["name"]) == (40, "?.png") and client.get(hit["image"]).status_code == 200
