@@ -1,10 +1,12 @@
 """Files of tensors, read without running code that is in them and written whole or not at all."""
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from pickle import UnpicklingError
+from tempfile import TemporaryFile
 
 import torch
 from safetensors import SafetensorError
@@ -17,7 +19,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["one_writer", "read_tensors", "written_atomically"]
+__all__ = ["check_writable", "no_such_checkpoint", "one_writer", "read_tensors", "written_atomically"]
 
 
 def read_tensors(path: str | Path) -> dict:
@@ -28,7 +30,7 @@ def read_tensors(path: str | Path) -> dict:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"checkpoint {str(path)!r} not found; check the path")
+        raise no_such_checkpoint(path)
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -39,7 +41,8 @@ def read_tensors(path: str | Path) -> dict:
                 f"checkpoint {str(path)!r} holds more than tensors and is not loaded, because unpickling it could run "
                 "code; save its state_dict again with torch.save or as .safetensors"
             ) from error
-        raise _damaged(path, error) from error
+        # PyTorch's own words advise to run what is in the file.
+        raise _damaged(path, "PyTorch did not write it") from error
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
         raise _damaged(path, error) from error
     if not isinstance(content, dict):
@@ -68,6 +71,21 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: str | Path) -> None:
+    """Before long work, whether its result can be written to ``path``.
+
+    Raises:
+        OSError: what writing there would end in.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 @contextmanager
 def one_writer(folder: str | Path) -> Iterator[None]:
     """Other processes that come here for the same folder wait until the block is left; on Windows they do not."""
@@ -93,6 +111,13 @@ def _sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
+def no_such_checkpoint(path: str | Path) -> InputError:
+    """What to say where ``path`` is no file."""
+    if Path(path).is_dir():
+        return InputError(f"checkpoint {str(path)!r} is a folder; give a file in it, such as model_best.pth")
+    return InputError(f"checkpoint {str(path)!r} not found; check the path")
+
+
+def _damaged(path: Path, error: Exception | str) -> InputError:
     reason = (str(error) or type(error).__name__).splitlines()[0]
     return InputError(f"checkpoint {str(path)!r} is damaged or not a checkpoint: {reason}")

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from dcal_reid.errors import InputError
-from dcal_reid.files import one_writer, read_tensors, written_atomically
+from dcal_reid.files import check_writable, one_writer, read_tensors, written_atomically
 
 
 class Evil:
@@ -56,6 +56,28 @@ def test_a_truncated_file_is_damaged(tmp_path):
 def test_a_missing_file(tmp_path):
     with pytest.raises(InputError, match="not found"):
         read_tensors(tmp_path / "nothing.pth")
+    with pytest.raises(InputError, match=r"is a folder; give a file in it, such as model_best\.pth$"):
+        read_tensors(tmp_path)
+
+
+def test_nobody_is_told_to_run_what_is_in_a_file(tmp_path):
+    (tmp_path / "config.yaml").write_text("MODEL:\n  DEVICE: cpu\n")
+    with pytest.raises(InputError, match=r"config\.yaml' is damaged or not a checkpoint") as error:
+        read_tensors(tmp_path / "config.yaml")
+    assert "weights_only" not in str(error.value)
+
+
+def test_whether_a_file_can_be_written(tmp_path):
+    (tmp_path / "there.json").write_text("old")
+    (tmp_path / "folder.json").mkdir()
+    before = sorted(tmp_path.iterdir())
+    check_writable(tmp_path / "there.json")
+    check_writable(tmp_path / "new.json")
+    for path, kind in ((tmp_path / "folder.json", IsADirectoryError), (tmp_path / "no" / "a", FileNotFoundError)):
+        with pytest.raises(kind) as error:
+            check_writable(path)
+        assert error.value.filename == str(path)
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "there.json").read_text() == "old"
 
 
 def test_a_list_is_not_a_checkpoint(tmp_path):

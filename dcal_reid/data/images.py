@@ -62,7 +62,8 @@ def decode_image(data: bytes, name: str) -> torch.Tensor:
         else:
             reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"image {name!r} cannot be decoded: {reason}; repair it, or set DATALOADER.BROKEN_IMAGES skip"
+            f"image {name!r} cannot be decoded: {reason}; repair it or leave it out, as "
+            "DATALOADER.BROKEN_IMAGES skip does in training, tests and extraction"
         ) from error
 
 

@@ -18,6 +18,7 @@ from ..published import published
 from ..task import is_classification
 from .check import check_config
 from .checkpoint import Checkpointer, class_names_in, num_classes_in
+from .inference import evaluate_dataset
 from .launch import launch
 from .setup import load_config, resolve_device, save_config, setup
 from .trainer import Trainer
@@ -55,10 +56,14 @@ def _run(args: argparse.Namespace) -> None:
 
 def _evaluate_with_report(cfg: CfgNode, path: str) -> dict:
     # Here, not above: OpenCV and matplotlib are imported only where pictures are drawn.
-    from ..visualize.html_report import write_report
+    from ..visualize.html_report import check_report_path, write_report
     from .predictor import Predictor
 
-    metrics = write_report(Predictor.of(cfg), path)
+    check_report_path(path)
+    _check_evaluated(cfg)
+    predictor = Predictor.of(cfg)
+    metrics, evaluator = evaluate_dataset(cfg, predictor.model, cfg.DATASETS.TESTS[0])
+    write_report(predictor, path, evaluator=evaluator)
     logger.info("The report is %s", path)
     return metrics
 
@@ -87,11 +92,15 @@ def evaluate(cfg: CfgNode) -> dict:
     Raises:
         InputError: the weights do not fit the model.
     """
+    _check_evaluated(cfg)
+    return Trainer.test(cfg, evaluation_model(cfg))
+
+
+def _check_evaluated(cfg: CfgNode) -> None:
     if not cfg.MODEL.WEIGHTS:
         logger.warning("MODEL.WEIGHTS is empty: evaluating the model before any training of its own.")
     elif is_classification(cfg):
         _check_class_names(cfg)
-    return Trainer.test(cfg, evaluation_model(cfg))
 
 
 def _check_class_names(cfg: CfgNode) -> None:

@@ -30,13 +30,18 @@ def launch(main: Callable, args, *, device: str) -> None:
         device: MODEL.DEVICE, resolved: "cuda" or "cpu".
 
     Raises:
-        InputError: more GPUs are asked for than there are.
+        InputError: no process, or more GPUs than there are, are asked for.
     """
     if "WORLD_SIZE" in os.environ and "RANK" in os.environ:
         place = (int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
         _join(*place, device, **_meeting_of_torchrun())
         _run(main, args)
         return
+    if args.num_gpus < 1 or args.num_machines < 1:
+        raise InputError(
+            f"--num-gpus is {args.num_gpus} and --num-machines {args.num_machines}; give at least 1 of each. "
+            "On the CPU --num-gpus is the number of processes"
+        )
     world_size = args.num_gpus * args.num_machines
     if world_size == 1:
         main(args)

@@ -103,7 +103,11 @@ def _input_errors(cfg: CfgNode, source: str) -> Iterator[None]:
     except yaml.YAMLError as error:
         raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"configuration: {' '.join(str(error).split())}") from error
+        message = " ".join(str(error).split())
+        # One name alone, of all mistakes with yacs the usual one.
+        if message.startswith("Type mismatch (<class 'tuple'> vs. <class 'str'>)"):
+            message += "; write names in brackets with a comma and in quotes: \"('CSVReID',)\""
+        raise InputError(f"configuration: {message}") from error
 
 
 def _unknown_key(cfg: CfgNode, message: str) -> str:
@@ -132,10 +136,14 @@ def resolve_device(cfg: CfgNode) -> None:
     """Replace MODEL.DEVICE ``auto`` by cuda where there is one, else cpu.
 
     Raises:
-        InputError: cuda is asked for and there is none.
+        InputError: cuda is asked for and there is none, or what PyTorch does not know.
     """
     if cfg.MODEL.DEVICE == "auto":
         cfg.MODEL.DEVICE = _default_device()
+    try:
+        torch.device(cfg.MODEL.DEVICE)
+    except RuntimeError as error:
+        raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}; use auto, cpu, cuda, or cuda:1") from error
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r} but PyTorch finds no GPU; use MODEL.DEVICE cpu")
 

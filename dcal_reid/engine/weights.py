@@ -13,7 +13,7 @@ from torch import nn
 
 from ..errors import InputError
 from ..evaluation.fingerprint import model_fingerprint
-from ..files import written_atomically
+from ..files import no_such_checkpoint, written_atomically
 from .check import check_config
 from .checkpoint import EXPORT_VERSION, evaluation_state, export_metadata
 from .job import evaluation_model
@@ -58,7 +58,7 @@ def load(
     elif weights and Path(weights).is_file() and beside.is_file():
         cfg = load_config(str(beside), overrides)
     elif weights and not Path(weights).is_file():
-        raise InputError(f"checkpoint {weights!r} not found; check the path")
+        raise no_such_checkpoint(weights)
     elif not weights:
         raise InputError("no weights are given; give a checkpoint with --weights")
     else:

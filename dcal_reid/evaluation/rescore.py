@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from fastreid.config import CfgNode
 
-from ..files import written_atomically
+from ..files import check_writable, written_atomically
 from .features import FeatureSet
-from .plot import draw_curves
+from .plot import check_picture_path, draw_curves
 from .result import RankingResult
 from .scoring import check_test_options, score
 
@@ -26,8 +26,13 @@ def rescore(features: str, cfg: CfgNode, json_path: str = "", plot_path: str = "
 
     Raises:
         InputError: a file or options that cannot be used.
+        OSError: ``json_path`` cannot be written.
     """
     check_test_options(cfg.TEST)
+    if json_path:
+        check_writable(json_path)
+    if plot_path:
+        check_picture_path(plot_path)
     data = FeatureSet.load(features)
     device = "cuda" if torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu" else "cpu"
     result = score(data, cfg.TEST, device)

@@ -9,12 +9,12 @@ from pathlib import Path
 from ..config import get_cfg
 from ..errors import InputError
 from ..evaluation import Gallery
-from ..files import written_atomically
+from ..files import check_writable, written_atomically
 from .gallery import add_to_gallery, build_gallery, open_gallery, remove_from_gallery
 from .location import Location, gallery_location
 from .lookup import look_up
 from .model import feature_predictor
-from .report import draw_found, found_as_dict, found_table
+from .report import draw_found, found_as_dict, found_table, printable
 from .sources import image_records
 from .verification import check_threshold
 
@@ -89,11 +89,20 @@ def search(args: argparse.Namespace) -> None:
             ``dcal_reid.search.location`` and ``dcal_reid.engine.arguments``.
 
     Raises:
-        InputError: no gallery there, one of another model, images that cannot be read, or see ``look_up``.
+        InputError: no gallery there, one of another model, images that cannot be read, a name that is of no picture, or
+            see ``look_up``.
+        OSError: ``json`` cannot be written.
     """
     if args.top < 1:
         raise InputError(f"--top is {args.top}; at least 1 item must be asked for")
     check_threshold(args.threshold)
+    if args.json:
+        check_writable(args.json)
+    if args.picture:
+        # Here, not above: matplotlib is imported only where pictures are drawn.
+        from ..evaluation.plot import check_picture_path
+
+        check_picture_path(args.picture)
     queries = list(dict.fromkeys(path for source in args.images for path in image_records(source).paths.tolist()))
     location = gallery_location(args)
     open_gallery(location)  # before the model: a wrong path is known at once
@@ -105,7 +114,7 @@ def search(args: argparse.Namespace) -> None:
     took = time.perf_counter() - started
     print(f"{args.gallery}: {_described(gallery)}; {len(queries):,} searched for in {1000 * took:.0f} ms")
     for one in found:
-        print("", one.query, found_table(one, args.threshold), sep="\n")
+        print("", printable(one.query), found_table(one, args.threshold), sep="\n")
     if args.json:
         content = {
             "gallery": str(location), "items": len(gallery), "fingerprint": gallery.fingerprint,

@@ -14,9 +14,9 @@ from ..data.datasets.loading import load_classes
 from ..data.transforms import build_transforms
 from ..engine.predictor import Predictor
 from ..errors import InputError
-from ..evaluation import ClassificationResult, DCALReidEvaluator
+from ..evaluation import ClassificationResult, DCALClasEvaluator, DCALReidEvaluator
 from ..evaluation.plot import draw_curves, sample_pairs
-from ..files import written_atomically
+from ..files import check_writable, written_atomically
 from ..task import is_classification
 from .confusion import draw_confusion
 from .evaluated import evaluated_classes, evaluated_retrieval
@@ -24,7 +24,7 @@ from .rank_list import draw_rank_lists
 from .ranks import chosen_queries
 from .report import draw_attention_of, draw_predictions_of, mistakes_first, rank_lists_of
 
-__all__ = ["Section", "render", "write_report"]
+__all__ = ["Section", "check_report_path", "render", "write_report"]
 
 # Rows of the tables of hardest classes and of confused pairs, gallery images of a query, characters of a row's title.
 _ROWS, _TOP, _NAME_LENGTH = 15, 8, 26
@@ -56,7 +56,26 @@ class Section:
     chart: bool = False
 
 
-def write_report(predictor: Predictor, output: str | Path, *, dataset: str = "", count: int = 6) -> dict[str, float]:
+def check_report_path(output: str | Path) -> None:
+    """
+    Raises:
+        InputError: no name.html, or in a folder that is not there.
+        OSError: it cannot be written.
+    """
+    output = Path(output)
+    if output.suffix.lower() not in (".html", ".htm") or not output.parent.is_dir():
+        raise InputError(f"the report cannot be written to {str(output)!r}; give a name.html in a folder that is there")
+    check_writable(output)
+
+
+def write_report(
+    predictor: Predictor,
+    output: str | Path,
+    *,
+    dataset: str = "",
+    count: int = 6,
+    evaluator: DCALReidEvaluator | DCALClasEvaluator | None = None,
+) -> dict[str, float]:
     """Evaluate a model and write what was found to one HTML file, for re-identification or for classification.
 
     Args:
@@ -64,6 +83,7 @@ def write_report(predictor: Predictor, output: str | Path, *, dataset: str = "",
         output: the file to write, name.html.
         dataset: what is evaluated; default: the first of DATASETS.TESTS.
         count: hardest queries, or predictions, that are shown.
+        evaluator: of an evaluation on ``dataset``; None: it is evaluated here, and nothing else is written.
 
     Returns:
         The metrics in percent.
@@ -72,12 +92,13 @@ def write_report(predictor: Predictor, output: str | Path, *, dataset: str = "",
         InputError: a file that cannot be written, or a dataset or an image that cannot be used.
     """
     output, dataset = Path(output), dataset or predictor.cfg.DATASETS.TESTS[0]
-    if output.suffix.lower() not in (".html", ".htm") or not output.parent.is_dir():
-        raise InputError(f"the report cannot be written to {str(output)!r}; give a name.html in a folder that is there")
+    check_report_path(output)
     if count < 1:
         raise InputError(f"--count is {count}; give at least 1")
-    make = _classification if is_classification(predictor.cfg) else _retrieval
-    metrics, sections = make(predictor, dataset, count)
+    classifies = is_classification(predictor.cfg)
+    if evaluator is None:
+        evaluator = (evaluated_classes if classifies else evaluated_retrieval)(predictor, dataset)
+    metrics, sections = (_classification if classifies else _retrieval)(predictor, dataset, count, evaluator)
     weights = predictor.cfg.MODEL.WEIGHTS or "no weights: the model as it starts"
     model = predictor.cfg.MODEL.BACKBONE.TIMM_MODEL
     text = render(
@@ -89,7 +110,7 @@ def write_report(predictor: Predictor, output: str | Path, *, dataset: str = "",
         footer=f"dcal_reid {__version__}, {datetime.date.today().isoformat()}. Model {predictor.fingerprint}.",
     )
     with written_atomically(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="replace")  # a file name need not be UTF-8
     return metrics
 
 
@@ -122,8 +143,9 @@ def render(
     )
 
 
-def _retrieval(predictor: Predictor, dataset: str, count: int) -> tuple[dict[str, float], list[Section]]:
-    evaluator = evaluated_retrieval(predictor, dataset)
+def _retrieval(
+    predictor: Predictor, dataset: str, count: int, evaluator: DCALReidEvaluator
+) -> tuple[dict[str, float], list[Section]]:
     data, result = evaluator.features(), evaluator.result
     hardest = chosen_queries(evaluator, count=count)
     pairs = sample_pairs(*evaluator.compared)
@@ -168,8 +190,10 @@ def _query_rows(evaluator: DCALReidEvaluator, queries: Sequence[int]) -> list[tu
     ]
 
 
-def _classification(predictor: Predictor, dataset: str, count: int) -> tuple[dict[str, float], list[Section]]:
-    result = evaluated_classes(predictor, dataset).result
+def _classification(
+    predictor: Predictor, dataset: str, count: int, evaluator: DCALClasEvaluator
+) -> tuple[dict[str, float], list[Section]]:
+    result = evaluator.result
     classes = load_classes(predictor.cfg, dataset)
     names = result.class_names
     examples = mistakes_first(result, count)

@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from runs import command
 
 from dcal_reid.data import build_classification_test_loader
-from dcal_reid.engine import evaluate, train
+from dcal_reid.engine import argument_parser, evaluate, main, train
 from dcal_reid.engine.check import check_config
 from dcal_reid.engine.checkpoint import class_names_in
 from dcal_reid.engine.inference import evaluate_dataset
@@ -65,6 +66,13 @@ def test_other_classes_than_those_of_training_are_refused(class_cfg, tmp_path):
         InputError, match=r"trained on 4 classes.* has 4; the first that differs is 'red' there and 'pi"
     ):
         evaluate(cfg)
+
+
+def test_a_report_leaves_what_an_evaluation_leaves(class_run_folder, class_cfg, tmp_path):
+    arguments = command(class_cfg, "--eval-only", "--report", str(tmp_path / "report.html"))[2:]
+    main(argument_parser().parse_args([*arguments, "MODEL.WEIGHTS", str(class_run_folder / "model_final.pth")]))
+    assert "Confused classes" in (tmp_path / "report.html").read_text()
+    assert (class_run_folder / "evaluation" / "ImageFolderFGVC" / "confusion.png").is_file()
 
 
 def test_the_number_of_classes_must_be_the_data_sets(class_cfg):

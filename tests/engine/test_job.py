@@ -61,8 +61,12 @@ def test_a_report_of_an_evaluation(run_folder, run_cfg, tmp_path, capsys):
     report, weights = tmp_path / "report.html", ("MODEL.WEIGHTS", str(run_folder / "model_final.pth"))
     evaluate_with("--eval-only", *weights)
     expected = table(capsys.readouterr().out)
-    evaluate_with("--eval-only", "--report", str(report), *weights)
+    evaluate_with("--eval-only", "--report", str(report), *weights, "TEST.SAVE_FEATURES", "True")
     assert table(capsys.readouterr().out) == expected and "Hardest queries" in report.read_text()
+    # What an evaluation leaves without a report, it leaves with one.
+    assert (run_folder / "features" / "CSVReID" / "features.npz").is_file()
+    with pytest.raises(InputError, match=r"cannot be written to 'report\.txt'"):
+        evaluate_with("--eval-only", "--report", "report.txt", *weights)
     for arguments in (("--report", "a.html"), ("--eval-only", "--report", "a.html", "--num-gpus", "2")):
         with pytest.raises(InputError, match=r"'a\.html' is of an evaluation: give --eval-only, in one process"):
             evaluate_with(*arguments)

@@ -128,6 +128,14 @@ def test_gradients_are_those_of_one_process_where_the_mathematics_allows_it(run_
         torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-6)
 
 
+def test_triplets_alone_train_in_several_processes(run_cfg):
+    """The classifiers then have no gradient, and a second step would wait for it."""
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    run_cfg.MODEL.LOSSES.NAME = ("TripletLoss",)
+    trained = start_forked(run_cfg, processes=2)
+    assert trained.returncode == 0, trained.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -135,6 +143,7 @@ def test_gradients_are_those_of_one_process_where_the_mathematics_allows_it(run_
         (["MODEL.DCAL.GLCA.RATIO", "3.0"], "RATIO is 3.0"),
         (["DATASETS.CSV.PATH", "nothing.csv"], "nothing.csv"),
         (["SOLVER.IMS_PER_BATCH", "64"], "64"),
+        (["--num-gpus", "0"], "--num-gpus is 0"),
         (["--eval-only", "MODEL.WEIGHTS", "nothing.pth"], "'nothing.pth' not found"),
         (["INPUT.SIZE_TRAIN", "[60,32]", "INPUT.SIZE_TEST", "[60,32]"], "60x32"),
     ],

@@ -47,6 +47,7 @@ def test_a_mistyped_override_names_the_right_one(config_file):
         ("SEED: 1", ["MODEL.WEIGHTS", "a.pth", "--eval-only"], "behind all options such as --eval-only"),
         ("SEED: 1", ["--num-gpus", "2"], "behind all options such as --eval-only"),
         ("SEED: 1", ["MODEL.WEIGHTS=a.pth"], "overrides are KEY VALUE pairs"),
+        ("SEED: 1", ["DATASETS.CSV.QUERY_CAMERAS", "cam1"], "in brackets with a comma and in quotes: \"('CSVReID',)\""),
     ],
 )
 def test_other_mistakes_are_one_line(config_file, text, overrides, words):
@@ -73,6 +74,9 @@ def test_the_device_is_chosen_or_refused(tiny_cfg, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     tiny_cfg.MODEL.DEVICE = "cuda"
     with pytest.raises(InputError, match="finds no GPU"):
+        resolve_device(tiny_cfg)
+    tiny_cfg.MODEL.DEVICE = "gpu"
+    with pytest.raises(InputError, match=r"MODEL\.DEVICE is 'gpu'; use auto, cpu, cuda"):
         resolve_device(tiny_cfg)
 
 

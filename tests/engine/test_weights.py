@@ -90,6 +90,8 @@ def test_wrong_files(exported, run_folder, tmp_path):
         save_weights(tmp_path / "a.pth", predictor.cfg, predictor.model)
     with pytest.raises(InputError, match=r"checkpoint 'nowhere\.pth' not found"):
         load_model("nowhere.pth")
+    with pytest.raises(InputError, match=r"is a folder; give a file in it"):
+        load_model(run_folder)
     with pytest.raises(InputError, match="no weights are given; give a checkpoint with --weights"):
         load_model("")
     path.write_bytes(path.read_bytes()[:1000])

@@ -40,12 +40,16 @@ def test_wrong_commands(crops, tmp_path):
         TOOL["run"](parse(["CSVRied"]))
     with pytest.raises(InputError, match="there is no folder"):
         TOOL["run"](parse(["CSVReID", "--json", str(tmp_path / "no" / "check.json")]))
+    with pytest.raises(InputError, match="--workers is -1"):
+        TOOL["run"](parse(["CSVReID", "--workers", "-1", "DATASETS.CSV.PATH", "labels.csv"]))
     with pytest.raises(InputError, match=r"did you mean DATASETS\.CSV\.PATH"):
         TOOL["run"](parse(["CSVReID", "DATASETS.CSV.PAHT", "labels.csv"]))
 
 
-def test_a_file_that_cannot_be_written(crops, tmp_path):
+def test_a_file_that_cannot_be_written(crops, tmp_path, monkeypatch):
     (tmp_path / "check.json").mkdir()
+    # It is told before the images are read.
+    monkeypatch.setattr("dcal_reid.data.check.check.examine_files", None)
     command = ["CSVReID", "--fast", "--workers", "0", "--json", str(tmp_path / "check.json")]
     args = TOOL["parser"]().parse_intermixed_args([*command, "DATASETS.CSV.PATH", "labels.csv"])
     with pytest.raises(SystemExit, match=r"^error: '.*/check\.json' cannot be written or read: Is a directory$"):

@@ -71,6 +71,15 @@ def test_wrong_input(search, gallery, crops, tmp_path):
             search(*arguments)
 
 
+def test_where_nothing_can_be_written_nothing_is_searched(search, gallery, crops, tmp_path, capsys):
+    capsys.readouterr()
+    with pytest.raises(InputError, match=r"found\.xyz' is no name of a picture"):
+        search(gallery, crops / "3_0_0.png", "--picture", tmp_path / "found.xyz")
+    with pytest.raises(FileNotFoundError, match=r"no/found\.json"):
+        search(gallery, crops / "3_0_0.png", "--json", tmp_path / "no" / "found.json")
+    assert capsys.readouterr().out == ""
+
+
 def test_overrides_begin_with_a_key_of_the_configuration(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert images_and_overrides(["a.jpg", "B.JPG"]) == (["a.jpg", "B.JPG"], [])

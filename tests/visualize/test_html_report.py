@@ -1,6 +1,7 @@
 import base64
 import csv
 import io
+import shutil
 from html.parser import HTMLParser
 
 import pytest
@@ -107,6 +108,19 @@ def test_names_of_files_are_shown_as_they_are(run_folder, crops, tmp_path):
     page = Page((tmp_path / "report.html").read_text())
     check_alone(page)
     assert any(row and "".join(row[:-5]).endswith(name) for row in page.rows)
+
+
+def test_names_of_files_that_are_not_utf8(run_folder, crops, tmp_path):
+    for number, split in enumerate(["query", "gallery", "gallery"]):
+        for identity in (7, 8):
+            folder = tmp_path / "own" / split / str(identity)
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(sorted(crops.glob(f"{identity}_*.png"))[number], f"{folder}/\udcff_{number}.png")
+    options = ("DATASETS.TESTS", "('FolderReID',)", "DATASETS.FOLDER.PATH", str(tmp_path / "own"))
+    predictor = Predictor(run_folder / "model_final.pth", overrides=options)
+    write_report(predictor, tmp_path / "report.html", count=2)
+    page = Page((tmp_path / "report.html").read_text())
+    assert any(row and "?_0.png" in "".join(row) for row in page.rows) and len(page.pictures) == 3
 
 
 def test_whatever_the_texts_hold_is_escaped():

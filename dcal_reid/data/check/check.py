@@ -15,7 +15,7 @@ from fastreid.data.datasets.bases import ImageDataset
 
 from ...compat import registered_names
 from ...errors import InputError
-from ...files import written_atomically
+from ...files import check_writable, written_atomically
 from ..datasets import ClassificationDataset, load_dataset
 from ..datasets.listing import folder_names
 from .comparison import compare_splits
@@ -60,12 +60,17 @@ def check_dataset(
         json_path: where everything is written; empty: nowhere.
 
     Raises:
-        InputError: no such data set, or no folder to write to. Whatever is wrong with the data is a problem of the
-            result instead.
+        InputError: no such data set, no folder to write to, or workers below 0. Whatever is wrong with the data is a
+            problem of the result instead.
+        OSError: ``json_path`` cannot be written.
     """
     name = dataset_named(name)
     if json_path and not Path(json_path).resolve().parent.is_dir():
         raise InputError(f"--json {json_path!r}: there is no folder {str(Path(json_path).parent)!r}; make it first")
+    if json_path:
+        check_writable(json_path)
+    if workers is not None and workers < 0:
+        raise InputError(f"--workers is {workers}; give a number of processes, or 0 for this one alone")
     root = os.path.expanduser(os.environ.get("FASTREID_DATASETS", "datasets"))
     check = DatasetCheck(name, root, is_for_classes=_is_for_classes(name))
     layout = layout_of(name, cfg, root)

@@ -36,16 +36,22 @@ class FolderReID(TableReID):
 
 def _read_rows(path: str, camera_pattern: str) -> Iterator[Row]:
     camera_of = _compile(camera_pattern) if camera_pattern else None
-    unmatched = []
+    empty, unmatched = True, []
     for split in folder_names(path):
         for identity in folder_names(os.path.join(path, split)):
             for name in image_names(os.path.join(path, split, identity)):
+                empty = False
                 image = os.path.join(path, split, identity, name)
                 match = camera_of.search(name) if camera_of else None
                 if camera_of and not (match and match[1]):
                     unmatched.append(image)
                 else:
                     yield Row(image, identity, match[1] if match else None, split, image)
+    if empty:
+        raise InputError(
+            f"{path!r} holds no images in folders <split>/<identity>/, such as train/rex/; see the layout in "
+            "datasets/README.md"
+        )
     if unmatched:
         raise InputError(
             f"DATASETS.FOLDER.CAMERA_PATTERN {camera_pattern!r} finds no camera in {len(unmatched)} file names: "

@@ -106,19 +106,22 @@ class TableReID(ImageDataset):
                 raise InputError(
                     f"{self.key_name}.{subset}_CAMERAS is {tuple(cameras)}, but {self.source} has no cameras"
                 )
-            chosen = self._matching(chosen, f"{subset}_CAMERAS", cameras, lambda row: row.camera)
+            among = f" among the images of {subset}_SPLITS {tuple(splits)}"
+            chosen = self._matching(chosen, f"{subset}_CAMERAS", cameras, lambda row: row.camera, among)
         images = {row.path: row for row in chosen}  # an image in two of the splits counts once
         check_files_exist(images, self.source)
         return [(path, self._pids[row.identity], self._camids[self._camera(row)]) for path, row in images.items()]
 
-    def _matching(self, rows: list[Row], key: str, wanted: Iterable, value_of: Callable[[Row], str]) -> list[Row]:
+    def _matching(
+        self, rows: list[Row], key: str, wanted: Iterable, value_of: Callable[[Row], str], among: str = ""
+    ) -> list[Row]:
         wanted = [str(value) for value in wanted]
         found = sorted({value_of(row) for row in rows}, key=natural_key)
         unknown = [value for value in wanted if value not in found]
         if unknown:
             raise InputError(
-                f"{self.key_name}.{key} asks for {', '.join(map(repr, unknown))}, which {self.source} does not have; "
-                f"choose among {first_few(map(repr, found), 10)}"
+                f"{self.key_name}.{key} asks for {', '.join(map(repr, unknown))}, which {self.source} does not have"
+                f"{among}; choose among {first_few(map(repr, found), 10)}"
             )
         return [row for row in rows if value_of(row) in wanted]
 
@@ -140,8 +143,9 @@ def own_path(dataset: str, path: str, key_name: str, root: str, kind: str) -> st
         raise InputError(f"dataset {dataset}: {key_name}.PATH is empty; give the path of the {kind}")
     path = below_root(path, root)
     if not (os.path.isdir(path) if kind == "folder" else os.path.isfile(path)):
+        wrong = f"is no {kind}" if os.path.exists(path) else "not found"
         raise InputError(
-            f"dataset {dataset}: {path!r} not found; {key_name}.PATH is relative to FASTREID_DATASETS "
+            f"dataset {dataset}: {path!r} {wrong}; {key_name}.PATH is relative to FASTREID_DATASETS "
             "(datasets/README.md has an example)"
         )
     return path

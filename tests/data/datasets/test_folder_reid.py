@@ -78,3 +78,12 @@ def test_missing_and_empty_folders(root, cfg):
     (root / "dogs" / "train" / "rex").mkdir(parents=True)
     with pytest.raises(InputError, match="holds no images"):
         load_dataset("FolderReID", cfg)
+
+
+def test_folders_without_splits_and_a_file_are_told_apart(home, cfg):
+    cfg.DATASETS.FOLDER.PATH = "dogs/train"
+    with pytest.raises(InputError, match=r"dogs/train' holds no images in folders <split>/<identity>/"):
+        load_dataset("FolderReID", cfg)
+    cfg.DATASETS.FOLDER.PATH = "dogs/train/rex/notes.txt"
+    with pytest.raises(InputError, match=r"notes\.txt' is no folder"):
+        load_dataset("FolderReID", cfg)

@@ -98,6 +98,9 @@ def test_unknown_splits_and_cameras_are_named_beside_the_known(rows):
         table(rows, TRAIN_SPLITS=("train", "trian")).train  # noqa: B018
     with pytest.raises(InputError, match=r"QUERY_CAMERAS asks for 'c3', .*'c10'"):
         table(rows, QUERY_CAMERAS=("c3",)).query  # noqa: B018
+    # c2 is a camera of the table, but no query is from it.
+    with pytest.raises(InputError, match=r"asks for 'c2', .* among the images of QUERY_SPLITS \('query',\); .*'c10'"):
+        table(rows, QUERY_CAMERAS=("c2",)).query  # noqa: B018
     with pytest.raises(InputError, match=r"QUERY_CAMERAS is \('c1',\), but the table has no cameras"):
         table([(*row[:2], None, row[3]) for row in rows], QUERY_CAMERAS=("c1",)).query  # noqa: B018
 
