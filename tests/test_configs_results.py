@@ -15,9 +15,10 @@ GROUPS = {
     "birds": "Base-birds.yml",
     "vehicles": "Base-vehicles.yml",
     "vehicles_256": "Base-vehicles-256.yml",
+    "vehicles_heads": "Base-vehicles-heads.yml",
     "vehicles_sgd": "Base-vehicles-sgd.yml",
 }
-TUNED = {"SOLVER.BASE_LR"}
+TUNED = {"SOLVER.BASE_LR", "SOLVER.HEADS_LR_FACTOR"}
 
 
 def test_every_group_has_every_method():
