@@ -14,6 +14,7 @@ from .data.transforms import build_transforms
 from .engine import evaluate, setup, train
 from .engine.inference import evaluate_dataset
 from .engine.job import evaluation_model, results_table
+from .errors import InputError
 from .modeling.backbones import input_size
 from .task import is_classification
 from .visualize.report import (
@@ -38,7 +39,15 @@ def run_demo(args: argparse.Namespace) -> dict[str, dict]:
 
     Returns:
         The metrics of the untrained and of the trained model.
+
+    Raises:
+        InputError: an option that is not for the demo.
     """
+    if args.eval_only or args.report or args.num_gpus != 1:
+        raise InputError(
+            "the demo trains in one process; with --eval-only, --report or --num-gpus use tools/train_net.py "
+            f"--config-file {args.config_file}"
+        )
     cfg = setup(args)
     write_dataset = write_demo_fgvc if is_classification(cfg) else write_demo_dataset
     write_dataset(os.environ.get("FASTREID_DATASETS", "datasets"))

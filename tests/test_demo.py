@@ -3,6 +3,10 @@ from pathlib import Path
 import pytest
 from forks import run_forked
 
+from dcal_reid.demo import run_demo
+from dcal_reid.engine import argument_parser
+from dcal_reid.errors import InputError
+
 REPOSITORY = Path(__file__).parents[1]
 
 
@@ -29,3 +33,9 @@ def test_the_demo_ends_with_a_table_and_pictures(tmp_path, monkeypatch, config, 
     expected = {"model_final.pth", "model_best.pth", "metrics.json", "config.yaml", "log.txt"}
     assert left >= expected | pictures
     assert any(name.startswith("events.out.tfevents") for name in left)
+
+
+@pytest.mark.parametrize("option", [["--eval-only"], ["--report", "r.html"], ["--num-gpus", "2"]])
+def test_options_that_are_for_another_tool(option):
+    with pytest.raises(InputError, match=r"use tools/train_net\.py --config-file"):
+        run_demo(argument_parser().parse_args(option))
