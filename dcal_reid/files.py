@@ -19,7 +19,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-__all__ = ["check_writable", "no_such_checkpoint", "one_writer", "read_tensors", "written_atomically"]
+__all__ = ["check_writable", "no_such_checkpoint", "one_writer", "read_tensors", "sync", "written_atomically"]
 
 
 def read_tensors(path: str | Path) -> dict:
@@ -63,12 +63,17 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
         mode = temporary.stat().st_mode
         yield temporary
         temporary.chmod(mode)  # safetensors writes files that nobody else can read
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        sync(temporary)
         os.replace(temporary, path)
         _sync_folder(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sync(path: str | Path) -> None:
+    """Have what was written to a file be on the disk."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
 
 
 def check_writable(path: str | Path) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ import faiss
 import numpy as np
 
 from ..errors import InputError
-from ..files import one_writer, written_atomically
+from ..files import one_writer, sync, written_atomically
 from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each
 from .recall import recall_at
 from .records import Records, RecordStore
@@ -189,7 +188,7 @@ class FaissGallery(Gallery):
         faiss.write_index(self._index, str(folder / f"vectors-{generation}.faiss"))
         for file, number in _numbered(folder):
             if number == generation:
-                _sync(file)
+                sync(file)
         meta = {
             "version": _VERSION, "engine": "faiss", "generation": generation, "items": len(self), "dim": self.dim,
             "metric": self.metric, "factory": self.factory, "search": self.search_options, "recall@10": self.recall,
@@ -319,12 +318,6 @@ def _numbered(folder: Path) -> Iterator[tuple[Path, int]]:
     for file in sorted(folder.iterdir()):
         if name := _NUMBERED.fullmatch(file.name):
             yield file, int(name[1])
-
-
-def _sync(file: Path) -> None:
-    """Have what was written be on the disk."""
-    with open(file, "rb") as opened:
-        os.fsync(opened.fileno())
 
 
 def _innermost(index):

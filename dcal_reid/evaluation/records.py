@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 
-__all__ = ["RecordStore", "Records", "check_utf8"]
+__all__ = ["RecordStore", "Records", "check_utf8", "printable"]
 
 _COLUMNS = ("paths", "identities", "cameras")
 
@@ -57,6 +57,11 @@ def check_utf8(paths: Iterable[str], keeper: str, cure: str) -> None:
             path.encode()
         except UnicodeEncodeError:
             raise InputError(f"{keeper} holds UTF-8 only, which {str(path)!r} is not; {cure}") from None
+
+
+def printable(text: str) -> str:
+    """A text that can be shown everywhere: "?" for what is not UTF-8 in the name of a file."""
+    return text.encode("utf-8", "replace").decode()
 
 
 class RecordStore:

@@ -9,12 +9,13 @@ from pathlib import Path
 from ..config import get_cfg
 from ..errors import InputError
 from ..evaluation import Gallery
+from ..evaluation.records import printable
 from ..files import check_writable, written_atomically
 from .gallery import add_to_gallery, build_gallery, open_gallery, remove_from_gallery
 from .location import Location, gallery_location
 from .lookup import look_up
 from .model import feature_predictor
-from .report import draw_found, found_as_dict, found_table, printable
+from .report import draw_found, found_as_dict, found_table
 from .sources import image_records
 from .verification import check_threshold
 

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from ..evaluation.records import printable
 from .lookup import Found
 
-__all__ = ["draw_found", "found_as_dict", "found_table", "printable"]
+__all__ = ["draw_found", "found_as_dict", "found_table"]
 
 # Rows in a picture, and characters in a line of a caption.
 _MAX_ROWS, _LINE = 50, 17
@@ -74,11 +75,6 @@ def draw_found(
             cells.append(Cell(image, colour, "\n".join(lines)))
         rows.draw(row, Path(one.query).name, Cell(one.query, QUERY, "query"), cells)
     rows.save(path)
-
-
-def printable(text: str) -> str:
-    """A text that every terminal takes: "?" for what is not UTF-8 in the name of a file."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _short(text: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..evaluation import FaissGallery, Gallery, Records
+from ..evaluation.records import printable
 
 __all__ = ["Item", "NotInGallery", "SharedGallery"]
 
@@ -165,8 +166,7 @@ class SharedGallery:
 def _items(ids: list[int], records: Records) -> list[Item]:
     columns = records.identities.tolist(), records.cameras.tolist(), records.paths.tolist()
     return [
-        # A file name need not be UTF-8, but an answer must be.
-        Item(item_id, _text(identity), _text(camera), Path(path).name.encode("utf-8", "replace").decode())
+        Item(item_id, _text(identity), _text(camera), printable(Path(path).name))
         for item_id, identity, camera, path in zip(ids, *columns, strict=True)
     ]
 

@@ -6,6 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ..evaluation.plot import save_figure
+from ..evaluation.records import printable
 
 __all__ = ["save_picture"]
 
@@ -17,5 +18,5 @@ def save_picture(figure: Figure, path: str | Path) -> None:
     """
     for text in figure.findobj(Text):
         text.set_parse_math(False)
-        text.set_text(text.get_text().encode("utf-8", "replace").decode())
+        text.set_text(printable(text.get_text()))
     save_figure(figure, path)
