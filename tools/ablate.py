@@ -8,7 +8,7 @@ python tools/ablate.py table3_cub --config-file configs/csv/dcal_vit_tiny.yml --
 
 import argparse
 
-from dcal_reid.ablation import run_group, seeds_and_overrides
+from dcal_reid.ablation import run_group, with_overrides_apart
 from dcal_reid.errors import exit_on_input_error
 
 
@@ -29,6 +29,14 @@ def parser() -> argparse.ArgumentParser:
         help="every variant with each of these values; given again, with every combination",
     )
     parser.add_argument(
+        "--folds",
+        nargs="+",
+        action="append",
+        default=[],
+        metavar=("KEY", "VALUE"),
+        help="every variant with each of these values, repetitions as seeds are: DATASETS.CSV.PATH 1.csv 2.csv",
+    )
+    parser.add_argument(
         "--baseline", default="", help="the variant that the others are compared with; default: the one of that name"
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; default: 1")
@@ -38,9 +46,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    args.seeds, overrides = seeds_and_overrides(args.seeds)
-    args.opts = [*overrides, *args.opts]
-    run_group(args)
+    run_group(with_overrides_apart(args))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from .report import Cost, cost, report
-from .runs import Run, group_runs, seeds_and_overrides, variants
+from .runs import Run, group_runs, variants, with_overrides_apart
 from .training import train_unfinished
 
 __all__ = [
@@ -16,9 +16,9 @@ __all__ = [
     "group_runs",
     "report",
     "run_group",
-    "seeds_and_overrides",
     "train_unfinished",
     "variants",
+    "with_overrides_apart",
 ]
 
 
@@ -28,9 +28,10 @@ def run_group(args: argparse.Namespace) -> None:
     Args:
         args: ``group``, a folder of configs/ablation or configs/results; ``seeds``; ``config_file``, which takes the
             place of the config that the variants are based on, or empty; ``vary``, keys with the values that every
-            variant is tried with; ``jobs``, how many runs at a time; ``baseline``, the variant that the others are
-            compared with, or empty for the one of that name; ``output``, the folder for everything; ``num_gpus`` and
-            ``opts`` as for tools/train_net.py.
+            variant is tried with; ``folds``, keys with the values that every variant is repeated with, as it is with
+            seeds; ``jobs``, how many runs at a time; ``baseline``, the variant that the others are compared with, or
+            empty for the one of that name; ``output``, the folder for everything; ``num_gpus`` and ``opts`` as for
+            tools/train_net.py.
 
     Raises:
         InputError: a group, config or override that cannot be used, or a run there with another configuration.
@@ -40,9 +41,10 @@ def run_group(args: argparse.Namespace) -> None:
         raise InputError(f"--jobs is {args.jobs}; give 1 or more")
     runs = group_runs(args)
     names = list(dict.fromkeys(run.variant for run in runs))
-    if args.baseline and args.baseline not in names:
+    choices = list(dict.fromkeys([*(name.partition(",")[0] for name in names), *names]))
+    if args.baseline and args.baseline not in choices:
         raise InputError(
-            f"--baseline {args.baseline!r} is no variant of {args.group}; choose one of {', '.join(names)}"
+            f"--baseline {args.baseline!r} is no variant of {args.group}; choose one of {', '.join(choices)}"
         )
     try:
         failed = train_unfinished(runs, args.jobs)

@@ -15,13 +15,14 @@ __all__ = ["draw_curves", "draw_metrics"]
 _MOST_CURVES = 10
 
 
-def draw_metrics(rows: Sequence[dict], metrics: Sequence[str], seeds: Sequence[str], path: Path) -> None:
-    """The mean with the standard deviation as error bar, and every seed as a dot."""
+def draw_metrics(rows: Sequence[dict], metrics: Sequence[str], repetitions: Sequence[str], path: Path) -> None:
+    """The mean with the standard deviation as error bar, and every run as a dot."""
     width = max(4, 0.7 * len(rows) + 1.5)
     figure = Figure(figsize=(width * len(metrics), 3.5), layout="constrained")
     for axis, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+        names = [f"{metric} {repetition}" for repetition in repetitions]
         for x, row in enumerate(rows):
-            values = [row[metric + seed] for seed in seeds if row.get(metric + seed) is not None]
+            values = [row[name] for name in names if row.get(name) is not None]
             axis.plot([x] * len(values), values, "o", color="tab:blue", alpha=0.4)
             if values:
                 axis.errorbar(x, row[metric], row.get(f"{metric} std") or 0, fmt="_", color="black", ms=14, capsize=4)
@@ -33,7 +34,7 @@ def draw_metrics(rows: Sequence[dict], metrics: Sequence[str], seeds: Sequence[s
 
 
 def draw_curves(of_variant: Mapping[str, Sequence[Run]], metric: str, path: Path) -> None:
-    """The mean over the seeds at every evaluation; of the best variants if there are many."""
+    """The mean over seeds and folds at every evaluation; of the best variants if there are many."""
     curves = {}
     for variant, runs in of_variant.items():
         found = [curve for run in runs if run.results() is not None and (curve := run.curve(metric))]

@@ -3,7 +3,7 @@
 import csv
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +68,8 @@ def report(runs: Sequence[Run], title: str, folder: Path, baseline: str = "") ->
         runs: of all variants, complete or not.
         title: above the table.
         folder: where the files go.
-        baseline: the variant that every other is compared with, seed by seed; empty: none is.
+        baseline: the variant that every other is compared with, run by run. A config of which --vary made several
+            stands for the best of them. Empty: nothing is compared.
     """
     of_variant: dict[str, list[Run]] = {}
     for run in runs:
@@ -79,6 +80,8 @@ def report(runs: Sequence[Run], title: str, folder: Path, baseline: str = "") ->
         print("no run is complete, so there is no table")
         return
     metrics = [name for name, _ in ordered(found)]
+    best = _best(results, metrics[0])
+    baseline = best.get(baseline, baseline)
     rows = [
         _row(same, results[variant], metrics, [] if variant == baseline else results.get(baseline, []))
         for variant, same in of_variant.items()
@@ -88,16 +91,17 @@ def report(runs: Sequence[Run], title: str, folder: Path, baseline: str = "") ->
     text = f"{title}\n\n{_table(rows)}\n\n{_CAPTION}\n"
     if baseline in of_variant:
         text += _DIFFERENCE.format(baseline=baseline)
-    best = _best(rows, metrics[0])
     if len(best) < len(rows):
-        text += f"\nThe best of each by {metrics[0]}:\n\n{_table(best)}\n"
+        best_rows = [row for row in rows if row["variant"] in best.values()]
+        text += f"\nThe best of each by {metrics[0]}:\n\n{_table(best_rows)}\n"
     print(f"\n{text}")
     (folder / "table.md").write_text(text)
     with open(folder / "table.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)
-    draw_metrics(rows, metrics, [f" seed {run.seed}" for run in next(iter(of_variant.values()))], folder / "plot.png")
+    repetitions = [run.repetition for run in next(iter(of_variant.values()))]
+    draw_metrics(rows, metrics, repetitions, folder / "plot.png")
     draw_curves(of_variant, metrics[0], folder / "curves.png")
     print(f"table.md, table.csv, plot.png and curves.png are in {folder}")
 
@@ -107,14 +111,15 @@ def _table(rows: Sequence[dict]) -> str:
     return tabulate(rows, headers="keys", tablefmt="pipe", floatfmt=digits, missingval="-")
 
 
-def _best(rows: Sequence[dict], metric: str) -> list[dict]:
-    """Of the rows of one config, which differ by what --vary set, the one with the largest mean."""
-    best: dict[str, dict] = {}
-    for row in rows:
-        config = row["variant"].partition(",")[0]
-        if row[metric] is not None and (config not in best or row[metric] > best[config][metric]):
-            best[config] = row
-    return list(best.values())
+def _best(results: Mapping[str, Sequence[_Metrics]], metric: str) -> dict[str, str]:
+    """By config, the one with the largest mean of its variants, which differ by what --vary set."""
+    best: dict[str, tuple[float, str]] = {}
+    for variant, same in results.items():
+        values = [found[metric] for found in same if metric in found]
+        config = variant.partition(",")[0]
+        if values and (config not in best or statistics.fmean(values) > best[config][0]):
+            best[config] = statistics.fmean(values), variant
+    return {config: variant for config, (_, variant) in best.items()}
 
 
 def _row(
@@ -128,7 +133,7 @@ def _row(
         row[f"{metric} std"] = statistics.stdev(values) if len(values) > 1 else None
         row[f"{metric} paper"] = runs[0].published.get(metric)
         row |= _differences(results, baseline, metric)
-        row |= {f"{metric} seed {run.seed}": found.get(metric) for run, found in zip(runs, results, strict=True)}
+        row |= {f"{metric} {run.repetition}": found.get(metric) for run, found in zip(runs, results, strict=True)}
     found = cost(runs[0].cfg) if any(results) else None
     times = [seconds for run in runs if (seconds := run.step_time()) is not None]
     memories = [memory for run in runs if (memory := run.peak_memory()) is not None]

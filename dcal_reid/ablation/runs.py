@@ -6,7 +6,7 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +16,11 @@ from fastreid.config import CfgNode
 
 from ..data.datasets.listing import natural_key
 from ..engine.check import check_config
-from ..engine.setup import load_config
+from ..engine.setup import config_keys, load_config
 from ..errors import InputError
 from ..published import published
 
-__all__ = ["Run", "group_runs", "ordered", "seeds_and_overrides", "variants"]
+__all__ = ["Run", "group_runs", "ordered", "variants", "with_overrides_apart"]
 
 _REPOSITORY = Path(__file__).parents[2]
 _GROUPS = [_REPOSITORY / "configs" / name for name in ("ablation", "results")]
@@ -30,13 +30,15 @@ _METRICS = ("mAP", "Rank-1", "Top-1")
 # With other values of these a run is still the same one.
 _MAY_DIFFER = {"OUTPUT_DIR", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE"}
 
+_Setting = list[tuple[str, str]]  # keys and their values
+
 
 @dataclass(frozen=True)
 class Run:
-    """One variant with one seed."""
+    """One variant with one seed, and if there are folds on one of them."""
 
     variant: str  # the config's name, and behind it what --vary set
-    seed: int
+    repetition: str  # the seed, and behind it what --folds set
     cfg: CfgNode
     command: list[str]
     published: dict[str, float]  # the paper's metrics of this variant, in percent
@@ -88,16 +90,31 @@ class Run:
                 continue
 
 
-def seeds_and_overrides(words: Sequence[str]) -> tuple[list[int], list[str]]:
-    """What stands behind ``--seeds``: numbers, each of which counts once, and then perhaps KEY VALUE overrides.
+def with_overrides_apart(args: argparse.Namespace) -> argparse.Namespace:
+    """``args`` with the KEY VALUE overrides that argparse takes for values of ``--seeds``, ``--vary`` or ``--folds``.
+
+    They become ``opts``, the first of them. Seeds become numbers, each of which counts once.
 
     Raises:
-        InputError: there is no number.
+        InputError: there is no seed.
     """
-    count = next((number for number, word in enumerate(words) if not word.isdecimal()), len(words))
-    if not count:
-        raise InputError(f"--seeds {words[0]!r} is not a whole number; give one or more, for instance 0 1 2")
-    return list(dict.fromkeys(map(int, words[:count]))), list(words[count:])
+    keys = config_keys()
+    seeds, overrides = _split(args.seeds, lambda word: not word.isdecimal())
+    if not seeds:
+        raise InputError(f"--seeds {args.seeds[0]!r} is not a whole number; give one or more, for instance 0 1 2")
+    apart = argparse.Namespace(**vars(args) | {"seeds": list(dict.fromkeys(map(int, seeds)))})
+    for option in ("vary", "folds"):
+        found = [(key, *_split(values, keys.__contains__)) for key, *values in getattr(args, option)]
+        setattr(apart, option, [[key, *values] for key, values, _ in found])
+        overrides += [word for _, _, rest in found for word in rest]
+    apart.opts = [*overrides, *args.opts]
+    return apart
+
+
+def _split(words: Sequence[str], ends: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    """What is before the first word at which ``ends`` is true, and the rest."""
+    count = next((number for number, word in enumerate(words) if ends(word)), len(words))
+    return list(words[:count]), list(words[count:])
 
 
 def variants(group: str) -> list[Path]:
@@ -115,6 +132,8 @@ def variants(group: str) -> list[Path]:
 def group_runs(args: argparse.Namespace) -> list[Run]:
     """Every variant with the first seed, then every variant with the next; all of them checked, none of them run.
 
+    With folds: every variant on the first with the first seed, then on the next.
+
     Groups overlap (every one has its baseline): a run that is complete in another group below the same --output is
     taken from there.
 
@@ -127,30 +146,33 @@ def group_runs(args: argparse.Namespace) -> list[Run]:
     for key, option in (("SEED", "--seeds"), ("OUTPUT_DIR", "--output")):
         if key in args.opts[::2]:
             raise InputError(f"{key} is among the overrides; use {option}")
-    settings = _settings(args.vary, args.opts)
+    settings, folds = (_settings(getattr(args, option), f"--{option}", args.opts) for option in ("vary", "folds"))
+    if both := {key for key, _ in settings[0]} & {key for key, _ in folds[0]}:
+        raise InputError(f"{both.pop()} is given to --vary and to --folds; give it to one of them")
     files = variants(args.group)
     if args.config_file:
         load_config(args.config_file)
         files = _on_another_base(files, Path(args.config_file), Path(args.output, args.group, "configs"))
     elsewhere = _complete_runs(args)
     return [
-        _checked_run(file, setting, seed, args, elsewhere)
+        _checked_run(file, setting, seed, fold, args, elsewhere)
         for seed in args.seeds
+        for fold in folds
         for file in files
         for setting in settings
     ]
 
 
-def _settings(varied: Sequence[Sequence[str]], overrides: Sequence[str]) -> list[list[tuple[str, str]]]:
-    """Every combination of the values of --vary, as pairs of key and value; a single empty one if nothing varies.
+def _settings(varied: Sequence[Sequence[str]], option: str, overrides: Sequence[str]) -> list[_Setting]:
+    """Every combination of the values that ``option`` was given; a single empty one if it was not given.
 
     A value that is given twice counts once.
     """
     for key, *values in varied:
         if not values:
-            raise InputError(f"--vary {key} has no values; give them behind the key")
+            raise InputError(f"{option} {key} has no values; give them behind the key")
         if key in overrides[::2] or [other for other, *_ in varied].count(key) > 1:
-            raise InputError(f"--vary {key}: {key} is given twice; give it once")
+            raise InputError(f"{option} {key}: {key} is given twice; give it once")
     choices = ([(key, value) for value in dict.fromkeys(values)] for key, *values in varied)
     return [list(pairs) for pairs in itertools.product(*choices)]
 
@@ -171,7 +193,7 @@ def _complete_runs(args: argparse.Namespace) -> dict[Path, dict[str, object]]:
     found = {}
     for path in sorted(Path(args.output).glob("*/*/seed*/config.yaml")):
         with suppress(InputError):  # of a version with other keys
-            run = Run(path.parents[1].name, 0, _load(path), [], {})
+            run = Run(path.parents[1].name, path.parent.name, _load(path), [], {})
             if path.parents[2].name != args.group and run.results():
                 found[run.folder] = _identity(run.cfg)
     return found
@@ -184,14 +206,15 @@ def _load(path: Path) -> CfgNode:
 
 def _checked_run(
     file: Path,
-    setting: Sequence[tuple[str, str]],
+    setting: _Setting,
     seed: int,
+    fold: _Setting,
     args: argparse.Namespace,
     elsewhere: dict[Path, dict[str, object]],
 ) -> Run:
-    variant = ",".join([file.stem, *(f"{key.rpartition('.')[2]}={value}" for key, value in setting)])
-    folder = Path(args.output, args.group, variant, f"seed{seed}")
-    overrides = [*args.opts, *itertools.chain(*setting), "SEED", str(seed), "OUTPUT_DIR", str(folder)]
+    variant, on_fold = ",".join([file.stem, *_labels(setting)]), _labels(fold)
+    folder = Path(args.output, args.group, variant, ",".join([f"seed{seed}", *on_fold]))
+    overrides = [*args.opts, *itertools.chain(*setting, *fold), "SEED", str(seed), "OUTPUT_DIR", str(folder)]
     cfg = load_config(str(file), overrides)
     check_config(cfg)
     if (folder / "last_checkpoint").is_file():
@@ -202,8 +225,14 @@ def _checked_run(
         cfg.OUTPUT_DIR = str(next(same, folder))
     cfg.freeze()
     options = ["--config-file", str(file), "--resume", "--num-gpus", str(args.num_gpus)]
-    figures = {} if args.config_file or args.vary else published(str(file))
-    return Run(variant, seed, cfg, [sys.executable, str(_TRAIN), *options, *overrides], figures)
+    command = [sys.executable, str(_TRAIN), *options, *overrides]
+    figures = {} if args.config_file or args.vary or args.folds else published(str(file))
+    return Run(variant, ", ".join([f"seed {seed}", *on_fold]), cfg, command, figures)
+
+
+def _labels(setting: _Setting) -> list[str]:
+    """What a setting is called, in the table and in the names of folders."""
+    return [f"{key.rpartition('.')[2]}={value.replace('/', '-')}" for key, value in setting]
 
 
 def _check_same(folder: Path, cfg: CfgNode) -> None:

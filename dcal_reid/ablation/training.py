@@ -34,7 +34,7 @@ def train_unfinished(runs: Sequence[Run], jobs: int) -> list[Run]:
             outcome = problem or "  ".join(f"{name} {value:.1f}" for name, value in ordered(run.results()))
             rest = (now - start) / number * (len(left) - number)
             print(
-                f"[{number}/{len(left)}] {run.variant}, seed {run.seed}: {outcome}  in {_clock(now - before)}; "
+                f"[{number}/{len(left)}] {run.variant}, {run.repetition}: {outcome}  in {_clock(now - before)}; "
                 f"{len(left) - number} left, about {_clock(rest)}",
                 flush=True,
             )

@@ -29,6 +29,7 @@ from .inference import uses_half_precision
 
 __all__ = [
     "argument_parser",
+    "config_keys",
     "load_config",
     "parse_config",
     "resolve_device",
@@ -119,16 +120,17 @@ def _unknown_key(cfg: CfgNode, message: str) -> str:
         return "configuration: overrides are KEY VALUE pairs, behind all options such as --eval-only; " + message
     if not kind.startswith("Non-existent"):
         return f"configuration: {message}"
-    near = difflib.get_close_matches(key, _keys(cfg), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(key, config_keys(cfg), n=1, cutoff=0.5)
     return f"configuration: there is no key {key}" + (f"; did you mean {near[0]}?" if near else "")
 
 
-def _keys(node: CfgNode, prefix: str = "") -> list[str]:
+def config_keys(node: CfgNode | None = None, prefix: str = "") -> list[str]:
+    """Every key below ``node``, by default of the whole configuration: MODEL, MODEL.DEVICE, ..."""
     keys = []
-    for name, value in node.items():
+    for name, value in (get_cfg() if node is None else node).items():
         keys.append(prefix + name)
         if isinstance(value, CfgNode):
-            keys += _keys(value, f"{prefix}{name}.")
+            keys += config_keys(value, f"{prefix}{name}.")
     return keys
 
 

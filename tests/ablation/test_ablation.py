@@ -21,9 +21,9 @@ from dcal_reid.ablation import (
     report,
     run_group,
     runs,
-    seeds_and_overrides,
     train_unfinished,
     variants,
+    with_overrides_apart,
 )
 from dcal_reid.errors import InputError
 
@@ -67,6 +67,7 @@ def args(base, tmp_path):
         config_file=str(base),
         output=str(tmp_path / "logs"),
         vary=[],
+        folds=[],
         jobs=1,
         baseline="",
         num_gpus=1,
@@ -269,6 +270,8 @@ def test_what_is_complete_in_another_group_is_not_run_again(args, pretend, capsy
     ({"vary": [["SOLVER.BASE_LR", "1."], ["SOLVER.BASE_LR", "2."]]}, r"--vary SOLVER.BASE_LR: .* is given twice"),
     ({"vary": [["SOLVER.BASE_LR", "1."]], "opts": ["SOLVER.BASE_LR", "2."]}, r"SOLVER.BASE_LR is given twice"),
     ({"vary": [["SOLVER.BASE_LR", "much"]]}, r"SOLVER.BASE_LR"),
+    ({"folds": [["DATASETS.CSV.PATH"]]}, r"--folds DATASETS.CSV.PATH has no values"),
+    ({"vary": [["SOLVER.BASE_LR", "1."]], "folds": [["SOLVER.BASE_LR", "2."]]}, r"SOLVER.BASE_LR is given to --vary"),
 ])  # fmt: skip
 def test_wrong_input_is_refused_before_anything_runs(args, change, message):
     with pytest.raises(InputError, match=message):
@@ -350,6 +353,41 @@ def test_differences_are_paired_by_seed(args, pretend):
     assert found == pytest.approx([3.0, interval.low, interval.high])
 
 
+def test_folds_are_repetitions_as_seeds_are(args, pretend, tmp_path):
+    """One row for all of them, and each is compared with the baseline on the same."""
+    values = {("parallel", "a"): 50.0, ("parallel", "b"): 70.0, ("stacked", "a"): 53.0, ("stacked", "b"): 71.0}
+    pretend(f"values = {values}\nname, fold = folder.parent.name, Path(sys.argv[-5]).stem\n"
+            "metrics(iteration=9, mAP=values[name, fold] + int(sys.argv[-3])); final()\n")  # fmt: skip
+    (tmp_path / "folds").mkdir()
+    for fold in ("a", "b"):
+        (tmp_path / "folds" / f"{fold}.csv").write_text((tmp_path / "labels.csv").read_text())
+    args.folds = [["DATASETS.CSV.PATH", "folds/a.csv", "folds/b.csv"]]
+    args.opts = ["DATASETS.CSV.IMAGE_ROOT", str(tmp_path)]
+    args.baseline = "parallel"
+    run_group(args)
+    rows = table(args)
+    assert list(rows) == ["parallel", "stacked"]
+    found = [float(rows["stacked"][f"mAP seed {seed}, PATH=folds-{fold}.csv"]) for seed in (0, 1) for fold in "ab"]
+    assert found == [53.0, 71.0, 54.0, 72.0] and float(rows["stacked"]["mAP"]) == 62.5
+    interval = stats.ttest_1samp([3.0, 1.0, 3.0, 1.0], 0.0).confidence_interval(0.95)
+    found = [float(rows["stacked"][f"mAP {name}"]) for name in ("difference", "from", "to")]
+    assert found == pytest.approx([2.0, interval.low, interval.high])
+    assert calls(args)["stacked/seed1,PATH=folds-b.csv"] == 1 and len(calls(args)) == 8
+
+
+def test_what_is_varied_is_compared_with_the_baselines_best(args, pretend, capsys):
+    values = {("parallel", "0.1"): 50.0, ("parallel", "0.2"): 60.0, ("stacked", "0.1"): 62.0, ("stacked", "0.2"): 40.0}
+    pretend(f"name, _, rate = folder.parent.name.partition(',BASE_LR=')\n"
+            f"metrics(iteration=9, mAP={values}[name, rate]); final()\n")  # fmt: skip
+    args.vary, args.seeds, args.baseline = [["SOLVER.BASE_LR", "0.1", "0.2"]], [0], "parallel"
+    run_group(args)
+    assert "The difference is to parallel,BASE_LR=0.2 with the same seed" in capsys.readouterr().out
+    assert [row["mAP difference"] for row in table(args).values()] == ["-10.0", "", "2.0", "-20.0"]
+    args.baseline = "stacked,BASE_LR=0.2"
+    run_group(args)
+    assert [row["mAP difference"] for row in table(args).values()] == ["10.0", "20.0", "22.0", ""]
+
+
 def test_the_papers_figures_stand_beside(args, pretend, monkeypatch):
     """Where the data set is the paper's."""
     pretend("for number in range(6): metrics(iteration=19 + 20 * number, mAP=50.0, **{'Rank-1': 60.0})\nfinal()\n")
@@ -365,11 +403,22 @@ def test_the_papers_figures_stand_beside(args, pretend, monkeypatch):
     assert (row["mAP paper"], row["Rank-1 paper"]) == ("80.2", "96.9")
 
 
-def test_seeds_end_where_the_overrides_begin():
-    assert seeds_and_overrides(["0", "2", "0", "SOLVER.MAX_EPOCH", "1"]) == ([0, 2], ["SOLVER.MAX_EPOCH", "1"])
-    assert seeds_and_overrides(["7"]) == ([7], [])
+def apart(seeds=("0",), vary=(), folds=(), opts=()):
+    found = with_overrides_apart(Namespace(seeds=list(seeds), vary=list(vary), folds=list(folds), opts=list(opts)))
+    return found.seeds, found.vary, found.folds, found.opts
+
+
+def test_values_of_an_option_end_where_the_overrides_begin():
+    assert apart(["0", "2", "0", "SEED", "1"], opts=["SOLVER.OPT", "SGD"]) == (
+        [0, 2], [], [], ["SEED", "1", "SOLVER.OPT", "SGD"],
+    )  # fmt: skip
+    rates, paths = ["SOLVER.BASE_LR", "0.1", "0.2"], ["DATASETS.CSV.PATH", "A.CSV", "B.CSV"]
+    assert apart(vary=[rates, paths], folds=[paths]) == ([0], [rates, paths], [paths], [])
+    assert apart(vary=[[*rates, "SOLVER.OPT", "SGD"]], folds=[[*paths, "SEED", "1"]]) == (
+        [0], [rates], [paths], ["SOLVER.OPT", "SGD", "SEED", "1"],
+    )  # fmt: skip
     with pytest.raises(InputError, match=r"--seeds 'SOLVER.MAX_EPOCH' is not a whole number"):
-        seeds_and_overrides(["SOLVER.MAX_EPOCH", "1"])
+        apart(["SOLVER.MAX_EPOCH", "1"])
 
 
 def test_variants_are_in_natural_order():
@@ -377,8 +426,8 @@ def test_variants_are_in_natural_order():
 
 
 def test_all_variants_of_a_seed_come_before_the_next_seed(args):
-    assert [(run.seed, run.variant) for run in group_runs(args)] == [
-        (0, "parallel"), (0, "stacked"), (1, "parallel"), (1, "stacked"),
+    assert [(run.repetition, run.variant) for run in group_runs(args)] == [
+        ("seed 0", "parallel"), ("seed 0", "stacked"), ("seed 1", "parallel"), ("seed 1", "stacked"),
     ]  # fmt: skip
 
 
