@@ -27,9 +27,9 @@ def base_learning_rate(cfg: CfgNode) -> float:
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SOLVER.OPT over every parameter that requires a gradient, each exactly once.
 
-    fast-reid's parameter groups (bias, norm and head factors), merged where they are alike, with two differences:
-    position embeddings, CLS tokens and registers get no weight decay, as timm declares, and neither do the loss
-    weights, which have a learning-rate factor of their own.
+    fast-reid's parameter groups (bias, norm and head factors), merged where they are alike, with three differences:
+    position embeddings, CLS tokens and registers get no weight decay, as timm declares; what is a vector and no bias,
+    as layer scale is, gets a norm's; and the loss weights get none, and have a learning-rate factor of their own.
     """
     solver, base_lr = cfg.SOLVER, base_learning_rate(cfg)
     per_parameter = get_default_optimizer_params(
@@ -47,8 +47,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         (parameter,) = entry["params"]
         lr, weight_decay = entry["lr"], entry["weight_decay"]
         name = names[parameter]
-        if name.rpartition(".")[2].startswith(_NOT_DECAYED):
+        own_name = name.rpartition(".")[2]
+        if own_name.startswith(_NOT_DECAYED):
             weight_decay = 0.0
+        elif parameter.ndim < 2 and own_name != "bias":
+            weight_decay = solver.WEIGHT_DECAY_NORM
         if name == "loss_weights.w":
             lr, weight_decay = base_lr * cfg.MODEL.DCAL.LOSS_WEIGHTS_LR_FACTOR, 0.0
         groups.setdefault((lr, weight_decay), []).append(parameter)

@@ -4,6 +4,7 @@ from itertools import pairwise
 import pytest
 import torch
 from fastreid.modeling.meta_arch import build_model
+from timm.optim import param_groups_weight_decay
 
 from dcal_reid.engine.solver import base_learning_rate, build_optimizer, learning_rate_factor
 from dcal_reid.errors import InputError
@@ -84,16 +85,21 @@ def test_decay_and_learning_rates(tiny_cfg, tiny_model):
         assert found[id(tiny_model.get_parameter(name))] == pytest.approx(values), name
 
 
-def test_what_timm_declares_is_not_decayed(tiny_cfg):
-    """Registers among it, which timm 1.0.24 has not declared yet."""
-    tiny_cfg.SOLVER.OPT, tiny_cfg.SOLVER.WEIGHT_DECAY = "AdamW", 0.05
-    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.reg_tokens = 2
+@pytest.mark.parametrize("kwargs", [
+    {"reg_tokens": 2},  # which timm 1.0.24 has not declared yet
+    {"init_values": 0.1},  # layer scale
+])  # fmt: skip
+def test_what_timm_does_not_decay_is_not_decayed(tiny_cfg, kwargs):
+    """Where norms and biases are not, as in the recipes of timm's models."""
+    solver = tiny_cfg.SOLVER
+    solver.OPT, solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM, solver.WEIGHT_DECAY_BIAS = "AdamW", 0.05, 0.0, 0.0
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.update(kwargs)
     model = build_model(tiny_cfg)
     decay = {id(p): g["weight_decay"] for g in build_optimizer(tiny_cfg, model).param_groups for p in g["params"]}
-    parameters = dict(model.backbone.vit.named_parameters())
-    declared = (model.backbone.vit.no_weight_decay() | {"reg_token"}) & parameters.keys()
-    assert declared == {"pos_embed", "cls_token", "reg_token"}
-    assert [decay[id(parameters[name])] for name in declared] == [0.0] * 3
+    vit = model.backbone.vit
+    not_decayed, _ = param_groups_weight_decay(vit, no_weight_decay_list=(*vit.no_weight_decay(), "reg_token"))
+    expected = {id(p) for p in not_decayed["params"]}
+    assert {id(p) for p in vit.parameters() if not decay[id(p)]} == expected
 
 
 def test_a_step_changes_every_parameter(tiny_cfg, tiny_model, tiny_batch):
