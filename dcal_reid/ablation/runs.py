@@ -6,7 +6,7 @@ import json
 import re
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ import yaml
 from fastreid.config import CfgNode
 
 from ..data.datasets.listing import natural_key
+from ..engine.arguments import values_and_rest
 from ..engine.check import check_config
 from ..engine.setup import config_keys, load_config
 from ..errors import InputError
@@ -91,30 +92,24 @@ class Run:
 
 
 def with_overrides_apart(args: argparse.Namespace) -> argparse.Namespace:
-    """``args`` with the KEY VALUE overrides that argparse takes for values of ``--seeds``, ``--vary`` or ``--folds``.
+    """``args`` with the overrides behind values of ``--seeds``, ``--vary`` and ``--folds`` as the first of ``opts``.
 
-    They become ``opts``, the first of them. Seeds become numbers, each of which counts once.
+    Seeds become numbers, each of which counts once.
 
     Raises:
         InputError: there is no seed.
     """
     keys = config_keys()
-    seeds, overrides = _split(args.seeds, lambda word: not word.isdecimal())
+    seeds, overrides = values_and_rest(args.seeds, lambda word: not word.isdecimal())
     if not seeds:
         raise InputError(f"--seeds {args.seeds[0]!r} is not a whole number; give one or more, for instance 0 1 2")
     apart = argparse.Namespace(**vars(args) | {"seeds": list(dict.fromkeys(map(int, seeds)))})
     for option in ("vary", "folds"):
-        found = [(key, *_split(values, keys.__contains__)) for key, *values in getattr(args, option)]
+        found = [(key, *values_and_rest(values, keys.__contains__)) for key, *values in getattr(args, option)]
         setattr(apart, option, [[key, *values] for key, values, _ in found])
         overrides += [word for _, _, rest in found for word in rest]
     apart.opts = [*overrides, *args.opts]
     return apart
-
-
-def _split(words: Sequence[str], ends: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    """What is before the first word at which ``ends`` is true, and the rest."""
-    count = next((number for number, word in enumerate(words) if ends(word)), len(words))
-    return list(words[:count]), list(words[count:])
 
 
 def variants(group: str) -> list[Path]:

@@ -1,10 +1,11 @@
 """The command-line arguments of every tool that uses a model."""
 
 import argparse
+from collections.abc import Callable, Sequence
 
 from .predictor import Predictor
 
-__all__ = ["add_model_arguments", "predictor_from"]
+__all__ = ["add_model_arguments", "predictor_from", "values_and_rest"]
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,3 +27,12 @@ def predictor_from(args: argparse.Namespace) -> Predictor:
         InputError: see ``Predictor``.
     """
     return Predictor(args.weights, config_file=args.config_file, overrides=args.opts, device=args.device)
+
+
+def values_and_rest(words: Sequence[str], ends: Callable[[str], bool]) -> tuple[list[str], list[str]]:
+    """The words before the first for which ``ends`` is true, and the rest.
+
+    argparse takes overrides that stand behind the values of an option, or behind images, for more of them.
+    """
+    count = next((number for number, word in enumerate(words) if ends(word)), len(words))
+    return list(words[:count]), list(words[count:])

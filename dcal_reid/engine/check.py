@@ -101,6 +101,8 @@ def check_config(cfg: CfgNode) -> None:
             f"MODEL.NOISE.IMAGE is {cfg.MODEL.NOISE.IMAGE} and MODEL.NOISE.LABEL {cfg.MODEL.NOISE.LABEL}; give a "
             "standard deviation of at least 0, and a share from 0 to 1"
         )
+    if not cfg.SOLVER.BASE_LR > 0:
+        raise InputError(f"SOLVER.BASE_LR is {cfg.SOLVER.BASE_LR}; give a learning rate above 0")
     if not 0 < cfg.SOLVER.EMA.DECAY < 1:
         raise InputError(
             f"SOLVER.EMA.DECAY is {cfg.SOLVER.EMA.DECAY}; it must lie between 0 and 1, for instance 0.9998"
@@ -233,8 +235,11 @@ def _check_losses(cfg: CfgNode) -> None:
             f"DATALOADER.NUM_INSTANCE is {cfg.DATALOADER.NUM_INSTANCE}, but MODEL.LOSSES.NAME has TripletLoss, which "
             "compares images of one identity; set it 2 or more"
         )
-    if cfg.MODEL.LOSSES.CE.EPSILON < 0:
-        raise InputError(f"MODEL.LOSSES.CE.EPSILON is {cfg.MODEL.LOSSES.CE.EPSILON}; give a share of at least 0")
+    if not 0 <= cfg.MODEL.LOSSES.CE.EPSILON < 1:
+        raise InputError(
+            f"MODEL.LOSSES.CE.EPSILON is {cfg.MODEL.LOSSES.CE.EPSILON}; give the share of a label that goes to the "
+            "others, at least 0 and below 1"
+        )
     if cfg.MODEL.HEADS.CLS_LAYER == "ArcSoftmax":
         raise InputError(
             "MODEL.HEADS.CLS_LAYER is ArcSoftmax, which in fast-reid gives NaN once a cosine is rounded above 1; use "

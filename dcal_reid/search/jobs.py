@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from ..config import get_cfg
+from ..engine.arguments import values_and_rest
 from ..errors import InputError
 from ..evaluation import Gallery
 from ..evaluation.records import printable
@@ -116,6 +117,13 @@ def search(args: argparse.Namespace) -> None:
     print(f"{args.gallery}: {_described(gallery)}; {len(queries):,} searched for in {1000 * took:.0f} ms")
     for one in found:
         print("", printable(one.query), found_table(one, args.threshold), sep="\n")
+    most = min(args.top, len(gallery))
+    few = [one for one in found if len(one.ids) < most]
+    if few and not (args.cameras or args.exclude_camera):
+        print(
+            f"\n{len(few):,} of {len(queries):,} have fewer than {most} items: the index is approximate and found no "
+            "more; build the gallery with a larger --search, or without --index"
+        )
     if args.json:
         content = {
             "gallery": str(location), "items": len(gallery), "fingerprint": gallery.fingerprint,
@@ -134,6 +142,4 @@ def images_and_overrides(words: list[str]) -> tuple[list[str], list[str]]:
     A word is a key if it begins with the name of a section of the configuration, and no such file exists.
     """
     sections = tuple(f"{name}." for name in get_cfg())
-    is_key = (word.startswith(sections) and not os.path.exists(word) for word in words)
-    count = next((number for number, key in enumerate(is_key) if key), len(words))
-    return words[:count], words[count:]
+    return values_and_rest(words, lambda word: word.startswith(sections) and not os.path.exists(word))

@@ -58,6 +58,17 @@ def test_several_queries(search, gallery, crops, capsys):
     assert capsys.readouterr().out.count("\n| 1 ") == 40
 
 
+def test_it_is_told_where_an_approximate_index_finds_too_few(search, crops, run_folder, tmp_path, capsys):
+    predictor = Predictor(run_folder / "model_final.pth", device="cpu")
+    records = image_records(crops / "labels.csv")
+    build_gallery(predictor, records, tmp_path / "gallery", index="IVF2,Flat", search="nprobe=1")
+    search(tmp_path / "gallery", crops / "3_0_0.png", "--top", 50)
+    assert "\n1 of 1 have fewer than 40 items: the index is approximate" in capsys.readouterr().out
+    build_gallery(predictor, records, tmp_path / "gallery", overwrite=True)
+    search(tmp_path / "gallery", crops / "3_0_0.png", "--top", 50)
+    assert "fewer" not in capsys.readouterr().out
+
+
 def test_wrong_input(search, gallery, crops, tmp_path):
     for arguments, message in [
         ([gallery, tmp_path / "none.png"], "none.png' not found"),
