@@ -33,6 +33,8 @@ def main(args: argparse.Namespace) -> None:
     cfg = load_config(args.config_file, args.opts)
     resolve_device(cfg)
     check_config(cfg)
+    if args.eval_only and args.resume:
+        raise InputError("--resume goes on with a training; to evaluate a run give --eval-only MODEL.WEIGHTS FILE.pth")
     if args.report and (not args.eval_only or args.num_gpus * args.num_machines > 1 or len(cfg.DATASETS.TESTS) != 1):
         raise InputError(
             f"--report {args.report!r} is of an evaluation: give --eval-only, in one process and with one data set in "

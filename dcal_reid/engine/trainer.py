@@ -156,7 +156,11 @@ class Trainer(TrainerBase):
         return DistributedDataParallel(model, device_ids=device_ids, find_unused_parameters=unused, **{key: False})
 
     def resume_or_load(self, resume: bool) -> None:
-        """Go on from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set."""
+        """Go on from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set.
+
+        Raises:
+            InputError: weights or a checkpoint that do not fit, or a run that is beyond SOLVER.MAX_EPOCH.
+        """
         if resume and self.checkpointer.has_checkpoint():
             options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
             state = self.checkpointer.resume()
@@ -165,6 +169,11 @@ class Trainer(TrainerBase):
                 group.update(option)
             self.start_epoch, self.start_iter = self._place(**state["place"])
             self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
+            if self.start_epoch > self.max_epoch:
+                raise InputError(
+                    f"SOLVER.MAX_EPOCH is {self.max_epoch}, but the run in {self.cfg.OUTPUT_DIR} has "
+                    f"{self.start_epoch} epochs; give it at least that, or train in another OUTPUT_DIR"
+                )
             return
         if resume:
             logger.warning("--resume: no checkpoint in %s, so training starts anew.", self.cfg.OUTPUT_DIR)

@@ -19,7 +19,7 @@ def test_train_then_evaluate(run_cfg):
 
 
 def test_a_start_that_fails_leaves_a_complete_run_as_it_is(run_cfg):
-    run_cfg.SOLVER.MAX_EPOCH = 1
+    run_cfg.SOLVER.MAX_EPOCH = 2
     folder = Path(run_cfg.OUTPUT_DIR)
     folder.mkdir()
     train(run_cfg)
@@ -29,12 +29,20 @@ def test_a_start_that_fails_leaves_a_complete_run_as_it_is(run_cfg):
         ("MODEL.DCAL.GLCA.NUM_BLOCKS", 2, "does not fit the model"),
         ("DATASETS.TESTS", ("CSVReIDD",), "did you mean CSVReID"),
         ("DATASETS.CSV.QUERY_SPLITS", ("nowhere",), "nowhere"),
+        ("SOLVER.MAX_EPOCH", 1, r"MAX_EPOCH is 1, but the run in .* has 2 epochs"),
     ):
         cfg = run_cfg.clone()
         cfg.merge_from_list([key, value])
         with pytest.raises(InputError, match=words):
             train(cfg, resume=True)
     assert {path: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before
+
+
+def test_an_evaluation_is_not_resumed(run_cfg):
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    with pytest.raises(InputError, match=r"to evaluate a run give --eval-only MODEL\.WEIGHTS"):
+        main(argument_parser().parse_args(command(run_cfg, "--eval-only", "--resume")[2:]))
+    assert not Path(run_cfg.OUTPUT_DIR).exists()
 
 
 def test_without_weights_the_backbone_is_evaluated_as_it_starts(run_cfg):
