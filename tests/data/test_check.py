@@ -71,6 +71,18 @@ def test_sizes_are_those_after_the_orientation_in_exif(dogs, cfg):
         assert (query.width.most, query.height.least) == (33, 16)
 
 
+def test_damaged_exif_is_no_broken_image(dogs, cfg):
+    """Training reads such an image."""
+    path = dogs / "query" / "rex" / "c1_1.jpg"
+    turned, text = (b"\x03\0\x01\0\0\0\x09\0", b"\x02\0\x02\0\0\0\x36\0")  # no orientation; no number
+    for kind_and_value in (turned, text):
+        entry = b"\x12\x01" + kind_and_value + b"\0\0"
+        Image.open(path).save(path, exif=b"Exif\0\0II*\0\x08\0\0\0\x01\0" + entry + b"\0\0\0\0")
+        for decode in (True, False):
+            query = check_dataset("FolderReID", cfg, decode=decode, workers=0).splits["query"]
+            assert not query.broken and query.height.least == 33
+
+
 def test_copies_across_splits(dogs, cfg):
     shutil.copy(dogs / "train" / "ace" / "c1_1.jpg", dogs / "gallery" / "zoe" / "c2_2.jpg")
     shutil.copy(dogs / "query" / "rex" / "c1_1.jpg", dogs / "gallery" / "rex" / "c2_2.jpg")
@@ -82,6 +94,14 @@ def test_copies_across_splits(dogs, cfg):
     assert re.match(r"identical files in train and gallery: 1: .*zoe/c2_2.jpg = .*ace/c1", check.problems[0])
     assert re.match(r"identical files in query and gallery: 1: .*rex/c2_2.jpg = .*rex/c1_1.jpg", check.problems[1])
     assert [split.identical_files for split in check.splits.values()] == [1, 0, 0]
+
+
+def test_names_that_are_not_utf8_can_be_printed(dogs, cfg):
+    """In most locales Python refuses to print what such a name has in place of its bytes."""
+    for identity in ("ace", "bob"):
+        shutil.copy(dogs / "query" / "rex" / "c1_1.jpg", dogs / "train" / identity / "c1_\udcff.jpg")
+    text = check_dataset("FolderReID", cfg, workers=0).text()
+    assert "c1_?.jpg = " in text and text.encode("utf-8")
 
 
 def test_a_copy_with_another_identity(dogs, cfg):

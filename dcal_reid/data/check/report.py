@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, field
 
 from tabulate import tabulate
 
+from ...evaluation.records import printable
 from .statistics import SplitStatistics
 
 __all__ = ["DatasetCheck"]
@@ -45,7 +46,7 @@ class DatasetCheck:
             parts.append(f"Layout:\n{self.tree}")
         if self.source:
             parts.append(f"Source: {self.source}")
-        return "\n\n".join(parts)
+        return printable("\n\n".join(parts))
 
     def table(self) -> str:
         """A column for each split, and a row for each figure that one of them has."""
