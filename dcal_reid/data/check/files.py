@@ -3,6 +3,7 @@
 import hashlib
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from PIL import ExifTags, Image
@@ -52,9 +53,11 @@ def _decoded_size(data: bytes, path: str) -> tuple[int, int]:
 def _size_in_header(data: bytes, path: str) -> tuple[int, int]:
     try:
         with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
+            orientation = None
+            with suppress(Exception):  # a damaged EXIF block, as in decode_image
+                orientation = image.getexif().get(ExifTags.Base.Orientation)
             # Orientations from 5 on are turned by a quarter.
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) >= 5
-            return image.size[::-1] if turned else image.size
+            return image.size[::-1] if orientation in range(5, 9) else image.size
     except Exception as error:  # as in decode_image
         raise InputError(f"image {path!r} has no header of a known image format") from error
 
