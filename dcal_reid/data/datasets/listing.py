@@ -29,10 +29,18 @@ def image_names(folder: str) -> list[str]:
 
 
 def images_below(folder: str) -> list[str]:
-    """The image files in ``folder`` and below it in natural order, without what is hidden."""
-    found = []
+    """The image files in ``folder`` and below it in natural order, without what is hidden.
+
+    Links are followed, but no folder is looked into twice: a link may lead back to where it is.
+    """
+    found, walked = [], set()
     for where, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = os.path.realpath(where)
+        if here in walked:
+            folders.clear()
+            continue
+        walked.add(here)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [os.path.join(where, name) for name in filter(_is_image, names)]
     return sorted(found, key=natural_key)
 

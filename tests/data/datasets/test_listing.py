@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dcal_reid.data.datasets.listing import check_files_exist, first_few, image_names, natural_key
+from dcal_reid.data.datasets.listing import check_files_exist, first_few, image_names, images_below, natural_key
 from dcal_reid.errors import InputError
 
 
@@ -27,6 +27,18 @@ def test_images_are_sorted_whatever_the_case_of_their_suffix(tmp_path):
     assert image_names(str(tmp_path)) == ["a.png", "b.JPG", "c.jpeg"]
     with pytest.raises(InputError, match=r"nowhere.*No such file"):
         image_names(str(tmp_path / "nowhere"))
+
+
+def test_a_link_that_leads_back_gives_no_image_twice(tmp_path):
+    home = tmp_path / "crops"
+    (home / "sub").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for path in (home / "a.jpg", home / "sub" / "b.jpg", tmp_path / "elsewhere" / "c.jpg"):
+        path.touch()
+    (home / "sub" / "up").symlink_to(home)
+    (home / "other").symlink_to(tmp_path / "elsewhere")
+    found = [str(home / name) for name in ("a.jpg", "other/c.jpg", "sub/b.jpg")]
+    assert images_below(str(home)) == found
 
 
 def test_missing_files_are_counted_and_the_first_three_named(tmp_path):
