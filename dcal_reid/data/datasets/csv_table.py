@@ -36,14 +36,16 @@ def read_table(
 ) -> Iterator[Line]:
     """The lines of a CSV file with a header, which names at least the columns ``required``, among them path.
 
+    Whether a column's name has capitals does not matter.
+
     Raises:
-        InputError: no CSV in UTF-8; a missing column; a line with an empty required field or with too many or too few
-            fields; a path that leaves ``image_root``. Messages count lines from 1, the header.
+        InputError: no CSV in UTF-8; a missing column; two of a name; a line with an empty required field or with too
+            many or too few fields; a path that leaves ``image_root``. Messages count lines from 1, the header.
     """
     with open(path, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets begin the file with a BOM
         reader = csv.reader(file, strict=True)
         try:
-            header = [name.strip() for name in next(reader, [])]
+            header = [name.strip().lower() for name in next(reader, [])]
             missing = [name for name in required if name not in header]
             if missing:
                 if_known = f" (and {optional}, if known)" if optional else ""
@@ -51,6 +53,9 @@ def read_table(
                     f"{path!r} has no column {', '.join(missing)}; its columns are {', '.join(header) or 'none'}, and "
                     f"{', '.join(required)}{if_known} are read, separated by commas"
                 )
+            double = [name for name in (*required, *optional.split(", ")) if name and header.count(name) > 1]
+            if double:
+                raise InputError(f"{path!r} has more than one column {', '.join(double)}; keep one of each")
             for fields in reader:
                 if any(field.strip() for field in fields):
                     where = f"line {reader.line_num}"

@@ -41,6 +41,12 @@ def test_image_root_and_absolute_paths(crops, cfg, root):
     assert crops([LINES[0], f"{root}/crops/sub/c.jpg,x,1,train"]).train[0][0] == str(root / "crops/sub/c.jpg")
 
 
+def test_the_case_of_column_names_does_not_matter(crops):
+    """A column Camera that is not read would be no cameras, and another protocol."""
+    dataset = crops(["Path,IDENTITY,Camera,Split", "a.jpg,X,North,train"])
+    assert dataset.has_cameras and dataset.camera_names == ["North"] and dataset.identity_names == ["X"]
+
+
 def test_what_spreadsheets_write(crops):
     """A byte order mark, columns in another order, more columns, spaces, empty lines, quotes, accents."""
     lines = ["split , identity,note,path,camera", "", 'train," Ünal, A.",x,a.jpg, 1 ', ",,,,"]
@@ -63,6 +69,11 @@ def test_camera_is_optional(crops, lines):
         (["path;identity;split"], "its columns are path;identity;split, .* separated by commas"),
         ([""], "its columns are none"),
         ([LINES[0]], "holds no images"),
+        (
+            ["path,identity,camera,split,Camera", "a.jpg,x,1,train,2"],
+            "has more than one column camera; keep one of each",
+        ),
+        (["path,identity,path,identity,split"], "has more than one column path, identity; keep"),
         ([LINES[0], "a.jpg,x,1"], "line 2 has 3 fields, the header 4"),
         ([LINES[0], "a.jpg,x,1,train,more"], "line 2 has 5 fields"),
         ([LINES[0], LINES[1], "b.jpg,,1,train"], "line 3 has no identity"),
