@@ -43,7 +43,7 @@ def read_table(
             many or too few fields; a path that leaves ``image_root``. Messages count lines from 1, the header.
     """
     with open(path, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets begin the file with a BOM
-        reader = csv.reader(file, strict=True)
+        reader = csv.reader(file, strict=True, skipinitialspace=True)
         try:
             header = [name.strip().lower() for name in next(reader, [])]
             missing = [name for name in required if name not in header]

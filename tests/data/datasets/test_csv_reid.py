@@ -55,6 +55,13 @@ def test_what_spreadsheets_write(crops):
     assert len(dataset.train) == 1
 
 
+def test_quotes_after_a_space_are_quotes(crops):
+    dataset = crops(
+        ["path, identity, split", 'a.jpg, "bus 1, red", train', '"b.jpg", "cat", train', "sub/c.jpg, cat, train"]
+    )
+    assert dataset.identity_names == ["bus 1, red", "cat"] and len(dataset.train) == 3
+
+
 @pytest.mark.parametrize(
     "lines", [["path,identity,split", "a.jpg,x,train"], ["path,identity,camera,split", "a.jpg,x,,train"]]
 )
