@@ -51,10 +51,19 @@ def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
     random.seed(0)
     try:
         return dataset_class(root=root, **options)
-    except (OSError, RuntimeError) as error:  # what fast-reid's own datasets raise
+    except InputError:
+        raise
+    except Exception as error:
+        missing = isinstance(error, OSError | RuntimeError)
+        # fast-reid's own fail in any way on a file that is not as they take it to be.
+        if not missing and not dataset_class.__module__.startswith("fastreid."):
+            raise
+        message = " ".join(str(error).split())
+        if not missing:
+            message = f"{type(error).__name__}: {message}".removesuffix(": ")
         raise InputError(
-            f"dataset {name}: {' '.join(str(error).split())} (looked in {root!r}); set FASTREID_DATASETS, and see "
-            "datasets/README.md for the layout"
+            f"dataset {name}: {message} (looked in {root!r}); set FASTREID_DATASETS, and see datasets/README.md for "
+            "the layout"
         ) from error
     finally:
         random.setstate(state)

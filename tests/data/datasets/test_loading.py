@@ -58,6 +58,31 @@ def test_errors_of_fastreids_own_datasets_are_input_errors(root, cfg):
         load_dataset("VehicleID", cfg)
 
 
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ("", r"dataset VeRiWild: AssertionError \(looked in .*\); set FASTREID_DATASETS, .*README\.md"),
+        ("id/image;Camera ID\n1\n", r"dataset VeRiWild: IndexError: list index out of range \(looked in"),
+    ],
+)
+def test_files_that_fastreids_own_datasets_fail_on_are_input_errors(root, cfg, info, message):
+    lists = root / "VERI-Wild" / "train_test_split"
+    lists.mkdir(parents=True)
+    (root / "VERI-Wild" / "images").mkdir()
+    for name in ("train_list", "test_10000_query", "test_10000"):
+        (lists / f"{name}.txt").touch()
+    (lists / "vehicle_info.txt").write_text(info)
+    with pytest.raises(InputError, match=message) as caught:
+        load_dataset("VeRiWild", cfg)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_in_a_dataset_of_a_user_is_not_hidden(register, cfg):
+    register("One", train=None)
+    with pytest.raises(TypeError, match="not iterable"):
+        load_dataset("One", cfg)
+
+
 def test_vehicleid_draws_the_same_gallery_every_time(root, cfg):
     """fast-reid draws it with the global generator, so each process evaluates on another one."""
     lists = root / "vehicleid" / "train_test_split"
