@@ -7,6 +7,7 @@ from torch.export import Dim, ExportedProgram
 from ..engine.inference import mean_over_flip
 from ..engine.predictor import Predictor
 from ..errors import InputError
+from ..modeling import DCAL
 
 __all__ = ["FeatureGraph", "check_exportable", "trace"]
 
@@ -32,8 +33,8 @@ def check_exportable(predictor: Predictor) -> None:
     Raises:
         InputError: local queries that are selected at random, or a compiled model.
     """
-    cfg = predictor.cfg
-    selects = "glca" in predictor.model.inference and predictor.model.glca.needs_selection
+    cfg, model = predictor.cfg, predictor.model
+    selects = isinstance(model, DCAL) and "glca" in model.inference and model.glca.needs_selection
     if selects and cfg.MODEL.DCAL.GLCA.SELECTION == "random":
         raise InputError(
             "MODEL.DCAL.GLCA.SELECTION is 'random': patches are drawn by PyTorch's generator, which no graph can hold; "

@@ -15,7 +15,8 @@ from ..data.images import ImageLike
 from ..engine.inference import uses_half_precision
 from ..engine.predictor import Predictor
 from ..errors import InputError
-from ..files import written_atomically
+from ..evaluation.records import printable
+from ..files import check_writable, written_atomically
 from ..task import is_classification
 from .agreement import agreement, expected_features, require_agreement
 from .graph import check_exportable, trace
@@ -51,11 +52,16 @@ def export_onnx(
     Raises:
         InputError: onnx, onnxscript or onnxruntime is not installed, a model that cannot be a graph, or a graph that
             does not give the features of PyTorch; nothing is left of it then.
+        OSError: a file cannot be written.
     """
     require_packages()
     for path, suffix in ((output, ".onnx"), (program, ".pt2")):
         if path and (Path(path).suffix != suffix or not Path(path).absolute().parent.is_dir()):
             raise InputError(f"{str(path)!r} cannot be written: give a name{suffix} in a folder that exists")
+        if printable(str(path)) != str(path):
+            raise InputError(f"{str(path)!r} cannot be written: onnxruntime opens names in UTF-8 only; give another")
+        if path:
+            check_writable(path)
     size = sum(tensor.nbytes for tensor in predictor.model.state_dict().values())
     if size > _MOST_BYTES:
         raise InputError(f"the weights have {size / 1e9:.1f} GB, an ONNX file at most 2 GB; choose a smaller model")

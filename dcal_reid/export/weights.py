@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ..engine.predictor import Predictor
 from ..engine.weights import save_weights
+from ..evaluation.records import printable
 
 __all__ = ["export_weights"]
 
@@ -15,4 +16,4 @@ def export_weights(predictor: Predictor, output: str | Path) -> None:
         InputError: the name does not end in .safetensors.
     """
     save_weights(output, predictor.cfg, predictor.model, predictor.class_names)
-    print(f"{output}: {Path(output).stat().st_size / 1e6:.1f} MB, fingerprint {predictor.fingerprint}")
+    print(f"{printable(str(output))}: {Path(output).stat().st_size / 1e6:.1f} MB, fingerprint {predictor.fingerprint}")

@@ -98,6 +98,22 @@ def test_other_backbones(run_cfg, tmp_path, name, kwargs, size, options):
     assert_same_for_any_batch(features_of_onnx, tmp_path / "model.onnx", predictor)
 
 
+def test_fastreids_own_network(run_cfg, tmp_path):
+    run_cfg.merge_from_list(
+        [
+            *("MODEL.META_ARCHITECTURE", "FastReIDBaseline", "MODEL.BACKBONE.NAME", "build_fastreid_vit"),
+            *("MODEL.BACKBONE.FEAT_DIM", 48, "MODEL.HEADS.NAME", "EmbeddingHead"),
+            *("MODEL.DCAL.GLCA.NUM_BLOCKS", 0, "MODEL.DCAL.PWCA.NUM_BLOCKS", 0),
+        ]
+    )
+    Path(run_cfg.OUTPUT_DIR).mkdir()
+    save_config(run_cfg)
+    torch.manual_seed(0)
+    predictor = Predictor(config_file=f"{run_cfg.OUTPUT_DIR}/config.yaml")
+    export_onnx(predictor, tmp_path / "model.onnx")
+    assert_same_for_any_batch(features_of_onnx, tmp_path / "model.onnx", predictor)
+
+
 def test_classes_flip_and_metadata(class_run_folder, tmp_path):
     predictor = Predictor(class_run_folder / "model_final.pth", overrides=["TEST.FLIP.ENABLED", "True"])
     export_onnx(predictor, tmp_path / "model.onnx")
@@ -114,12 +130,14 @@ def test_classes_flip_and_metadata(class_run_folder, tmp_path):
     assert str(Path(__file__).parents[2]).encode() not in (tmp_path / "model.onnx").read_bytes()
 
 
-def test_program_and_given_images(predictor_of, crops, tmp_path, capsys):
-    predictor = predictor_of()
+def test_program_and_given_images(predictor_of, crops, tmp_path, capsys, monkeypatch):
+    predictor, batches, preprocess = predictor_of(), [], Predictor.preprocess
+    monkeypatch.setattr(Predictor, "preprocess", lambda self, part: batches.append(len(part)) or preprocess(self, part))
     export_onnx(predictor, tmp_path / "model.onnx", [str(crops), str(crops / "0_0_0.png")], tmp_path / "model.pt2")
     assert_same_for_any_batch(features_of_program, tmp_path / "model.pt2", predictor)
     out = capsys.readouterr().out
     assert "model.pt2: 41 images: cosine at least 1.0" in out and "model.onnx: 41 images: cosine at least 1.0" in out
+    assert max(batches) == predictor.cfg.TEST.IMS_PER_BATCH
 
 
 def test_a_model_that_differs_is_not_written(predictor_of, tmp_path, monkeypatch):
@@ -141,10 +159,16 @@ def test_wrong_input_is_refused_before_anything_is_traced(run_folder, predictor_
         ((tmp_path / "model.pth",), r"model\.pth' cannot be written: give a name\.onnx"),
         ((tmp_path / "none" / "model.onnx",), "cannot be written: give a name.onnx in a folder that exists"),
         ((output, (), "model.pt"), r"'model\.pt' cannot be written: give a name\.pt2"),
+        ((tmp_path / "\udcff.onnx",), r"\\udcff\.onnx' cannot be written: onnxruntime opens names in UTF-8 only"),
         ((output, [str(tmp_path / "empty")]), r"empty' is no image file, and no folder with any below it"),
         ((output, ["none.jpg"]), r"'none\.jpg' is no image file"),
     ]:
         with pytest.raises(InputError, match=message):
+            export_onnx(predictor, *arguments)
+    (tmp_path / "folder.onnx").mkdir()
+    (tmp_path / "folder.pt2").mkdir()
+    for arguments in ((tmp_path / "folder.onnx",), (output, (), tmp_path / "folder.pt2")):
+        with pytest.raises(IsADirectoryError):
             export_onnx(predictor, *arguments)
     with pytest.raises(InputError, match="SELECTION is 'random'"):
         export_onnx(predictor_of(GLCA__SELECTION="random"), output)

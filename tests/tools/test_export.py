@@ -25,6 +25,8 @@ def test_weights(run_folder, crops, tmp_path, capsys):
     assert f"model.safetensors: {output.stat().st_size / 1e6:.1f} MB, fingerprint {expected.fingerprint}" in (
         capsys.readouterr().out
     )
+    run("export", "--weights", weights, tmp_path / "\udcff.safetensors")
+    assert "?.safetensors: " in capsys.readouterr().out
     with pytest.raises(InputError, match=r"weights are written as safetensors, not as 'model\.pth'"):
         run("export", "--weights", weights, "model.pth")
 
