@@ -9,6 +9,7 @@ python tools/compare.py a.jpg b.jpg --weights logs/run/model_best.pth --threshol
 
 import argparse
 import sys
+import traceback
 
 from dcal_reid.engine.arguments import add_model_arguments
 from dcal_reid.errors import InputError
@@ -39,6 +40,9 @@ def run(args: argparse.Namespace) -> None:
         match = main(args)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Exception:  # Python's own status is 1, which here is an answer
+        traceback.print_exc()
         sys.exit(2)
     sys.exit(0 if match else 1)
 

@@ -84,3 +84,12 @@ def test_errors_have_a_status_of_their_own(compare, tmp_path, crops):
     ]:
         status, output, error = compare(*arguments, second=second)
         assert (status, output) == (2, "") and error.startswith("error: ") and message in error
+
+
+def test_what_nobody_foresaw_is_not_taken_for_no_match(compare, monkeypatch):
+    def fail(*args):
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr("dcal_reid.search.verification.feature_predictor", fail)
+    status, output, error = compare("--threshold", "0.3")
+    assert (status, output) == (2, "") and error.startswith("Traceback") and "CUDA out of memory" in error
