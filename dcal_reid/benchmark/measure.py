@@ -16,7 +16,11 @@ import scipy
 import torch
 from tabulate import tabulate
 
-__all__ = ["Measurement", "describe_environment", "measure", "print_table"]
+from ..config import get_cfg
+from ..engine.setup import resolve_device
+from ..errors import InputError
+
+__all__ = ["Measurement", "describe_environment", "measure", "print_table", "use_device"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,12 @@ def measure(ways: dict[str, Callable[[], object]], repeats: int = 3) -> dict[str
     """Run each of some ways ``repeats`` times, in turns, so that a busy moment of the machine meets all of them.
 
     Memory is the peak of the process (Linux only), less what it had before the run.
+
+    Raises:
+        InputError: not even one run.
     """
+    if repeats < 1:
+        raise InputError(f"--repeats is {repeats}; give at least 1")
     seconds, memory, results = {name: [] for name in ways}, {name: [] for name in ways}, {}
     for _ in range(repeats):
         for name, way in ways.items():
@@ -48,6 +57,21 @@ def measure(ways: dict[str, Callable[[], object]], repeats: int = 3) -> dict[str
         name: Measurement(statistics.median(seconds[name]), max(memory[name], default=None), repeats, results[name])
         for name in ways
     }
+
+
+def use_device(name: str) -> str:
+    """``--device`` auto, cpu, cuda or cuda:1, resolved. A GPU becomes the one whose time and memory are taken.
+
+    Raises:
+        InputError: cuda is asked for and there is none, or what PyTorch does not know.
+    """
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE = name
+    resolve_device(cfg)
+    device = torch.device(cfg.MODEL.DEVICE)
+    if device.type == "cuda":
+        torch.cuda.set_device(device.index or 0)
+    return cfg.MODEL.DEVICE
 
 
 def print_table(title: str, headers: list[str], rows: list[list]) -> None:

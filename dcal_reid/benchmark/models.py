@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from ..config import get_cfg
 from ..engine.inference import has_half_precision
-from ..engine.setup import resolve_device
 from ..errors import InputError
 from ..modeling.backbones import input_size, pixel_statistics
 from ..modeling.losses import BranchLoss
+from .measure import use_device
 from .naive import NaiveDCAL
 
 __all__ = [
@@ -162,8 +162,7 @@ def case_config(case: Case, device: str = "cpu", amp: str = "none", readout: str
         InputError: cuda is asked for and there is none, or bf16 and the processor has no instructions for it.
     """
     cfg = get_cfg()
-    cfg.MODEL.DEVICE = device
-    resolve_device(cfg)
+    cfg.MODEL.DEVICE = use_device(device)
     cfg.merge_from_list([*_DCAL, *case.recipe])
     cfg.MODEL.BACKBONE.TIMM_MODEL = case.timm_model
     cfg.MODEL.BACKBONE.TIMM_KWARGS = CfgNode(case.kwargs, new_allowed=True)

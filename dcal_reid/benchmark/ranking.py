@@ -5,7 +5,7 @@ import torch
 
 from ..evaluation.ranking import rank_features, rank_matrix
 from .fastreid_cython import compiled_ranking
-from .measure import describe_environment, measure, print_table
+from .measure import describe_environment, measure, print_table, use_device
 from .synthetic import TestSet, synthetic
 
 __all__ = ["benchmark_ranking", "distance_products"]
@@ -27,7 +27,11 @@ def benchmark_ranking(
 
     Returns:
         the ratios of the tables.
+
+    Raises:
+        InputError: a device that is not there, or no repeats.
     """
+    device = use_device(device)
     print(describe_environment())
     data = synthetic(size, dim, noise)
     ratios = _from_features(data, repeats, device)

@@ -7,7 +7,7 @@ from fastreid.evaluation.rerank import re_ranking
 from ..evaluation.matches import find_matches
 from ..evaluation.ranking import rank, rank_features
 from ..evaluation.rerank import RerankedDistances, RerankOptions
-from .measure import describe_environment, measure, print_table
+from .measure import describe_environment, measure, print_table, use_device
 from .ranking import distance_products
 from .synthetic import TestSet, synthetic
 
@@ -26,6 +26,7 @@ def benchmark_rerank(
     Returns:
         the ratios of the table.
     """
+    device = use_device(device)
     print(describe_environment())
     data, options = synthetic(size, dim, noise), RerankOptions()
     matches = find_matches(*data.labels)

@@ -8,11 +8,11 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.modeling.meta_arch import build_model
 
 from ..compat import registered_names
-from ..engine.setup import load_config, resolve_device
+from ..engine.setup import load_config
 from ..errors import InputError
 from ..modeling.backbones import input_size
 from ..published import published
-from .measure import describe_environment, print_table
+from .measure import describe_environment, print_table, use_device
 from .models import Case, set_precision, synthetic_batch
 from .operations import count_operations, time_calls
 from .step import TrainStep
@@ -100,8 +100,8 @@ def _official_images(name: str) -> int | None:
 def _prepared(path: str, device: str, amp: str | None, cuda_graph: bool) -> CfgNode:
     cfg = load_config(path)
     cfg.SOLVER.CUDA_GRAPH = cuda_graph
-    cfg.MODEL.DEVICE, cfg.MODEL.BACKBONE.PRETRAIN, cfg.MODEL.HEADS.NUM_CLASSES = device, False, _CLASSES
-    resolve_device(cfg)
+    cfg.MODEL.DEVICE = use_device(device)
+    cfg.MODEL.BACKBONE.PRETRAIN, cfg.MODEL.HEADS.NUM_CLASSES = False, _CLASSES
     if cuda_graph and cfg.MODEL.DEVICE == "cpu":
         raise InputError("--cuda-graph is for a GPU, but the device is cpu; give --device cuda")
     if amp is not None:

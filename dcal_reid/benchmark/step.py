@@ -87,6 +87,7 @@ def benchmark_step(
     chosen = select_cases(cases)
     configs = [case_config(case, device, amp, readout) for case in chosen]
     print(describe_environment())
+    device = configs[0].MODEL.DEVICE
     rate = matrix_product_rate(device, torch.bfloat16 if amp == "bf16" else torch.float32)
     print(f"{device}, autocast {amp}; one large matrix product: {rate / 1e12:.2f} TFLOP/s")
     return {case.name: _measure(case, cfg, batch, repeats, rate) for case, cfg in zip(chosen, configs, strict=True)}

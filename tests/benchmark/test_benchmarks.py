@@ -65,6 +65,13 @@ def test_rerank(capsys):
     assert "Re-ranking, 60 x 700, 32-d, mAP 0." in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("benchmark", [ranking.benchmark_ranking, rerank.benchmark_rerank])
+def test_a_gpu_that_is_not_there_is_refused(benchmark, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="'cuda' but PyTorch finds no GPU"):
+        benchmark("toy", dim=32, device="cuda")
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_search(capsys):
     rows = search.benchmark_search(items=2000, dim=16, queries=50, factories=("Flat", "IVF16,Flat"), repeats=1)

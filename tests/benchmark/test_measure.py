@@ -2,8 +2,10 @@ import time
 
 import numpy as np
 import pytest
+import torch
 
-from dcal_reid.benchmark.measure import describe_environment, measure, print_table
+from dcal_reid.benchmark.measure import describe_environment, measure, print_table, use_device
+from dcal_reid.errors import InputError
 
 
 def test_time_is_the_median_and_ways_take_turns():
@@ -29,6 +31,23 @@ def test_memory_is_the_peak_above_what_was_there():
     if memory is None:
         pytest.skip("peak memory is known on Linux only")
     assert 38e6 < memory < 80e6
+
+
+def test_no_run_at_all_is_refused():
+    with pytest.raises(InputError, match="--repeats is 0; give at least 1"):
+        measure({"a": lambda: 7}, 0)
+
+
+def test_a_device_is_there_and_is_the_one_that_is_waited_for(monkeypatch):
+    assert use_device("cpu") == "cpu"
+    used = []
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert [use_device(name) for name in ("auto", "cuda", "cuda:1")] == ["cuda", "cuda", "cuda:1"]
+    assert used == [0, 0, 1]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="'cuda' but PyTorch finds no GPU"):
+        use_device("cuda")
 
 
 def test_results_are_kept():
