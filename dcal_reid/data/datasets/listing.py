@@ -81,7 +81,8 @@ def check_files_exist(paths: Iterable[str], source: str) -> None:
         if name not in listings[folder]:
             missing.append(path)
     if missing:
-        raise InputError(f"{source} lists {len(missing)} images that do not exist: {first_few(missing)}")
+        cure = "write / in place of \\" if os.sep == "/" and "\\" in missing[0] else "check the paths"
+        raise InputError(f"{source} lists {len(missing)} images that do not exist: {first_few(missing)}; {cure}")
 
 
 def first_few(items: Iterable[object], number: int = 3) -> str:

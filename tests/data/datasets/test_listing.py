@@ -1,5 +1,7 @@
 """Listing of image files."""
 
+import os
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,6 +49,12 @@ def test_missing_files_are_counted_and_the_first_three_named(tmp_path):
     check_files_exist(paths[:1], "the list")
     with pytest.raises(InputError, match=r"the list lists 4 images .*b\.jpg, .*c\.jpg, .*d\.jpg, \.\.\."):
         check_files_exist(paths, "the list")
+
+
+@pytest.mark.skipif(os.sep == "\\", reason="there it is a separator")
+def test_paths_from_windows_are_recognised(tmp_path):
+    with pytest.raises(InputError, match=r"images that do not exist: .*; write / in place of \\$"):
+        check_files_exist([str(tmp_path / "sub\\a.jpg")], "the list")
 
 
 def test_first_few():
