@@ -1,5 +1,6 @@
 """A dataset with one folder per identity."""
 
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from .listing import first_few, folder_names, image_names
 from .table import Row, TableReID, own_path
 
 __all__ = ["FolderReID"]
+
+logger = logging.getLogger(__name__)
 
 
 @DATASET_REGISTRY.register()
@@ -36,22 +39,29 @@ class FolderReID(TableReID):
 
 def _read_rows(path: str, camera_pattern: str) -> Iterator[Row]:
     camera_of = _compile(camera_pattern) if camera_pattern else None
-    empty, unmatched = True, []
+    some, empty, unmatched = False, [], []
     for split in folder_names(path):
         for identity in folder_names(os.path.join(path, split)):
-            for name in image_names(os.path.join(path, split, identity)):
-                empty = False
-                image = os.path.join(path, split, identity, name)
+            folder = os.path.join(path, split, identity)
+            names = image_names(folder)
+            if names:
+                some = True
+            else:
+                empty.append(folder)
+            for name in names:
+                image = os.path.join(folder, name)
                 match = camera_of.search(name) if camera_of else None
                 if camera_of and not (match and match[1]):
                     unmatched.append(image)
                 else:
                     yield Row(image, identity, match[1] if match else None, split, image)
-    if empty:
+    if not some:
         raise InputError(
             f"{path!r} holds no images in folders <split>/<identity>/, such as train/rex/; see the layout in "
             "datasets/README.md"
         )
+    if empty:
+        logger.warning("%d folders have no images directly in them and are left out: %s", len(empty), first_few(empty))
     if unmatched:
         raise InputError(
             f"DATASETS.FOLDER.CAMERA_PATTERN {camera_pattern!r} finds no camera in {len(unmatched)} file names: "

@@ -1,5 +1,7 @@
 """FolderReID."""
 
+import logging
+
 import pytest
 
 from dcal_reid.data import load_dataset
@@ -38,6 +40,17 @@ def test_one_folder_per_identity(home, cfg):
     assert [item[1:] for item in dataset.query] == [(1, 0)]
     # the name of a folder is the identity, in whatever split
     assert [item[1:] for item in dataset.gallery] == [(1, 1), (2, 1)]
+
+
+def test_folders_without_images_are_reported(home, cfg, caplog):
+    """Perhaps their images lie in a folder per camera, or are of a format that is not read."""
+    for name in ("train/zoe/cam1/0.jpg", "train/kim/0.heic"):
+        (home / name).parent.mkdir(parents=True)
+        (home / name).touch()
+    with caplog.at_level(logging.WARNING, logger="dcal_reid"):
+        assert "zoe" not in load_dataset("FolderReID", cfg).identity_names
+    [message] = caplog.messages
+    assert message.startswith(f"2 folders have no images directly in them and are left out: {home}/train/kim, ")
 
 
 def test_cameras_may_be_unknown(home, cfg):
