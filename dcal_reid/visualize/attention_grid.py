@@ -12,7 +12,7 @@ from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation.plot import check_picture_path
 from .pair_attention import draw_pair_attention
-from .report import draw_attention_of, spread
+from .report import check_attention, draw_attention_of, spread
 
 __all__ = ["image_files", "show_attention"]
 
@@ -90,6 +90,7 @@ def image_files(places: Sequence[str], count: int) -> list[str]:
 def _show_pair(predictor: Predictor, output: str | Path, pair: Sequence[str]) -> None:
     if len(pair) != 2:
         raise InputError(f"--pair names {len(pair)} images; give two")
+    check_attention(predictor.model)
     images = predictor.preprocess(pair)
     pwca = predictor.model.pair_attention_maps(images)
     draw_pair_attention(

@@ -101,9 +101,10 @@ def write_report(
     metrics, sections = (_classification if classifies else _retrieval)(predictor, dataset, count, evaluator)
     weights = predictor.cfg.MODEL.WEIGHTS or "no weights: the model as it starts"
     model = predictor.cfg.MODEL.BACKBONE.TIMM_MODEL
+    branches = getattr(predictor.model, "inference", predictor.cfg.MODEL.META_ARCHITECTURE)
     text = render(
         title=f"Evaluation of {Path(predictor.cfg.OUTPUT_DIR).name or model} on {dataset}",
-        subtitle=f"{model} · {predictor.model.inference} · {weights}",
+        subtitle=f"{model} · {branches} · {weights}",
         metrics=_tiles(metrics),
         sections=sections,
         configuration=predictor.cfg.dump(),
@@ -260,7 +261,7 @@ def _tiles(metrics: Mapping[str, float]) -> dict[str, float]:
 def _attention_section(
     predictor: Predictor, title: str, paths: Sequence[str], names: Sequence[str], banner: int = 0
 ) -> Section:
-    """A backbone without a CLS token has no such picture; then the section says so."""
+    """A backbone without a CLS token has no such picture, nor has fast-reid's network; then the section says so."""
     transform = build_transforms(predictor.cfg, is_train=False, banner=banner)
     titles = [name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…" for name in names]
     try:

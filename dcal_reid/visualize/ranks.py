@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 from fastreid.config import CfgNode
-from PIL import Image
 
-from ..data.images import IMAGE_FORMATS, ImageLike
+from ..data.images import read_image
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import DCALReidEvaluator
 from ..evaluation.plot import check_picture_path, draw_curves, sample_pairs
+from ..files import check_writable
 from .attention import enlarge, overlay
 from .evaluated import evaluated_features, evaluated_retrieval
 from .rank_list import RankList, draw_rank_lists
-from .report import rank_lists_of, spread, worst_first
+from .report import check_attention, rank_lists_of, spread, worst_first
 
 __all__ = ["ORDERS", "chosen_queries", "show_ranks", "with_attention"]
 
@@ -56,16 +56,21 @@ def show_ranks(
         The evaluator, which knows every query's result.
 
     Raises:
-        InputError: files or options that cannot be used.
+        InputError: files or options that cannot be used, or a model whose attention cannot be drawn.
+        OSError: a picture cannot be written.
     """
     for path in filter(None, (output, curves)):
         check_picture_path(path)
+        check_writable(path)
     if top < 1 or count < 1:
         raise InputError(f"--top is {top} and --count {count}; both must be at least 1")
     if predictor is None and (attention or not features):
         raise InputError("there is no model; give --weights, or --features without --attention")
     if features and dataset:
         raise InputError("--features has its own images; give it or --dataset, not both")
+    if attention:
+        check_attention(predictor.model)
+        predictor.attention([np.zeros((*predictor.image_size, 3), dtype=np.uint8)])  # before long work
     if features:
         evaluator = evaluated_features(features, cfg)
     else:
@@ -138,15 +143,12 @@ def with_attention(found: RankList, predictor: Predictor) -> RankList:
     return replace(found, query=query, gallery=gallery)
 
 
-def _usual_size(images: Sequence[ImageLike]) -> tuple[int, int]:
+def _usual_size(paths: Sequence[str]) -> tuple[int, int]:
     """(height, width) in which images are shown whose model is not known: of the one in the middle by shape."""
     sizes = []
-    for path in images:
+    for path in paths:
         try:
-            with Image.open(path, formats=IMAGE_FORMATS) as image:
-                sizes.append((image.height, image.width))
-        except OSError as error:
-            raise InputError(
-                f"image {str(path)!r} cannot be read: {error}; it must be where it was evaluated"
-            ) from error
+            sizes.append(tuple(read_image(str(path)).shape[1:]))
+        except InputError as error:
+            raise InputError(f"{error} (it must be where it was evaluated)") from error
     return sorted(sizes, key=lambda size: size[0] / size[1])[len(sizes) // 2]

@@ -1,14 +1,17 @@
 """The pictures of an evaluated model: what it finds, and where it looks."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..data.datasets.classification import ClassificationDataset
 from ..data.images import read_image
+from ..errors import InputError
 from ..evaluation import ClassificationResult, DCALReidEvaluator, RankingResult
 from ..modeling import DCAL
 from .attention import draw_attention
@@ -16,6 +19,7 @@ from .predictions import Prediction, draw_predictions
 from .rank_list import RankList, draw_rank_lists
 
 __all__ = [
+    "check_attention",
     "draw_attention_of",
     "draw_predictions_of",
     "draw_rank_lists_of",
@@ -114,14 +118,14 @@ def draw_predictions_of(
     Args:
         path: the picture to write.
         result: of an evaluation on ``dataset``.
-        dataset: gives each class an example, its first training image.
+        dataset: gives each class an example, its first training image that can be decoded.
         size: (height, width) in which images are shown.
         count: how many test images.
     """
-    examples: dict[int, str] = {}
+    images, names, shown = defaultdict(list), result.class_names, mistakes_first(result, count)
     for image, label, _ in dataset.train:
-        examples.setdefault(label, image)
-    names = result.class_names
+        images[label].append(image)
+    examples = {label: _first_decodable(images[label]) for label in np.unique(result.top[shown]).tolist()}
     predictions = [
         Prediction(
             image=str(result.paths[number]),
@@ -130,9 +134,27 @@ def draw_predictions_of(
             probabilities=result.probabilities[number].clip(max=1).tolist(),
             examples=[examples[label] for label in result.top[number]],
         )
-        for number in mistakes_first(result, count)
+        for number in shown
     ]
     draw_predictions(path, predictions, size=size)
+
+
+def _first_decodable(paths: Sequence[str]) -> str:
+    """With DATALOADER.BROKEN_IMAGES skip there may be others. If all are, the first."""
+    for path in paths:
+        with suppress(InputError):
+            read_image(path)
+            return path
+    return paths[0]
+
+
+def check_attention(model: nn.Module) -> None:
+    """
+    Raises:
+        InputError: another network than ours, such as fast-reid's own.
+    """
+    if not isinstance(model, DCAL):
+        raise InputError(f"{type(model).__name__} says nothing of its attention; choose MODEL.META_ARCHITECTURE DCAL")
 
 
 def draw_attention_of(
@@ -153,8 +175,9 @@ def draw_attention_of(
         row_titles: a text for each image.
 
     Raises:
-        InputError: an image that cannot be read, or a backbone without a CLS token.
+        InputError: an image that cannot be read, or a model whose attention cannot be drawn.
     """
+    check_attention(model)
     images = torch.stack([transform(read_image(path)) for path in image_paths])
     parts = zip(*(model.attention_maps(some) for some in images.split(_TOGETHER)), strict=True)
     sa, glca, selected = (None if part[0] is None else torch.cat(part) for part in parts)

@@ -3,12 +3,14 @@ import csv
 import io
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from dcal_reid import Predictor
 from dcal_reid.engine.inference import evaluate_dataset
+from dcal_reid.engine.setup import save_config
 from dcal_reid.errors import InputError
 from dcal_reid.visualize.html_report import Section, render, write_report
 
@@ -148,6 +150,23 @@ def test_a_backbone_without_a_cls_token_has_no_picture_of_attention(run_folder, 
     page = Page((tmp_path / "report.html").read_text())
     assert "There is no picture: VisionTransformer has no CLS token" in "".join(page.text)
     assert len(page.pictures) == 2
+
+
+def test_fastreids_own_network_has_no_picture_of_attention(run_cfg, tmp_path):
+    run_cfg.merge_from_list(
+        [
+            *("MODEL.META_ARCHITECTURE", "FastReIDBaseline", "MODEL.BACKBONE.NAME", "build_fastreid_vit"),
+            *("MODEL.BACKBONE.FEAT_DIM", 48, "MODEL.HEADS.NAME", "EmbeddingHead"),
+            *("MODEL.DCAL.GLCA.NUM_BLOCKS", 0, "MODEL.DCAL.PWCA.NUM_BLOCKS", 0),
+        ]
+    )
+    Path(run_cfg.OUTPUT_DIR).mkdir()
+    save_config(run_cfg)
+    write_report(Predictor(config_file=f"{run_cfg.OUTPUT_DIR}/config.yaml"), tmp_path / "report.html", count=1)
+    page = Page((tmp_path / "report.html").read_text())
+    text = "".join(page.text)
+    assert "There is no picture: FastReIDBaseline says nothing of its attention" in text and len(page.pictures) == 2
+    assert "vit_tiny_patch16_224 · FastReIDBaseline · no weights" in text
 
 
 @pytest.mark.parametrize(

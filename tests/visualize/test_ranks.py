@@ -84,6 +84,19 @@ def test_features_need_no_model(evaluator, tiny_cfg, tmp_path, drawn, assert_leg
     assert [axes.get_title().split(",")[0] for axes in curves.axes] == ["CMC", "AP", "ROC", "distances"]
 
 
+def test_images_that_have_to_be_turned_keep_their_shape(tiny_cfg, tmp_path, drawn):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    paths = [str(tmp_path / f"{number}.jpg") for number in range(2)]
+    for path in paths:
+        Image.new("RGB", (50, 30)).save(path, exif=turned)
+    labels = np.array([1, 1]), np.array([0, 1]), np.arange(2), np.array(paths)
+    FeatureSet(np.ones((2, 2), dtype=np.float32), *labels, num_query=1).save(tmp_path / "features.npz")
+    show_ranks(tmp_path / "ranks.png", tiny_cfg, features=str(tmp_path / "features.npz"))
+    panels = [axes.images[0].get_array() for axes in drawn[0].axes if axes.images]
+    assert [panel.shape[:2] for panel in panels] == [(250, 150)] * 2
+
+
 def test_a_dataset_is_evaluated(predictor, tmp_path, drawn):
     evaluator = show_ranks(tmp_path / "ranks.png", predictor.cfg, predictor, count=2, top=3)
     assert evaluator.result.num_query == 4
@@ -121,6 +134,23 @@ def test_attention_lies_over_what_the_model_sees(predictor, tmp_path, drawn):
 def test_wrong_input(tiny_cfg, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
         show_ranks(tmp_path / "ranks.png", tiny_cfg, **options)
+
+
+def test_what_cannot_be_drawn_is_told_before_the_evaluation(predictor, tmp_path, monkeypatch):
+    monkeypatch.setattr("dcal_reid.visualize.ranks.evaluated_retrieval", None)
+    (tmp_path / "folder.png").mkdir()
+    for paths in (
+        {"output": tmp_path / "folder.png"},
+        {"output": tmp_path / "a.png", "curves": tmp_path / "folder.png"},
+    ):
+        with pytest.raises(IsADirectoryError):
+            show_ranks(cfg=predictor.cfg, predictor=predictor, **paths)
+    predictor.model.backbone.grid_size = None
+    with pytest.raises(InputError, match="has no CLS token whose attention could be drawn"):
+        show_ranks(tmp_path / "ranks.png", predictor.cfg, predictor, attention=True)
+    predictor.model = torch.nn.Identity()
+    with pytest.raises(InputError, match="Identity says nothing of its attention"):
+        show_ranks(tmp_path / "ranks.png", predictor.cfg, predictor, attention=True)
 
 
 def test_images_that_are_gone(tiny_cfg, tmp_path):

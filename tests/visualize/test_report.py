@@ -1,3 +1,4 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -100,3 +101,13 @@ def test_a_prediction_shows_an_example_of_each_class(classified, tmp_path, monke
     assert wrong.examples == ["b1.png", "a1.png"]
     assert wrong.probabilities == pytest.approx([0.9, 0.1])
     assert (right.image, right.label, right.classes) == ("0.png", "ant", ["ant", "bee"])
+
+
+def test_an_example_is_an_image_that_can_be_decoded(classified, tmp_path, monkeypatch):
+    drawn, paths = [], [str(tmp_path / f"{number}.png") for number in range(3)]
+    Image.new("RGB", (4, 4)).save(paths[1])
+    Path(paths[0]).write_bytes(b"no image")
+    monkeypatch.setattr(report, "draw_predictions", lambda path, predictions, size: drawn.extend(predictions))
+    dataset = SimpleNamespace(train=[(paths[0], 0, 0), (paths[1], 0, 0), (paths[2], 1, 0)])
+    draw_predictions_of(tmp_path / "p.png", classified, dataset, (32, 32), count=2)
+    assert drawn[0].examples == [paths[2], paths[1]]
