@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    predictor = predictor_from(args) if args.attention or not args.features else None
+    predictor = predictor_from(args) if args.weights or args.attention or not args.features else None
     evaluator = show_ranks(
         args.output,
         load_config(args.config_file, args.opts) if predictor is None else predictor.cfg,

@@ -1,10 +1,12 @@
 import runpy
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from dcal_reid import Predictor
 from dcal_reid.engine.inference import evaluate_dataset
+from dcal_reid.errors import InputError
 
 TOOL = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "visualize_ranks.py"))
 
@@ -24,6 +26,11 @@ def test_from_a_model_and_from_its_features(run_folder, tmp_path, capsys):
     evaluate_dataset(predictor.cfg, predictor.model, "CSVReID")[1].features().save(tmp_path / "features.npz")
     run("--features", tmp_path / "features.npz", "--output", tmp_path / "b.png", "--queries", "0", "3")
     assert capsys.readouterr().out == table
+    # With a model they are scored as its configuration says.
+    config = run_folder / "config.yaml"
+    config.write_text(config.read_text().replace("METRIC: cosine", "METRIC: chebyshev"))
+    with pytest.raises(InputError, match=r"TEST\.METRIC is 'chebyshev'"):
+        run(*weights, "--features", tmp_path / "features.npz", "--output", tmp_path / "b.png")
     for name in ("a.png", "b.png", "curves.png"):
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 200
