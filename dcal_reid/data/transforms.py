@@ -69,13 +69,14 @@ def _train_steps(cfg: CfgNode) -> list[v2.Transform]:
             steps.append(
                 v2.RandomResizedCrop(
                     cropped,
-                    scale=tuple(inputs.CROP.SCALE),
-                    ratio=tuple(inputs.CROP.RATIO),
+                    scale=_range("SCALE", inputs.CROP.SCALE),
+                    ratio=_range("RATIO", inputs.CROP.RATIO),
                     interpolation=InterpolationMode.BICUBIC,
                     antialias=True,
                 )
             )
     if inputs.PADDING.ENABLED:
+        _check_padding(inputs.PADDING, min(cropped if inputs.CROP.ENABLED else size))
         steps.append(v2.RandomCrop(size, padding=inputs.PADDING.SIZE, padding_mode=inputs.PADDING.MODE))
     if inputs.FLIP.ENABLED:
         steps.append(v2.RandomHorizontalFlip(_probability("FLIP", inputs.FLIP.PROB)))
@@ -144,6 +145,19 @@ def _probability(name: str, value: float, zero: bool = True) -> float:
     if value == 0 and not zero:  # fast-reid's default for these two, with which it does nothing and tells nobody
         raise InputError(f"INPUT.{name}.ENABLED is True but INPUT.{name}.PROB is 0; set a probability, e.g. 0.1")
     return value
+
+
+def _range(name: str, values) -> tuple[float, float]:
+    values = tuple(values)
+    if len(values) != 2 or not 0 < values[0] <= values[1]:
+        raise InputError(f"INPUT.CROP.{name} is {list(values)}; give [smallest, largest], both above 0")
+    return values
+
+
+def _check_padding(padding: CfgNode, shorter_side: int) -> None:
+    if padding.SIZE < 0 or (padding.MODE == "reflect" and shorter_side <= padding.SIZE):
+        most = f"from 0 to {shorter_side - 1}" if padding.MODE == "reflect" else "0 or more"
+        raise InputError(f"INPUT.PADDING.SIZE is {padding.SIZE}; with INPUT.PADDING.MODE {padding.MODE} give {most}")
 
 
 def _erasing_value(value) -> list[float]:

@@ -163,6 +163,13 @@ def test_output_size(cfg, image, settings, size):
         ({"SIZE_TRAIN": [32, 16, 3]}, "height, width"),
         ({"SIZE_TRAIN": [0, 16]}, "height, width"),
         ({"PADDING.ENABLED": True, "PADDING.MODE": "zeros"}, "INPUT"),
+        ({"PADDING.ENABLED": True, "PADDING.SIZE": -4}, "INPUT.PADDING.SIZE is -4"),
+        ({"PADDING.ENABLED": True, "PADDING.SIZE": 16, "PADDING.MODE": "reflect"}, "SIZE is 16; .* from 0 to 15"),
+        (
+            {"CROP.ENABLED": True, "CROP.SIZE": [16], "CROP.SCALE": [1.0, 0.5]},
+            r"INPUT.CROP.SCALE is \[1.0, 0.5\]; give",
+        ),
+        ({"CROP.ENABLED": True, "CROP.SIZE": [16], "CROP.RATIO": [0.0, 1.0]}, "INPUT.CROP.RATIO is"),
         ({"CJ.ENABLED": True, "CJ.HUE": 0.7}, "INPUT"),
         ({"CROP.ENABLED": True, "CROP.SIZE": [8, 8], "PADDING.ENABLED": True}, "is smaller than INPUT.SIZE_TRAIN"),
     ],
