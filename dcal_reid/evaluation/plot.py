@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import InputError
-from ..files import written_atomically
+from ..files import check_writable, written_atomically
 from .distances import Distances
 from .matches import Matches
 from .result import RankingResult
@@ -132,6 +132,7 @@ def check_picture_path(path: str | Path) -> None:
 
     Raises:
         InputError: a suffix that is no format of pictures, or a folder that cannot be made.
+        OSError: the picture cannot be written there.
     """
     formats = Figure().canvas.get_supported_filetypes()
     if Path(path).suffix[1:].lower() not in formats:
@@ -140,6 +141,7 @@ def check_picture_path(path: str | Path) -> None:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"the folder of {str(path)!r} cannot be made: {error.strerror}") from error
+    check_writable(path)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

@@ -12,7 +12,6 @@ from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import DCALReidEvaluator
 from ..evaluation.plot import check_picture_path, draw_curves, sample_pairs
-from ..files import check_writable
 from .attention import enlarge, overlay
 from .evaluated import evaluated_features, evaluated_retrieval
 from .rank_list import RankList, draw_rank_lists
@@ -61,7 +60,6 @@ def show_ranks(
     """
     for path in filter(None, (output, curves)):
         check_picture_path(path)
-        check_writable(path)
     if top < 1 or count < 1:
         raise InputError(f"--top is {top} and --count {count}; both must be at least 1")
     if predictor is None and (attention or not features):

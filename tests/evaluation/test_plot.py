@@ -111,3 +111,6 @@ def test_a_picture_needs_a_format_and_gets_its_folder(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be made"):
         check_picture_path(tmp_path / "file" / "curves.png")
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"folder\.png"):
+        check_picture_path(tmp_path / "folder.png")
