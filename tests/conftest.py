@@ -138,6 +138,17 @@ def run_cfg(tiny_cfg, crops, tmp_path):
 
 
 @pytest.fixture
+def fastreid_cfg(tiny_cfg):
+    """fast-reid's baseline on the tiny ViT; also what ``run_cfg`` and ``tiny_model`` then are."""
+    tiny_cfg.MODEL.META_ARCHITECTURE = "FastReIDBaseline"
+    tiny_cfg.MODEL.BACKBONE.NAME = "build_fastreid_vit"
+    tiny_cfg.MODEL.BACKBONE.FEAT_DIM = 48
+    tiny_cfg.MODEL.HEADS.NAME = "EmbeddingHead"
+    tiny_cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = tiny_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 0
+    return tiny_cfg
+
+
+@pytest.fixture
 def class_cfg(run_cfg, tmp_path, monkeypatch):
     """Two epochs of four steps on four classes of colours."""
     rng = np.random.default_rng(0)

@@ -17,7 +17,7 @@ from ..data import build_path_loader
 from ..data.images import ImageLike, as_image
 from ..data.transforms import build_transforms, output_size
 from ..errors import InputError
-from ..modeling.dcal import AttentionMaps
+from ..modeling.dcal import AttentionMaps, check_attention
 from ..task import is_classification
 from . import weights as model_file
 from .checkpoint import class_names_in
@@ -160,8 +160,9 @@ class Predictor:
         """Where SA and GLCA look; see ``DCAL.attention_maps``.
 
         Raises:
-            InputError: as for a call; also a backbone without a CLS token.
+            InputError: as for a call; also a backbone without a CLS token, or another network than DCAL's.
         """
+        check_attention(self.model)
         return self.model.attention_maps(self.preprocess(images))
 
     @torch.no_grad()

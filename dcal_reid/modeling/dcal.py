@@ -23,7 +23,7 @@ from .heads import running_statistics_kept
 from .losses import BranchLoss, LossWeights
 from .pair_samplers import PAIR_SAMPLER_REGISTRY
 
-__all__ = ["DCAL", "AttentionMaps"]
+__all__ = ["DCAL", "AttentionMaps", "check_attention"]
 
 
 @META_ARCH_REGISTRY.register()
@@ -337,6 +337,16 @@ class DCAL(nn.Module):
     def pair_attention_maps(self, images: dict | Tensor) -> PairAttentionMaps:
         """Where PWCA looks; see :func:`~dcal_reid.modeling.attention_maps.pair_attention_maps`."""
         return pair_attention_maps(self, images)
+
+
+def check_attention(model: nn.Module) -> None:
+    """Whether a model has ``attention_maps``.
+
+    Raises:
+        InputError: another network than ours, such as fast-reid's own.
+    """
+    if not isinstance(model, DCAL):
+        raise InputError(f"{type(model).__name__} says nothing of its attention; choose MODEL.META_ARCHITECTURE DCAL")
 
 
 def _check_blocks(cfg: CfgNode, backbone: Backbone) -> None:

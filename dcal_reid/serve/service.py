@@ -16,6 +16,7 @@ from ..data.images import read_image
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..files import written_atomically
+from ..modeling import DCAL
 from .batching import Batcher
 from .pictures import as_jpeg, as_png, decode_upload, overlay
 from .settings import Settings
@@ -49,7 +50,7 @@ class SearchService:
     Attributes:
         threshold: the distance below which a hit is a match, if a search names none.
         false_positive_rate: of that threshold; None where it was given.
-        branches: whose attention can be drawn; none for a backbone without a CLS token.
+        branches: whose attention can be drawn; none for a backbone without a CLS token, and for fast-reid's network.
 
     Raises:
         InputError: no threshold is given and none can be found.
@@ -157,9 +158,10 @@ class SearchService:
 
 
 def _branches(predictor: Predictor) -> list[str]:
-    if predictor.model.backbone.grid_size is None:
+    model = predictor.model
+    if not isinstance(model, DCAL) or model.backbone.grid_size is None:
         return []
-    return ["sa"] if predictor.model.glca is None else ["sa", "glca"]
+    return ["sa"] if model.glca is None else ["sa", "glca"]
 
 
 def _attention(predictor: Predictor, branch: str, images: list[Tensor]) -> Tensor:

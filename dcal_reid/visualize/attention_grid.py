@@ -11,8 +11,9 @@ from ..data.transforms import build_transforms
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation.plot import check_picture_path
+from ..modeling import check_attention
 from .pair_attention import draw_pair_attention
-from .report import check_attention, draw_attention_of, spread
+from .report import draw_attention_of, spread
 
 __all__ = ["image_files", "show_attention"]
 

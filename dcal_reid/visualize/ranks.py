@@ -15,7 +15,7 @@ from ..evaluation.plot import check_picture_path, draw_curves, sample_pairs
 from .attention import enlarge, overlay
 from .evaluated import evaluated_features, evaluated_retrieval
 from .rank_list import RankList, draw_rank_lists
-from .report import check_attention, rank_lists_of, spread, worst_first
+from .report import rank_lists_of, spread, worst_first
 
 __all__ = ["ORDERS", "chosen_queries", "show_ranks", "with_attention"]
 
@@ -67,7 +67,6 @@ def show_ranks(
     if features and dataset:
         raise InputError("--features has its own images; give it or --dataset, not both")
     if attention:
-        check_attention(predictor.model)
         predictor.attention([np.zeros((*predictor.image_size, 3), dtype=np.uint8)])  # before long work
     if features:
         evaluator = evaluated_features(features, cfg)

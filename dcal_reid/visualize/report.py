@@ -7,19 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data.datasets.classification import ClassificationDataset
 from ..data.images import read_image
 from ..errors import InputError
 from ..evaluation import ClassificationResult, DCALReidEvaluator, RankingResult
-from ..modeling import DCAL
+from ..modeling import DCAL, check_attention
 from .attention import draw_attention
 from .predictions import Prediction, draw_predictions
 from .rank_list import RankList, draw_rank_lists
 
 __all__ = [
-    "check_attention",
     "draw_attention_of",
     "draw_predictions_of",
     "draw_rank_lists_of",
@@ -146,15 +145,6 @@ def _first_decodable(paths: Sequence[str]) -> str:
             read_image(path)
             return path
     return paths[0]
-
-
-def check_attention(model: nn.Module) -> None:
-    """
-    Raises:
-        InputError: another network than ours, such as fast-reid's own.
-    """
-    if not isinstance(model, DCAL):
-        raise InputError(f"{type(model).__name__} says nothing of its attention; choose MODEL.META_ARCHITECTURE DCAL")
 
 
 def draw_attention_of(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,7 @@ from PIL import Image
 from dcal_reid import Predictor
 from dcal_reid.data import build_test_loader
 from dcal_reid.engine.inference import evaluate_dataset
+from dcal_reid.engine.setup import save_config
 from dcal_reid.errors import InputError
 
 
@@ -92,6 +95,15 @@ def test_nan_features_are_refused(predictor):
         predictor.model.backbone.vit.norm.weight.fill_(float("nan"))
     with pytest.raises(InputError, match="a feature is NaN or infinite"):
         predictor(np.zeros((64, 32, 3), dtype=np.uint8))
+
+
+@pytest.mark.usefixtures("fastreid_cfg")
+def test_fastreids_own_network_says_nothing_of_its_attention(run_cfg):
+    Path(run_cfg.OUTPUT_DIR).mkdir()
+    save_config(run_cfg)
+    predictor = Predictor(config_file=f"{run_cfg.OUTPUT_DIR}/config.yaml")
+    with pytest.raises(InputError, match="FastReIDBaseline says nothing of its attention"):
+        predictor.attention([np.zeros((64, 32, 3), dtype=np.uint8)])
 
 
 def test_attention(predictor, paths):

@@ -24,15 +24,7 @@ from dcal_reid.modeling import FastReIDBaseline, build_fastreid_vit
 CONFIGS = Path(__file__).parents[2] / "configs" / "csv"
 
 
-@pytest.fixture(autouse=True)
-def fastreid_cfg(tiny_cfg):
-    """fast-reid's baseline on the tiny ViT; also what ``run_cfg`` and ``tiny_model`` then are."""
-    tiny_cfg.MODEL.META_ARCHITECTURE = "FastReIDBaseline"
-    tiny_cfg.MODEL.BACKBONE.NAME = "build_fastreid_vit"
-    tiny_cfg.MODEL.BACKBONE.FEAT_DIM = 48
-    tiny_cfg.MODEL.HEADS.NAME = "EmbeddingHead"
-    tiny_cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = tiny_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 0
-    return tiny_cfg
+pytestmark = pytest.mark.usefixtures("fastreid_cfg")
 
 
 def losses_of(model, batch):

@@ -1,12 +1,18 @@
 import base64
 import io
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+
+from dcal_reid import Predictor
+from dcal_reid.engine.setup import save_config
+from dcal_reid.evaluation import FaissGallery, Records
+from dcal_reid.serve import Settings
 
 
 def search(client, data, status=200, headers=None, **fields):
@@ -70,6 +76,24 @@ def test_attention_of_query_and_hits(client, predictor, paths, branch):
     assert np.abs(drawn - (under + heat) / 2).mean() < 6  # JPEG; heat over another image is 20 off and more
     same = client.get(found["hits"][0]["attention"])
     assert found["hits"][0]["id"] == 0 and np.abs(np.asarray(decoded(same.content), dtype=float) - drawn).mean() < 1
+
+
+@pytest.mark.usefixtures("fastreid_cfg")
+def test_fastreids_own_network_is_served_without_attention(run_cfg, paths, picture):
+    pytest.importorskip("fastapi", reason='needs pip install "dcal_reid[serve]"')
+    from fastapi.testclient import TestClient
+
+    from dcal_reid.serve.app import create_app
+
+    Path(run_cfg.OUTPUT_DIR).mkdir()
+    save_config(run_cfg)
+    predictor = Predictor(config_file=f"{run_cfg.OUTPUT_DIR}/config.yaml")
+    records = Records([str(path) for path in paths[:4]], np.arange(4), np.arange(4))
+    gallery = FaissGallery.build(predictor(paths[:4]).numpy(), records, fingerprint=predictor.fingerprint)
+    app = create_app(predictor, gallery, Settings(threshold=0.1), None)
+    with TestClient(app, base_url="http://localhost") as client:
+        assert client.get("/gallery").json()["attention"] == []
+        assert len(search(client, picture(), k=2)["hits"]) == 2
 
 
 def test_pictures_are_small_jpegs_without_metadata(client, paths):
