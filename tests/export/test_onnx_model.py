@@ -68,6 +68,15 @@ def test_vit(predictor_of, tmp_path, options):
     assert_same_for_any_batch(features_of_onnx, tmp_path / "model.onnx", predictor)
 
 
+def assert_an_untrained_model_is_exported(cfg, tmp_path):
+    Path(cfg.OUTPUT_DIR).mkdir()
+    save_config(cfg)
+    torch.manual_seed(0)
+    predictor = Predictor(config_file=f"{cfg.OUTPUT_DIR}/config.yaml")
+    export_onnx(predictor, tmp_path / "model.onnx")
+    assert_same_for_any_batch(features_of_onnx, tmp_path / "model.onnx", predictor)
+
+
 @pytest.mark.parametrize(("name", "kwargs", "size", "options"), [
     ("vit_small_patch14_reg4_dinov2", {"depth": 2, "embed_dim": 48, "num_heads": 3}, (56, 28), {}),
     (
@@ -90,28 +99,11 @@ def test_other_backbones(run_cfg, tmp_path, name, kwargs, size, options):
     run_cfg.INPUT.SIZE_TRAIN = run_cfg.INPUT.SIZE_TEST = list(size)
     for key, value in options.items():
         run_cfg.merge_from_list(["MODEL.DCAL." + key.replace("__", "."), value])
-    Path(run_cfg.OUTPUT_DIR).mkdir()
-    save_config(run_cfg)
-    torch.manual_seed(0)
-    predictor = Predictor(config_file=f"{run_cfg.OUTPUT_DIR}/config.yaml")
-    export_onnx(predictor, tmp_path / "model.onnx")
-    assert_same_for_any_batch(features_of_onnx, tmp_path / "model.onnx", predictor)
+    assert_an_untrained_model_is_exported(run_cfg, tmp_path)
 
 
-def test_fastreids_own_network(run_cfg, tmp_path):
-    run_cfg.merge_from_list(
-        [
-            *("MODEL.META_ARCHITECTURE", "FastReIDBaseline", "MODEL.BACKBONE.NAME", "build_fastreid_vit"),
-            *("MODEL.BACKBONE.FEAT_DIM", 48, "MODEL.HEADS.NAME", "EmbeddingHead"),
-            *("MODEL.DCAL.GLCA.NUM_BLOCKS", 0, "MODEL.DCAL.PWCA.NUM_BLOCKS", 0),
-        ]
-    )
-    Path(run_cfg.OUTPUT_DIR).mkdir()
-    save_config(run_cfg)
-    torch.manual_seed(0)
-    predictor = Predictor(config_file=f"{run_cfg.OUTPUT_DIR}/config.yaml")
-    export_onnx(predictor, tmp_path / "model.onnx")
-    assert_same_for_any_batch(features_of_onnx, tmp_path / "model.onnx", predictor)
+def test_fastreids_own_network(run_cfg, fastreid_cfg, tmp_path):  # in this order: without PWCA's two blocks
+    assert_an_untrained_model_is_exported(fastreid_cfg, tmp_path)
 
 
 def test_classes_flip_and_metadata(class_run_folder, tmp_path):

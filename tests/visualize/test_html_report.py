@@ -152,14 +152,8 @@ def test_a_backbone_without_a_cls_token_has_no_picture_of_attention(run_folder, 
     assert len(page.pictures) == 2
 
 
+@pytest.mark.usefixtures("fastreid_cfg")
 def test_fastreids_own_network_has_no_picture_of_attention(run_cfg, tmp_path):
-    run_cfg.merge_from_list(
-        [
-            *("MODEL.META_ARCHITECTURE", "FastReIDBaseline", "MODEL.BACKBONE.NAME", "build_fastreid_vit"),
-            *("MODEL.BACKBONE.FEAT_DIM", 48, "MODEL.HEADS.NAME", "EmbeddingHead"),
-            *("MODEL.DCAL.GLCA.NUM_BLOCKS", 0, "MODEL.DCAL.PWCA.NUM_BLOCKS", 0),
-        ]
-    )
     Path(run_cfg.OUTPUT_DIR).mkdir()
     save_config(run_cfg)
     write_report(Predictor(config_file=f"{run_cfg.OUTPUT_DIR}/config.yaml"), tmp_path / "report.html", count=1)
