@@ -77,7 +77,8 @@ def check_files_exist(paths: Iterable[str], source: str) -> None:
     for path in paths:
         folder, name = os.path.split(path)
         if folder not in listings:
-            listings[folder] = set(os.listdir(folder)) if os.path.isdir(folder) else set()
+            here = folder or os.curdir
+            listings[folder] = set(os.listdir(here)) if os.path.isdir(here) else set()
         if name not in listings[folder]:
             missing.append(path)
     if missing:

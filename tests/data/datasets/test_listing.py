@@ -51,6 +51,14 @@ def test_missing_files_are_counted_and_the_first_three_named(tmp_path):
         check_files_exist(paths, "the list")
 
 
+def test_files_of_the_current_folder_exist(tmp_path, monkeypatch):
+    (tmp_path / "a.jpg").touch()
+    monkeypatch.chdir(tmp_path)
+    check_files_exist(["a.jpg"], "the list")
+    with pytest.raises(InputError, match=r"the list lists 1 images that do not exist: b\.jpg"):
+        check_files_exist(["a.jpg", "b.jpg"], "the list")
+
+
 @pytest.mark.skipif(os.sep == "\\", reason="there it is a separator")
 def test_paths_from_windows_are_recognised(tmp_path):
     with pytest.raises(InputError, match=r"images that do not exist: .*; write / in place of \\$"):
