@@ -2,12 +2,12 @@
 
 import argparse
 import logging
-import os
 from pathlib import Path
 
 from fastreid.config import CfgNode
 
 from .data import load_dataset
+from .data.datasets.loading import datasets_root
 from .data.demo import write_demo_dataset
 from .data.demo_fgvc import write_demo_fgvc
 from .data.transforms import build_transforms
@@ -50,7 +50,7 @@ def run_demo(args: argparse.Namespace) -> dict[str, dict]:
         )
     cfg = setup(args)
     write_dataset = write_demo_fgvc if is_classification(cfg) else write_demo_dataset
-    write_dataset(os.environ.get("FASTREID_DATASETS", "datasets"))
+    write_dataset(datasets_root())
     logger.info("Evaluating the untrained model")
     results = {"untrained": evaluate(cfg), "trained": train(cfg, resume=args.resume)}
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from forks import run_forked
 
+from dcal_reid import demo
 from dcal_reid.demo import run_demo
 from dcal_reid.engine import argument_parser
 from dcal_reid.errors import InputError
@@ -33,6 +34,23 @@ def test_the_demo_ends_with_a_table_and_pictures(tmp_path, monkeypatch, config, 
     expected = {"model_final.pth", "model_best.pth", "metrics.json", "config.yaml", "log.txt"}
     assert left >= expected | pictures
     assert any(name.startswith("events.out.tfevents") for name in left)
+
+
+def test_the_demo_writes_to_where_data_sets_are_looked_for(tmp_path, monkeypatch):
+    """A ~ that no shell has replaced is the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FASTREID_DATASETS", "~/data")
+    roots = []
+    for name, function in {
+        "write_demo_dataset": roots.append,
+        "evaluate": lambda cfg: {"mAP": 1.0},
+        "train": lambda cfg, resume: {"mAP": 2.0},
+        "_draw": lambda cfg: [],
+    }.items():
+        monkeypatch.setattr(demo, name, function)
+    config = ["--config-file", str(REPOSITORY / "configs" / "demo" / "dcal.yml")]
+    run_demo(argument_parser().parse_args([*config, "OUTPUT_DIR", str(tmp_path / "run")]))
+    assert roots == [str(tmp_path / "data")]
 
 
 @pytest.mark.parametrize("option", [["--eval-only"], ["--report", "r.html"], ["--num-gpus", "2"]])

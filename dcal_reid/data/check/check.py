@@ -18,6 +18,7 @@ from ...errors import InputError
 from ...files import check_writable, written_atomically
 from ..datasets import ClassificationDataset, load_dataset
 from ..datasets.listing import folder_names
+from ..datasets.loading import datasets_root
 from .comparison import compare_splits
 from .files import examine_files
 from .layouts import Layout, layout_of
@@ -71,7 +72,7 @@ def check_dataset(
         check_writable(json_path)
     if workers is not None and workers < 0:
         raise InputError(f"--workers is {workers}; give a number of processes, or 0 for this one alone")
-    root = os.path.expanduser(os.environ.get("FASTREID_DATASETS", "datasets"))
+    root = datasets_root()
     check = DatasetCheck(name, root, is_for_classes=_is_for_classes(name))
     layout = layout_of(name, cfg, root)
     if layout:

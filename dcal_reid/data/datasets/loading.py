@@ -19,11 +19,16 @@ from ...errors import InputError
 from ...task import is_classification
 from .classification import ClassificationDataset
 
-__all__ = ["load_classes", "load_dataset", "load_test_items", "load_train_items"]
+__all__ = ["datasets_root", "load_classes", "load_dataset", "load_test_items", "load_train_items"]
 
 logger = logging.getLogger(__name__)
 
 Item = tuple[str, int | str, int | str]
+
+
+def datasets_root() -> str:
+    """The folder that FASTREID_DATASETS names, in which ~ is the home folder; by default "datasets"."""
+    return os.path.expanduser(os.environ.get("FASTREID_DATASETS", "datasets"))
 
 
 def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
@@ -44,7 +49,7 @@ def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
             f"dataset {name!r} is not registered; did you mean {nearest[0]}? Registered: {', '.join(registered)} "
             "(datasets/README.md tells how to use your own images)"
         ) from None
-    root = os.path.expanduser(os.environ.get("FASTREID_DATASETS", "datasets"))
+    root = datasets_root()
     options = {"cfg": cfg} if "cfg" in inspect.signature(dataset_class).parameters else {}
     # fast-reid's VehicleID draws its gallery with the global generator: differently in every process and every run.
     state = random.getstate()
