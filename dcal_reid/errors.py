@@ -1,10 +1,14 @@
 """The one exception that means "your input is wrong", as opposed to "our code is wrong"."""
 
+import errno
 import re
 import sys
 from collections.abc import Callable
 
 __all__ = ["InputError", "exit_on_input_error"]
+
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class InputError(ValueError):
@@ -16,13 +20,15 @@ class InputError(ValueError):
 
 
 def exit_on_input_error(function: Callable, *args) -> None:
-    """Call a tool's function; a wrong input, a file that the system refuses, or Ctrl-C ends the program with one line
-    instead of a traceback."""
+    """Call a tool's function; a wrong input, a file that the system refuses, a full disk or Ctrl-C ends the program
+    with one line instead of a traceback."""
     try:
         function(*args)
     except InputError as error:
         sys.exit(f"error: {error}")
     except OSError as error:
+        if error.errno in _NO_ROOM and error.filename is None:  # a write, unlike an open, does not say of which file
+            sys.exit(f"error: a file cannot be written: {error.strerror}; make room, and give the command again")
         if error.errno is None or error.filename is None:
             raise
         sys.exit(f"error: {_final_name(error.filename)!r} cannot be written or read: {error.strerror}")

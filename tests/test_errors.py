@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from dcal_reid.errors import InputError, exit_on_input_error
@@ -21,6 +24,15 @@ def test_a_file_that_the_system_refuses_is_named_as_the_user_knows_it(tmp_path, 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit, match=r"^error: 'no/x\.png' cannot be written or read: No such file or directory$"):
         exit_on_input_error(open, name, "w")
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_line(number):
+    def write():
+        raise OSError(number, os.strerror(number))
+
+    with pytest.raises(SystemExit, match=rf"^error: a file cannot be written: {os.strerror(number)}; make room, and"):
+        exit_on_input_error(write)
 
 
 @pytest.mark.parametrize("error", [OSError("of a library"), OSError(32, "Broken pipe")])
