@@ -132,6 +132,8 @@ class _FromTorchvision(ClassificationDataset):
     """
 
     home: str
+    # Below ``home``: what torchvision misses without naming it.
+    files: tuple[str, ...] = ()
     splits: tuple[str, str]  # torchvision's names of train and test
 
     def __init__(self, root: str = "datasets", **kwargs):
@@ -141,9 +143,11 @@ class _FromTorchvision(ClassificationDataset):
             (class_names, train), (_, test) = (self.read(root, split) for split in self.splits)
         except Exception as error:  # a damaged file fails anywhere in torchvision, scipy and numpy, with any exception
             message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+            missing = [file for file in self.files if not os.path.exists(os.path.join(home, file))]
+            there_is_no = f"there is no {', '.join(missing)} in it; " if missing else ""
             raise InputError(
-                f"dataset {name}: torchvision cannot read {home!r} ({message}); compare it with the layout in "
-                "datasets/README.md"
+                f"dataset {name}: torchvision cannot read {home!r} ({message}); {there_is_no}compare it with the "
+                "layout in datasets/README.md"
             ) from error
         super().__init__(train, test, class_names, repr(home))
 
@@ -159,6 +163,7 @@ class StanfordCars(_FromTorchvision):
 
     dataset_name = "stanford_cars"
     home = "stanford_cars"
+    files = ("devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_train", "cars_test")
     splits = ("train", "test")
     official = {"train": 8144, "test": 8041}
     official_classes = 196

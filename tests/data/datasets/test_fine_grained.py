@@ -234,6 +234,21 @@ def test_damaged_cars_are_refused(root, cfg):
         load_dataset("StanfordCars", cfg)
 
 
+@pytest.mark.parametrize(
+    ("moved", "to", "message"),
+    [
+        ("cars_test_annos_withlabels.mat", "devkit/cars_test_annos_withlabels.mat", "cars_test_annos_withlabels.mat"),
+        ("cars_train", "train", "cars_train"),
+        ("devkit", "car_devkit", "devkit/cars_train_annos.mat"),
+    ],
+)
+def test_what_is_missing_of_cars_is_named(root, cfg, moved, to, message):
+    home = write_cars(root)
+    (home / moved).rename(home / to)
+    with pytest.raises(InputError, match=rf"Dataset not found.*; there is no {message} in it; compare it with the lay"):
+        load_dataset("StanfordCars", cfg)
+
+
 def test_aircraft(root, cfg):
     images = write_aircraft(root) / "images"
     dataset = load_dataset("FGVCAircraft", cfg)
