@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 __all__ = ["InputError", "exit_on_input_error"]
 
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
