@@ -12,3 +12,15 @@ from dcal_reid.published import published
 def test_published(config, figures, pytestconfig):
     assert published("") == {}
     assert published(pytestconfig.rootpath / "configs" / config) == figures
+
+
+@pytest.mark.parametrize(("overrides", "remain"), [
+    (["DATASETS.HOLD_OUT", "3"], False),
+    (["SEED", "1", "DATASETS.TESTS", "('VeRi', 'Market1501')"], False),
+    (["MODEL.DCAL.INFERENCE", "sa"], False),
+    (["TEST.RERANK.ENABLED", "True"], False),
+    (["SOLVER.BASE_LR", "0.1", "OUTPUT_DIR", "DATASETS.TESTS"], True),
+])  # fmt: skip
+def test_the_figures_are_for_the_papers_test_alone(overrides, remain, pytestconfig):
+    config = pytestconfig.rootpath / "configs" / "veri" / "dcal_vitb.yml"
+    assert bool(published(config, overrides)) == remain

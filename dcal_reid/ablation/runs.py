@@ -221,7 +221,7 @@ def _checked_run(
     cfg.freeze()
     options = ["--config-file", str(file), "--resume", "--num-gpus", str(args.num_gpus)]
     command = [sys.executable, str(_TRAIN), *options, *overrides]
-    figures = {} if args.config_file or args.vary or args.folds else published(str(file))
+    figures = {} if args.config_file or args.vary or args.folds else published(str(file), overrides)
     return Run(variant, ", ".join([f"seed {seed}", *on_fold]), cfg, command, figures)
 
 

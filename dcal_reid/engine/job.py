@@ -45,13 +45,14 @@ def main(args: argparse.Namespace) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     cfg = setup(args)
+    figures = published(args.config_file, args.opts)  # not at the end: the file may be another one by then
     if args.report:
         results = _evaluate_with_report(cfg, args.report)
     else:
         results = evaluate(cfg) if args.eval_only else train(cfg, resume=args.resume)
     if comm.is_main_process():
         rows = results if len(cfg.DATASETS.TESTS) > 1 else {cfg.DATASETS.TESTS[0]: results}
-        if figures := published(args.config_file):
+        if figures:
             rows = rows | {"paper": figures}
         logger.info("Results\n%s", results_table(rows))
 
