@@ -3,7 +3,8 @@
 import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from math import prod
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from fastreid.modeling.heads import ClasHead
 from fastreid.utils import comm
 from fastreid.utils.checkpoint import Checkpointer as FastreidCheckpointer
 from safetensors import SafetensorError, safe_open
+from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -37,6 +39,7 @@ _LOSS_WEIGHTS = r"loss_weights\..*"
 # A classifier is that of a branch, or of fast-reid's own baseline, which has one head.
 _NOT_FOR_FEATURES = re.compile(rf"heads\.(\w+\.)?weight|{_LOSS_WEIGHTS}")
 _NOT_FOR_CLASSES = re.compile(_LOSS_WEIGHTS)
+_POS_EMBED = "backbone.vit.pos_embed"
 
 
 class RandomState:
@@ -75,7 +78,7 @@ class Checkpointer(FastreidCheckpointer):
         Raises:
             InputError: it cannot be written, because the disk is full, say. What was there before still is.
         """
-        data = {"model": self.model.state_dict()}
+        data = {"model": self.model.state_dict(), "grid_size": _grid_size(self.model)}
         data |= {key: obj.state_dict() for key, obj in self.checkpointables.items()}
         if not (self.save_dir and self.save_to_disk):
             return
@@ -108,6 +111,7 @@ class Checkpointer(FastreidCheckpointer):
                     f"checkpoint {path!r} holds no {key}, so a run cannot go on from it; start one with MODEL.WEIGHTS"
                 )
         self._load(path, content.pop("model"), may_miss=None)
+        self._check_grid(path, content.pop("grid_size", None))
         for key, obj in self.checkpointables.items():
             if state := content.pop(key):  # that of a gradient scaler which was off is empty
                 _restore(obj, state, f"checkpoint {path!r} has another {key} than the configuration")
@@ -115,7 +119,8 @@ class Checkpointer(FastreidCheckpointer):
         return content
 
     def load_weights(self, path: str) -> None:
-        """Start training from these weights. Identity classifiers of another size are left out.
+        """Start training from these weights. Identity classifiers of another size are left out, and position embeddings
+        of images of another size are resized.
 
         A GLCA that the file does not have, a baseline's say, or has with another number of blocks, starts as a copy of
         the loaded blocks where it is configured to be a copy at all.
@@ -123,7 +128,12 @@ class Checkpointer(FastreidCheckpointer):
         Raises:
             InputError: the file cannot be read or has none of the model's backbone.
         """
-        state = _weights(path)
+        content = read_tensors(path)
+        state = _evaluated(content)
+        old, new = content.get("grid_size"), _grid_size(self.model)
+        if old and new and old != new and _POS_EMBED in state:
+            state[_POS_EMBED] = _resized(state[_POS_EMBED], old, new)
+            logger.warning("%s has %d x %d patches, the model %d x %d: position embeddings resized.", path, *old, *new)
         self._load(path, state, may_miss=re.compile(r"(?!backbone\.).*"))
         if isinstance(self.model, DCAL) and _of_glca(state) != _of_glca(self.model.state_dict()):
             self.model.copy_into_glca()
@@ -134,7 +144,18 @@ class Checkpointer(FastreidCheckpointer):
         Raises:
             InputError: the file cannot be read, or is of another backbone, size or branch.
         """
-        self._load(path, _weights(path), may_miss=_not_needed(self.model))
+        content = read_tensors(path)
+        self._load(path, _evaluated(content), may_miss=_not_needed(self.model))
+        self._check_grid(path, content.get("grid_size"))
+
+    def _check_grid(self, path: str, grid_size: list[int] | None) -> None:
+        """16 x 8 and 8 x 16 patches have position embeddings of one shape."""
+        own = _grid_size(self.model)
+        if grid_size and own and grid_size != own:
+            raise InputError(
+                f"checkpoint {str(path)!r} is of images with {grid_size[0]} x {grid_size[1]} patches, the model's have "
+                f"{own[0]} x {own[1]}; use the config.yaml beside the checkpoint"
+            )
 
     def _load(self, path: str, state: dict[str, Tensor], may_miss: re.Pattern | None) -> None:
         model = self.model.state_dict()
@@ -173,7 +194,7 @@ def evaluation_state(model: nn.Module) -> dict[str, Tensor]:
 
 def num_classes_in(path: str) -> int:
     """How many identities or classes the classifier in a checkpoint has; 0 if it has none."""
-    state = _weights(path)
+    state = _evaluated(read_tensors(path))
     return next((len(state[name]) for name in ("heads.sa.weight", "heads.weight") if name in state), 0)
 
 
@@ -204,13 +225,23 @@ def export_metadata(weights: str) -> dict[str, str]:
     return metadata
 
 
-def _weights(path: str) -> dict[str, Tensor]:
+def _evaluated(content: dict) -> dict[str, Tensor]:
     """The weights that were evaluated: the averaged ones where a checkpoint has both."""
-    content = read_tensors(path)
     for name in ("ema", "model"):
         if isinstance(content.get(name), dict):
             return content[name]
     return content
+
+
+def _grid_size(model: nn.Module) -> list[int] | None:
+    """[rows, columns] of patches, which no tensor's shape tells. None: the backbone has no such grid."""
+    grid_size = getattr(model.backbone, "grid_size", None)
+    return grid_size and list(grid_size)
+
+
+def _resized(pos_embed: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+    """Position embeddings (1, n + N, D) of other tokens and old patches -> the same of new patches."""
+    return resample_abs_pos_embed(pos_embed, list(new), list(old), num_prefix_tokens=pos_embed.shape[1] - prod(old))
 
 
 def _restore(obj, state: dict, differs: str) -> None:

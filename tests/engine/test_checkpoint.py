@@ -94,6 +94,41 @@ def test_evaluation_refuses_another_size(tiny_cfg, saved):
         Checkpointer(build(tiny_cfg)).load_for_evaluation(saved)
 
 
+def test_images_on_their_side_have_other_patches(tiny_cfg, tiny_model, saved, tmp_path):
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [32, 64]
+    model = build(tiny_cfg)
+    with pytest.raises(InputError, match="images with 4 x 2 patches, the model's have 2 x 4"):
+        Checkpointer(model).load_for_evaluation(saved)
+    with pytest.raises(InputError, match="images with 4 x 2 patches, the model's have 2 x 4"):
+        Checkpointer(model, str(tmp_path), random_state=RandomState()).resume()
+
+
+@pytest.mark.parametrize("size", [[32, 64], [96, 48], [64, 64]])
+def test_training_at_another_size_starts_from_resized_position_embeddings(tiny_cfg, tiny_model, saved, size):
+    rows, columns = tiny_model.backbone.grid_size
+    with torch.no_grad():
+        column = torch.arange(float(columns)).expand(rows, columns).reshape(-1, 1)
+        tiny_model.backbone.vit.pos_embed[0, 1:] = column
+    Checkpointer(tiny_model, str(saved.parent)).save("trained")
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = size
+    model = build(tiny_cfg)
+    Checkpointer(model).load_weights(saved.parent / "trained.pth")
+    given, resized = (each.backbone.vit.pos_embed[0] for each in (tiny_model, model))
+    assert torch.equal(resized[0], given[0])  # the CLS token's
+    grid = resized[1:].reshape(*model.backbone.grid_size, -1)
+    assert torch.allclose(grid, grid[:1, :, :1].expand_as(grid), atol=1e-5)  # what was a column still is
+    assert (grid[0, 1:, 0] > grid[0, :-1, 0]).all()
+    others = [name for name in model.state_dict() if not name.endswith("pos_embed")]
+    assert same(model, tiny_model, others)
+
+
+def test_weights_that_do_not_tell_the_size_of_their_images_are_not_resized(tiny_cfg, tiny_model, saved):
+    torch.save(tiny_model.state_dict(), saved)
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [64, 64]
+    with pytest.raises(InputError, match=r"backbone.vit.pos_embed \[1, 17, 48\]"):
+        Checkpointer(build(tiny_cfg)).load_weights(saved)
+
+
 @pytest.mark.parametrize(("init", "copied"), [("copy", True), ("fresh", False)])
 def test_glca_starts_from_the_blocks_of_a_baselines_checkpoint(tiny_cfg, tmp_path, init, copied):
     baseline = build(copy.deepcopy(tiny_cfg), DCAL__GLCA__NUM_BLOCKS=0, DCAL__PWCA__NUM_BLOCKS=0)
