@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..names import check_utf8
 from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each
-from .records import Records, check_utf8
+from .records import Records
 from .scaled import METRICS
 
 __all__ = ["MilvusGallery"]

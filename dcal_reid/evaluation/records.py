@@ -1,6 +1,6 @@
 """What a gallery knows of each item beside its feature: path, identity and camera."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 
-__all__ = ["RecordStore", "Records", "check_utf8", "printable"]
+__all__ = ["RecordStore", "Records"]
 
 _COLUMNS = ("paths", "identities", "cameras")
 
@@ -44,24 +44,6 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.paths)
-
-
-def check_utf8(paths: Iterable[str], keeper: str, cure: str) -> None:
-    """For what can keep no other text, which names of files need not be.
-
-    Raises:
-        InputError: a path that is not UTF-8.
-    """
-    for path in paths:
-        try:
-            path.encode()
-        except UnicodeEncodeError:
-            raise InputError(f"{keeper} holds UTF-8 only, which {str(path)!r} is not; {cure}") from None
-
-
-def printable(text: str) -> str:
-    """A text that can be shown everywhere: "?" for what is not UTF-8 in the name of a file."""
-    return text.encode("utf-8", "replace").decode()
 
 
 class RecordStore:

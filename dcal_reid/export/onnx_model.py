@@ -15,8 +15,8 @@ from ..data.images import ImageLike
 from ..engine.inference import uses_half_precision
 from ..engine.predictor import Predictor
 from ..errors import InputError
-from ..evaluation.records import printable
 from ..files import check_writable, written_atomically
+from ..names import printable
 from ..task import is_classification
 from .agreement import agreement, expected_features, require_agreement
 from .graph import check_exportable, trace

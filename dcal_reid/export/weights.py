@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..engine.predictor import Predictor
 from ..engine.weights import save_weights
-from ..evaluation.records import printable
+from ..names import printable
 
 __all__ = ["export_weights"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..evaluation.records import check_utf8
 from ..files import written_atomically
+from ..names import check_utf8
 from .parts import Parts
 
 __all__ = ["feature_writer"]

@@ -10,8 +10,8 @@ from ..config import get_cfg
 from ..engine.arguments import values_and_rest
 from ..errors import InputError
 from ..evaluation import Gallery
-from ..evaluation.records import printable
 from ..files import check_writable, written_atomically
+from ..names import printable
 from .gallery import add_to_gallery, build_gallery, open_gallery, remove_from_gallery
 from .location import Location, gallery_location
 from .lookup import look_up

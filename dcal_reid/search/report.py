@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from ..evaluation.records import printable
+from ..names import printable
 from .lookup import Found
 
 __all__ = ["draw_found", "found_as_dict", "found_table"]

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..evaluation import FaissGallery, Gallery, Records
-from ..evaluation.records import printable
+from ..names import printable
 
 __all__ = ["Item", "NotInGallery", "SharedGallery"]
 

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ..evaluation.plot import save_figure
-from ..evaluation.records import printable
+from ..names import printable
 
 __all__ = ["save_picture"]
 

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 
 from tabulate import tabulate
 
-from ...evaluation.records import printable
+from ...names import printable
 from .statistics import SplitStatistics
 
 __all__ = ["DatasetCheck"]
