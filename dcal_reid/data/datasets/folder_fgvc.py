@@ -7,7 +7,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
 from .classification import ClassificationDataset, home_folder
-from .listing import folder_names, image_names, natural_key
+from .listing import folder_names, image_names, natural_key, warn_of_loose_images
 from .table import own_path
 
 __all__ = ["DemoFGVC", "ImageFolderFGVC"]
@@ -22,6 +22,7 @@ class _ClassFolders(ClassificationDataset):
 
     def __init__(self, path: str, train: str, test: str):
         subsets = [os.path.join(path, name) for name in (train, test)]
+        warn_of_loose_images(subsets, "a class")
         classes_in = {folder: set(folder_names(folder)) for folder in subsets}
         class_names = sorted(set().union(*classes_in.values()), key=natural_key)
         images = (

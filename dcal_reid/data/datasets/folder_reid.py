@@ -9,7 +9,7 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
-from .listing import first_few, folder_names, image_names
+from .listing import first_few, folder_names, image_names, warn_of_loose_images
 from .table import Row, TableReID, own_path
 
 __all__ = ["FolderReID"]
@@ -40,7 +40,9 @@ class FolderReID(TableReID):
 def _read_rows(path: str, camera_pattern: str) -> Iterator[Row]:
     camera_of = _compile(camera_pattern) if camera_pattern else None
     some, empty, unmatched = False, [], []
-    for split in folder_names(path):
+    splits = folder_names(path)
+    warn_of_loose_images((os.path.join(path, split) for split in splits), "an identity")
+    for split in splits:
         for identity in folder_names(os.path.join(path, split)):
             folder = os.path.join(path, split, identity)
             names = image_names(folder)

@@ -1,5 +1,6 @@
 """Listing the image files of a dataset."""
 
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -7,7 +8,17 @@ from collections.abc import Iterable
 from ...errors import InputError
 from ..images import IMAGE_SUFFIXES
 
-__all__ = ["check_files_exist", "first_few", "folder_names", "image_names", "images_below", "natural_key"]
+__all__ = [
+    "check_files_exist",
+    "first_few",
+    "folder_names",
+    "image_names",
+    "images_below",
+    "natural_key",
+    "warn_of_loose_images",
+]
+
+logger = logging.getLogger(__name__)
 
 
 def natural_key(text: str) -> tuple:
@@ -64,6 +75,13 @@ def folder_names(folder: str) -> list[str]:
             f"folder {folder!r} cannot be listed: {error.strerror}; see the layout in datasets/README.md"
         ) from error
     return sorted(names, key=natural_key)
+
+
+def warn_of_loose_images(folders: Iterable[str], group: str) -> None:
+    """Tell which images lie directly in ``folders``, each of which should hold a folder per ``group`` instead."""
+    loose = [os.path.join(folder, name) for folder in folders for name in image_names(folder)]
+    if loose:
+        logger.warning("%d images are in no folder of %s and are left out: %s", len(loose), group, first_few(loose))
 
 
 def check_files_exist(paths: Iterable[str], source: str) -> None:

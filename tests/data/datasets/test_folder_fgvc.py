@@ -1,5 +1,7 @@
 """ImageFolderFGVC and DemoFGVC."""
 
+import logging
+
 import pytest
 from torchvision.datasets import ImageFolder
 
@@ -41,6 +43,14 @@ def test_one_folder_per_class(beetles, cfg):
         (str(beetles / "train/10 spots/b.PNG"), 1, 0),
     ]
     assert [item[1] for item in dataset.test] == [0, 1]
+
+
+def test_images_beside_the_folders_of_classes_are_reported(beetles, cfg, caplog):
+    write(beetles, ["train/b.jpg", "val/a.jpg"])
+    with caplog.at_level(logging.WARNING, logger="dcal_reid"):
+        load_dataset("ImageFolderFGVC", cfg)
+    images = f"{beetles}/train/b.jpg, {beetles}/val/a.jpg"
+    assert caplog.messages == [f"2 images are in no folder of a class and are left out: {images}"]
 
 
 def test_classes_agree_with_torchvisions(beetles, cfg):

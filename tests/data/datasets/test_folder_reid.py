@@ -53,6 +53,18 @@ def test_folders_without_images_are_reported(home, cfg, caplog):
     assert message.startswith(f"2 folders have no images directly in them and are left out: {home}/train/kim, ")
 
 
+def test_images_beside_the_folders_of_identities_are_reported(home, cfg, caplog):
+    """A flat query folder, as in Market-1501, is there and yet no split."""
+    (home / "query/bob/c1_0.jpg").rename(home / "query/0001_c1.jpg")
+    (home / "query/bob").rmdir()
+    with (
+        caplog.at_level(logging.WARNING, logger="dcal_reid"),
+        pytest.raises(InputError, match=r"QUERY_SPLITS asks for 'query'"),
+    ):
+        _ = load_dataset("FolderReID", cfg).query
+    assert f"1 images are in no folder of an identity and are left out: {home}/query/0001_c1.jpg" in caplog.messages
+
+
 def test_cameras_may_be_unknown(home, cfg):
     dataset = load_dataset("FolderReID", cfg)
     assert not dataset.has_cameras
