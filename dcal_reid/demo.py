@@ -54,8 +54,10 @@ def run_demo(args: argparse.Namespace) -> dict[str, dict]:
     logger.info("Evaluating the untrained model")
     results = {"untrained": evaluate(cfg), "trained": train(cfg, resume=args.resume)}
 
-    pictures = _draw(cfg)
-    logger.info("%s: untrained and trained\n%s", cfg.DATASETS.TESTS[0], results_table(results))
+    try:
+        pictures = _draw(cfg)
+    finally:  # what training came to is not lost where nothing can be drawn
+        logger.info("%s: untrained and trained\n%s", cfg.DATASETS.TESTS[0], results_table(results))
     logger.info(
         "Look at %s; checkpoint, config, log, metrics and TensorBoard events are beside them.",
         ", ".join(map(str, pictures)),

@@ -36,10 +36,9 @@ def test_the_demo_ends_with_a_table_and_pictures(tmp_path, monkeypatch, config, 
     assert any(name.startswith("events.out.tfevents") for name in left)
 
 
-def test_the_demo_writes_to_where_data_sets_are_looked_for(tmp_path, monkeypatch):
-    """A ~ that no shell has replaced is the home folder."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("FASTREID_DATASETS", "~/data")
+@pytest.fixture
+def demo_of_nothing(tmp_path, monkeypatch):
+    """Calls the demo without its work; gives where it would have written the dataset."""
     roots = []
     for name, function in {
         "write_demo_dataset": roots.append,
@@ -48,9 +47,30 @@ def test_the_demo_writes_to_where_data_sets_are_looked_for(tmp_path, monkeypatch
         "_draw": lambda cfg: [],
     }.items():
         monkeypatch.setattr(demo, name, function)
-    config = ["--config-file", str(REPOSITORY / "configs" / "demo" / "dcal.yml")]
-    run_demo(argument_parser().parse_args([*config, "OUTPUT_DIR", str(tmp_path / "run")]))
-    assert roots == [str(tmp_path / "data")]
+    config = ["--config-file", str(REPOSITORY / "configs" / "demo" / "dcal.yml"), "OUTPUT_DIR", str(tmp_path / "run")]
+
+    def run():
+        run_demo(argument_parser().parse_args(config))
+        return roots
+
+    return run
+
+
+def test_the_demo_writes_to_where_data_sets_are_looked_for(demo_of_nothing, tmp_path, monkeypatch):
+    """A ~ that no shell has replaced is the home folder."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("FASTREID_DATASETS", "~/data")
+    assert demo_of_nothing() == [str(tmp_path / "data")]
+
+
+def test_pictures_that_cannot_be_drawn_do_not_cost_the_table(demo_of_nothing, monkeypatch, capsys):
+    def refuse(cfg):
+        raise InputError("Baseline says nothing of its attention")
+
+    monkeypatch.setattr(demo, "_draw", refuse)
+    with pytest.raises(InputError, match="Baseline says nothing"):
+        demo_of_nothing()
+    assert "| trained   |   2.0 |" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("option", [["--eval-only"], ["--report", "r.html"], ["--num-gpus", "2"]])
