@@ -43,10 +43,10 @@ def run_demo(args: argparse.Namespace) -> dict[str, dict]:
     Raises:
         InputError: an option that is not for the demo.
     """
-    if args.eval_only or args.report or args.num_gpus != 1:
+    if args.eval_only or args.report or args.num_gpus != 1 or args.num_machines != 1:
         raise InputError(
-            "the demo trains in one process; with --eval-only, --report or --num-gpus use tools/train_net.py "
-            f"--config-file {args.config_file}"
+            "the demo trains in one process; with --eval-only, --report, --num-gpus or --num-machines use "
+            f"tools/train_net.py --config-file {args.config_file}"
         )
     cfg = setup(args)
     write_dataset = write_demo_fgvc if is_classification(cfg) else write_demo_dataset

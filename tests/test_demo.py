@@ -73,7 +73,9 @@ def test_pictures_that_cannot_be_drawn_do_not_cost_the_table(demo_of_nothing, mo
     assert "| trained   |   2.0 |" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("option", [["--eval-only"], ["--report", "r.html"], ["--num-gpus", "2"]])
+@pytest.mark.parametrize(
+    "option", [["--eval-only"], ["--report", "r.html"], ["--num-gpus", "2"], ["--num-machines", "2"]]
+)
 def test_options_that_are_for_another_tool(option):
     with pytest.raises(InputError, match=r"use tools/train_net\.py --config-file"):
         run_demo(argument_parser().parse_args(option))
