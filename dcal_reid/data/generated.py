@@ -34,7 +34,7 @@ def write_once(folder: Path, stamp: Mapping[str, int], images: Iterable[tuple[st
 
     Args:
         folder: of the dataset; its parents are made.
-        stamp: all that decides what the images show; kept in the folder as JSON.
+        stamp: all that decides what the images show, with a ``version``; kept in the folder as JSON.
         images: by path inside the folder. Not looked at if nothing is to be written.
 
     Returns:
@@ -67,7 +67,9 @@ def write_once(folder: Path, stamp: Mapping[str, int], images: Iterable[tuple[st
 
 
 def _read_stamp(folder: Path) -> dict | None:
+    """None where it is none of ours, which have a version each."""
     try:
-        return json.loads((folder / STAMP).read_text())
+        stamp = json.loads((folder / STAMP).read_text())
     except (OSError, ValueError):
         return None
+    return stamp if isinstance(stamp, dict) and "version" in stamp else None

@@ -126,6 +126,16 @@ def test_somebody_elses_folder_is_refused_and_left_alone(tmp_path):
     assert mine.read_bytes() == b"mine"
 
 
+@pytest.mark.parametrize("stamp", ['{"title": "our demo"}', "[]", "null"])
+def test_a_folder_with_somebody_elses_demo_json_is_left_alone(tmp_path, stamp):
+    mine = tmp_path / "demo-reid" / "demo.json"
+    mine.parent.mkdir()
+    mine.write_text(stamp)
+    with pytest.raises(InputError, match="is not a generated dataset; move it away"):
+        write_demo_dataset(tmp_path, **SMALL)
+    assert mine.read_text() == stamp
+
+
 @pytest.mark.parametrize("name", ["seed", "train_identities", "test_identities", "distractors", "junk"])
 def test_impossible_counts_are_refused(tmp_path, name):
     with pytest.raises(InputError, match=f"{name} of the demo dataset is -1"):
