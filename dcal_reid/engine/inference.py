@@ -22,7 +22,9 @@ def has_half_precision(device: str, dtype: str) -> bool:
     """Whether ``device`` has instructions for bf16 or fp16. A CPU without takes several times as long as for fp32."""
     if torch.device(device).type != "cpu":
         return True
-    # PyTorch's own question; in 2.10 it has no public one.
+    # PyTorch's own questions; in 2.10 it has no public ones.
+    if dtype == "bf16" and torch.cpu._is_avx512_supported() and not torch.cpu._is_avx512_bf16_supported():
+        return False  # oneDNN emulates it, and says that it has it
     return torch.backends.mkldnn.is_available() and getattr(torch.ops.mkldnn, f"_is_mkldnn_{dtype}_supported")()
 
 

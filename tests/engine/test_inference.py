@@ -65,3 +65,12 @@ def test_a_processor_without_half_precision_computes_in_fp32(run_cfg, dtype, mon
     assert not has_half_precision("cpu", dtype) and has_half_precision("cuda:0", dtype)
     with autocast(run_cfg):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_emulated_half_precision_is_none(monkeypatch):
+    """With AVX-512 but without its instructions for bf16 oneDNN emulates them."""
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: True)
+    for instructions in (False, True):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda given=instructions: given)
+        assert has_half_precision("cpu", "bf16") == instructions
