@@ -208,6 +208,18 @@ def test_msmt17_list_errors(root, cfg, line, message):
         load_dataset("MSMT17", cfg)
 
 
+def test_msmt17_list_in_an_encoding(root, cfg):
+    """Windows begins a text in UTF-8 with a mark, and writes UTF-16 where it says Unicode."""
+    write_msmt17(root / "MSMT17_V1")
+    path = root / "MSMT17_V1" / "list_train.txt"
+    lines, before = path.read_text(), load_dataset("MSMT17", cfg).train
+    path.write_text(lines, encoding="utf-8-sig")
+    assert load_dataset("MSMT17", cfg).train == before
+    path.write_text(lines, encoding="utf-16")
+    with pytest.raises(InputError, match=r"list_train\.txt': 'utf-8' codec can't decode.*; save it as text in UTF-8$"):
+        load_dataset("MSMT17", cfg)
+
+
 def test_msmt17_without_a_list(root, cfg):
     write_msmt17(root / "MSMT17_V1")
     (root / "MSMT17_V1" / "list_val.txt").unlink()
