@@ -12,5 +12,6 @@ from dcal_reid.errors import exit_on_input_error
 
 if __name__ == "__main__":
     parser = argument_parser()
+    parser.description = __doc__.splitlines()[0]
     parser.set_defaults(config_file=str(Path(__file__).resolve().parents[1] / "configs" / "demo" / "dcal.yml"))
     exit_on_input_error(run_demo, parser.parse_args())
