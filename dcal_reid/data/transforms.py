@@ -113,8 +113,10 @@ def output_size(cfg: CfgNode, is_train: bool) -> tuple[int, int]:
         cropped = _height_width("INPUT.CROP.SIZE", cfg.INPUT.CROP.SIZE)
         # A crop that is scaled to its size can be larger than what it is cut from.
         scaled = is_train and cfg.INPUT.CROP.METHOD == "scaled"
-        if not scaled and size[0] > 0 and (cropped[0] > size[0] or cropped[1] > size[-1]):
-            raise InputError(f"INPUT.CROP.SIZE {cropped} is larger than {key} {tuple(size)}; make the crop smaller")
+        if size[0] > 0:
+            height, width = _height_width(key, size)
+            if not scaled and (cropped[0] > height or cropped[1] > width):
+                raise InputError(f"INPUT.CROP.SIZE {cropped} is larger than {key} {tuple(size)}; make the crop smaller")
         return cropped
     if not padding and len(size) == 1:
         raise InputError(
@@ -134,9 +136,9 @@ def output_size(cfg: CfgNode, is_train: bool) -> tuple[int, int]:
 
 def _height_width(key: str, size) -> tuple[int, int]:
     size = tuple(size)
-    if len(size) not in (1, 2) or any(int(side) != side or side < 1 for side in size):
-        raise InputError(f"{key} is {list(size)}; give [height, width] in pixels, both at least 1")
-    return int(size[0]), int(size[-1])
+    if len(size) not in (1, 2) or any(not isinstance(side, int) or side < 1 for side in size):
+        raise InputError(f"{key} is {list(size)}; give [height, width] in pixels, both whole numbers of at least 1")
+    return size[0], size[-1]
 
 
 def _probability(name: str, value: float, zero: bool = True) -> float:
