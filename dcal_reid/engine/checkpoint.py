@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
 
@@ -239,9 +239,9 @@ def _grid_size(model: nn.Module) -> list[int] | None:
     return grid_size and list(grid_size)
 
 
-def _resized(pos_embed: Tensor, old: Sequence[int], new: Sequence[int]) -> Tensor:
+def _resized(pos_embed: Tensor, old: list[int], new: list[int]) -> Tensor:
     """Position embeddings (1, n + N, D) of other tokens and old patches -> the same of new patches."""
-    return resample_abs_pos_embed(pos_embed, list(new), list(old), num_prefix_tokens=pos_embed.shape[1] - prod(old))
+    return resample_abs_pos_embed(pos_embed, new, old, num_prefix_tokens=pos_embed.shape[1] - prod(old))
 
 
 def _restore(obj, state: dict, differs: str) -> None:

@@ -9,7 +9,7 @@ from fastreid.config import CfgNode
 
 from ..data.datasets import load_dataset
 from ..data.datasets.csv_table import path_inside, read_table
-from ..data.datasets.listing import check_files_exist, images_below
+from ..data.datasets.listing import check_files_exist, images_below, listed_lines
 from ..data.images import IMAGE_SUFFIXES
 from ..errors import InputError
 from ..evaluation import Records
@@ -97,13 +97,8 @@ def _csv_items(source: str) -> Iterable[Item]:
 
 def _listed_items(source: str) -> Iterable[Item]:
     home = os.path.dirname(source)
-    try:
-        with open(source, encoding="utf-8-sig") as file:
-            for line in file:
-                if line.strip():
-                    yield os.path.normpath(os.path.join(home, line.strip())), "", ""
-    except UnicodeDecodeError as error:
-        raise InputError(f"{source!r}: {error}; save it as text in UTF-8, one path per line") from error
+    for _, line in listed_lines(source, cure="save it as text in UTF-8, one path per line"):
+        yield os.path.normpath(os.path.join(home, line)), "", ""
 
 
 def _records(items: Iterable[Item], source: str) -> Records:

@@ -15,7 +15,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...compat import replace_registered
 from ...errors import InputError
-from .listing import check_files_exist, first_few, image_names
+from .listing import check_files_exist, first_few, image_names, listed_lines
 
 __all__ = ["MSMT17", "DemoReID", "DukeMTMC", "MSMT17TrainVal", "Market1501", "VeRi"]
 
@@ -141,24 +141,14 @@ class MSMT17(_Benchmark, fastreid_datasets.MSMT17):
         """Images in the order of the list, whose lines are: path below ``dir_path``, space, identity."""
         self.check_before_run([list_path])
         items = []
-        for number, line in enumerate(_lines(list_path), 1):
-            if not line.strip():
-                continue
-            name, _, pid = line.strip().rpartition(" ")
+        for number, line in listed_lines(list_path):
+            name, _, pid = line.rpartition(" ")
             match = self.pattern.match(os.path.basename(name))
             if not match or not pid.isdecimal():
-                raise InputError(f"{list_path!r} line {number}: {line.strip()!r} is not like '0000/{self.example} 0'")
+                raise InputError(f"{list_path!r} line {number}: {line!r} is not like '0000/{self.example} 0'")
             items.append(self.item(os.path.join(dir_path, name), int(pid), int(match[2]), is_train))
         check_files_exist((path for path, _, _ in items), repr(list_path))
         return items
-
-
-def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.readlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path!r}: {error}; save it as text in UTF-8") from error
 
 
 @DATASET_REGISTRY.register()

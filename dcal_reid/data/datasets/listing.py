@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from ...errors import InputError
 from ..images import IMAGE_SUFFIXES
@@ -14,6 +14,7 @@ __all__ = [
     "folder_names",
     "image_names",
     "images_below",
+    "listed_lines",
     "natural_key",
     "warn_of_loose_images",
 ]
@@ -82,6 +83,21 @@ def warn_of_loose_images(folders: Iterable[str], group: str) -> None:
     loose = [os.path.join(folder, name) for folder in folders for name in image_names(folder)]
     if loose:
         logger.warning("%d images are in no folder of %s and are left out: %s", len(loose), group, first_few(loose))
+
+
+def listed_lines(path: str, cure: str = "save it as text in UTF-8") -> Iterator[tuple[int, str]]:
+    """Number and text of every line of a list that is not empty.
+
+    Raises:
+        InputError: no UTF-8, with the ``cure``.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, 1):
+                if text := line.strip():
+                    yield number, text
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path!r}: {error}; {cure}") from error
 
 
 def check_files_exist(paths: Iterable[str], source: str) -> None:
