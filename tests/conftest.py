@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fastreid.modeling.meta_arch import build_model
+from hypothesis import settings
 from PIL import Image
 
 import dcal_reid
@@ -20,6 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 torch.set_num_threads(min(THREADS, torch.get_num_threads()))
 REPOSITORY = Path(__file__).parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+# How long an example takes says more of the machine, and of what else it does, than of what is tested.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

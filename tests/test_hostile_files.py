@@ -20,7 +20,7 @@ from dcal_reid.evaluation import FaissGallery, FeatureSet, Records
 from dcal_reid.files import read_tensors
 
 PACKAGE = Path(__file__).parents[1] / "dcal_reid"
-once_each = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+once_each = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 class Payload:

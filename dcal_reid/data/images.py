@@ -15,13 +15,23 @@ from torchvision.transforms.v2 import functional as F
 
 from ..errors import InputError
 
-__all__ = ["IMAGE_FORMATS", "IMAGE_SUFFIXES", "ImageLike", "as_image", "decode_image", "read_image"]
+__all__ = [
+    "IMAGE_FORMATS",
+    "IMAGE_SUFFIXES",
+    "UNREAD_IMAGE_SUFFIXES",
+    "ImageLike",
+    "as_image",
+    "decode_image",
+    "read_image",
+]
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | torch.Tensor
 
 # The only ones that are opened: every further decoder is one more that a hostile file could reach.
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
+# Images all the same, in formats that are not opened.
+UNREAD_IMAGE_SUFFIXES = frozenset({".avif", ".cr2", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".pgm", ".ppm"})
 
 
 def read_image(path: str) -> torch.Tensor:

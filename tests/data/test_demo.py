@@ -143,7 +143,7 @@ def test_impossible_counts_are_refused(tmp_path, name):
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), count=st.integers(1, 60))
 def test_any_two_identities_differ_in_two_marks(seed, count):
     people = demo._people(count, np.random.default_rng(seed))
@@ -152,7 +152,7 @@ def test_any_two_identities_differ_in_two_marks(seed, count):
         assert sum(a != b for a, b in zip(first, second, strict=True)) >= 2
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), camera=st.sampled_from(CAMERAS))
 def test_identities_differ_in_small_local_details(seed, camera):
     # The same generator gives the same pose, light, background and noise: what differs are the marks.

@@ -127,7 +127,7 @@ def test_more_classes_than_there_are_is_refused(tmp_path):
         write_demo_fgvc(tmp_path, classes=21)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), first=st.sampled_from(SPECIES), second=st.sampled_from(SPECIES))
 def test_classes_differ_in_a_small_part_alone(seed, first, second):
     # The same generator gives the same pose, body, background, light and noise: what differs is the mark.

@@ -42,7 +42,7 @@ def take(sampler, number):
 
 @pytest.mark.parametrize("sampler", IDENTITY_SAMPLERS)
 @given(problem=problems())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_batches_hold_p_identities_with_k_images_each(sampler, problem):
     pids, camids, batch_size, k, seed, _ = problem
     for batch in take(sampler(pids, camids, batch_size, k, seed), 12):
@@ -53,7 +53,7 @@ def test_batches_hold_p_identities_with_k_images_each(sampler, problem):
 
 
 @given(problem=problems())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_naive_draws_with_replacement_only_where_an_identity_has_too_few(problem):
     pids, camids, batch_size, k, seed, _ = problem
     counts = Counter(pids)
@@ -63,7 +63,7 @@ def test_naive_draws_with_replacement_only_where_an_identity_has_too_few(problem
 
 
 @given(problem=problems())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_balanced_prefers_other_cameras(problem):
     pids, camids, batch_size, k, seed, _ = problem
     for batch in take(BalancedIdentitySampler(pids, camids, batch_size, k, seed), 12):
@@ -79,7 +79,7 @@ def test_balanced_prefers_other_cameras(problem):
 
 
 @given(problem=problems())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_training_sampler_goes_through_everything_before_it_repeats(problem):
     pids, camids, batch_size, k, seed, _ = problem
     stream = list(itertools.chain(*take(TrainingSampler(pids, camids, batch_size, k, seed), 3 * len(pids))))
@@ -115,7 +115,7 @@ def test_images_are_drawn_as_often_as_by_fastreid(name):
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values())
 @given(problem=problems(), start=st.integers(0, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_any_start_and_any_number_of_processes_give_the_same_batches(sampler, problem, start):
     pids, camids, batch_size, k, seed, world = problem
     whole = take(RankBatches(sampler(pids, camids, batch_size, k, seed), 0, 0, 1), start + 4)[start:]

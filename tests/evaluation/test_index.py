@@ -241,7 +241,7 @@ def test_input_that_does_not_fit():
     k=st.integers(1, 70),
     removed=st.integers(0, 3),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_cameras_of_a_flat_index(cameras, wanted, text, metric, k, removed):
     cameras = np.array(cameras, dtype=str if text else int)
     count, queries = len(cameras), features(3, seed=1)

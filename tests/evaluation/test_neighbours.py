@@ -38,13 +38,13 @@ def check(items, sizes, found):
 
 
 @given(items(), st.integers(1, 90), st.lists(st.integers(1, 30), min_size=1, max_size=3))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_equals_a_stable_sort_of_all_distances(items, block, sizes):
     check(items, sizes, find_neighbours(items, sizes, block=block))
 
 
 @given(items(), st.integers(1, 90))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_the_way_of_the_gpu_finds_the_same(items, block):
     """The code for GPUs, run on CPU tensors."""
 

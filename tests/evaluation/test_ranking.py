@@ -55,7 +55,7 @@ def matrices_with_ties(draw):
 
 
 @given(matrices_with_ties(), st.sampled_from(["step", "trapezoid"]))
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_matrix_ranking_equals_the_definition(case, ap):
     expected = naive(*case, ap=ap)
     if not expected[2].any():
@@ -83,7 +83,7 @@ def features_with_copies(draw):
 
 
 @given(features_with_copies(), st.sampled_from(["cosine", "euclidean"]), st.integers(1, 9))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_feature_ranking_is_that_of_the_exact_distances(case, metric, block):
     query, gallery, *labels = case
     distances = FeatureDistances(query, gallery, metric)
@@ -146,7 +146,7 @@ def test_values_do_not_depend_on_the_number_of_threads():
 
 
 @given(features_with_copies(), st.sampled_from(["cosine", "euclidean"]))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_the_way_of_the_gpu_gives_the_same_values(case, metric):
     """The code for GPUs, run on CPU tensors."""
     query, gallery, *labels = case

@@ -71,7 +71,7 @@ def cases(draw):
 
 
 @given(cases(), st.sampled_from(["cosine", "euclidean"]))
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_equals_the_dense_definition(case, metric):
     features, num_query, options = case
     reranked = RerankedDistances(features, num_query, options, metric)
@@ -80,7 +80,7 @@ def test_equals_the_dense_definition(case, metric):
 
 
 @given(cases(), st.integers(1, 9), st.booleans())
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_tiles_are_within_their_slack(case, block, tensors):
     """On arrays, and on tensors as a GPU has them."""
     features, num_query, options = case

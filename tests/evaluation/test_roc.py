@@ -30,7 +30,7 @@ def cases(draw):
 
 
 @given(cases(), st.lists(st.sampled_from([0.0, 0.01, 0.1, 0.5, 0.99, 1.0]), min_size=1, max_size=4))
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 def test_tpr_at_fpr_equals_the_definition(case, fprs):
     """The largest share of accepted positives over all thresholds at which few enough negatives are accepted."""
     positive, negative = pairs(*case)

@@ -9,7 +9,7 @@ from dcal_reid.modeling.pair_samplers import PAIR_SAMPLER_REGISTRY, balanced, in
 pk_batches = st.builds(lambda p, k: torch.arange(p).repeat_interleave(k), st.integers(2, 6), st.integers(2, 5))
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(targets=pk_batches, name=st.sampled_from(["random", "inter", "intra", "balanced"]), seed=st.integers(0, 99))
 def test_nobody_is_their_own_distractor(targets, name, seed):
     torch.manual_seed(seed)
@@ -19,7 +19,7 @@ def test_nobody_is_their_own_distractor(targets, name, seed):
     assert (partner != torch.arange(len(targets))).all()
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(size=st.integers(2, 40), seed=st.integers(0, 99))
 def test_random_gives_every_image_away_once(size, seed):
     torch.manual_seed(seed)
@@ -44,7 +44,7 @@ def test_random_in_a_pk_batch_is_mostly_another_identity():
 
 
 @given(targets=pk_batches, seed=st.integers(0, 99))
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 def test_inter_and_intra(targets, seed):
     torch.manual_seed(seed)
     assert (targets[inter(targets)] != targets).all()

@@ -22,7 +22,7 @@ def random_layers(layers, batch, heads, tokens, dim, seed=0):
     return [(2 * q, k) for q, k in qk]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     layers=st.integers(1, 5),
     batch=st.integers(1, 3),

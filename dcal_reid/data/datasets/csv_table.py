@@ -63,7 +63,8 @@ def read_table(
                     image = path_inside(image_root, values["path"])
                     if image is None:
                         raise InputError(
-                            f"{path!r} {where}: path {values['path']!r} leaves {key_name}.IMAGE_ROOT {image_root!r}"
+                            f"{path!r} {where}: path {values['path']!r} leaves {key_name}.IMAGE_ROOT {image_root!r}; "
+                            "set that to a folder that all images are below"
                         )
                     yield Line(image, values, where)
         except UnicodeDecodeError as error:  # of a piece of the file, not of a line

@@ -7,7 +7,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
 from .classification import ClassificationDataset, home_folder
-from .listing import folder_names, image_names, natural_key, warn_of_loose_images
+from .listing import grouped_images, natural_key
 from .table import own_path
 
 __all__ = ["DemoFGVC", "ImageFolderFGVC"]
@@ -22,17 +22,17 @@ class _ClassFolders(ClassificationDataset):
 
     def __init__(self, path: str, train: str, test: str):
         subsets = [os.path.join(path, name) for name in (train, test)]
-        warn_of_loose_images(subsets, "a class")
-        classes_in = {folder: set(folder_names(folder)) for folder in subsets}
-        class_names = sorted(set().union(*classes_in.values()), key=natural_key)
+        groups = list(grouped_images(dict.fromkeys(subsets), "a class"))
+        class_names = sorted({name for _, name, _ in groups}, key=natural_key)
+        label_of = {name: label for label, name in enumerate(class_names)}
         images = (
             [
-                (os.path.join(folder, name, image), label)
-                for label, name in enumerate(class_names)
-                if name in classes_in[folder]
-                for image in image_names(os.path.join(folder, name))
+                (os.path.join(folder, name, image), label_of[name])
+                for folder, name, names in groups
+                if folder == subset
+                for image in names
             ]
-            for folder in subsets
+            for subset in subsets
         )
         super().__init__(*images, class_names, repr(path))
 

@@ -9,7 +9,7 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
-from .listing import first_few, folder_names, image_names, warn_of_loose_images
+from .listing import first_few, folder_names, grouped_images
 from .table import Row, TableReID, own_path
 
 __all__ = ["FolderReID"]
@@ -40,23 +40,19 @@ class FolderReID(TableReID):
 def _read_rows(path: str, camera_pattern: str) -> Iterator[Row]:
     camera_of = _compile(camera_pattern) if camera_pattern else None
     some, empty, unmatched = False, [], []
-    splits = folder_names(path)
-    warn_of_loose_images((os.path.join(path, split) for split in splits), "an identity")
-    for split in splits:
-        for identity in folder_names(os.path.join(path, split)):
-            folder = os.path.join(path, split, identity)
-            names = image_names(folder)
-            if names:
-                some = True
+    splits = [os.path.join(path, split) for split in folder_names(path)]
+    for folder, identity, names in grouped_images(splits, "an identity"):
+        if names:
+            some = True
+        else:
+            empty.append(os.path.join(folder, identity))
+        for name in names:
+            image = os.path.join(folder, identity, name)
+            match = camera_of.search(name) if camera_of else None
+            if camera_of and not (match and match[1]):
+                unmatched.append(image)
             else:
-                empty.append(folder)
-            for name in names:
-                image = os.path.join(folder, name)
-                match = camera_of.search(name) if camera_of else None
-                if camera_of and not (match and match[1]):
-                    unmatched.append(image)
-                else:
-                    yield Row(image, identity, match[1] if match else None, split, image)
+                yield Row(image, identity, match[1] if match else None, os.path.basename(folder), image)
     if not some:
         raise InputError(
             f"{path!r} holds no images in folders <split>/<identity>/, such as train/rex/; see the layout in "

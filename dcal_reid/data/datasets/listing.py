@@ -4,19 +4,20 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 from ...errors import InputError
-from ..images import IMAGE_SUFFIXES
+from ..images import IMAGE_SUFFIXES, UNREAD_IMAGE_SUFFIXES
 
 __all__ = [
     "check_files_exist",
     "first_few",
     "folder_names",
+    "grouped_images",
     "image_names",
     "images_below",
     "listed_lines",
     "natural_key",
-    "warn_of_loose_images",
 ]
 
 logger = logging.getLogger(__name__)
@@ -27,62 +28,102 @@ def natural_key(text: str) -> tuple:
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)], text
 
 
-def image_names(folder: str) -> list[str]:
-    """The names of the image files directly in ``folder``, sorted, without what is hidden.
+class _Content(NamedTuple):
+    """The names directly in a folder, without hidden ones: other systems leave "._a.jpg" and the like."""
 
-    Raises:
-        InputError: no such folder.
-    """
+    folders: list[str]  # in natural order
+    images: list[str]  # sorted
+    unread: list[str]  # images in formats that are not opened, sorted
+
+
+def _content(folder: str) -> _Content:
     try:
-        names = os.listdir(folder)
+        with os.scandir(folder) as entries:
+            is_folder = {entry.name: entry.is_dir() for entry in entries if not entry.name.startswith(".")}
     except OSError as error:
-        raise InputError(f"folder {folder!r} cannot be listed: {error.strerror}; check the path") from error
-    return sorted(filter(_is_image, names))
-
-
-def images_below(folder: str) -> list[str]:
-    """The image files in ``folder`` and below it in natural order, without what is hidden.
-
-    Links are followed, but no folder is looked into twice: a link may lead back to where it is.
-    """
-    found, walked = [], set()
-    for where, folders, names in os.walk(folder, followlinks=True):
-        here = os.path.realpath(where)
-        if here in walked:
-            folders.clear()
-            continue
-        walked.add(here)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found += [os.path.join(where, name) for name in filter(_is_image, names)]
-    return sorted(found, key=natural_key)
-
-
-def _is_image(name: str) -> bool:
-    # Other systems leave "._a.jpg" and the like.
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not name.startswith(".")
+        raise InputError(
+            f"folder {folder!r} cannot be listed: {error.strerror}; check the path (datasets/README.md shows layouts)"
+        ) from error
+    folders = sorted(filter(is_folder.get, is_folder), key=natural_key)
+    suffixes = {name: os.path.splitext(name)[1].lower() for name in sorted(is_folder) if not is_folder[name]}
+    images = [name for name, suffix in suffixes.items() if suffix in IMAGE_SUFFIXES]
+    return _Content(folders, images, [name for name, suffix in suffixes.items() if suffix in UNREAD_IMAGE_SUFFIXES])
 
 
 def folder_names(folder: str) -> list[str]:
     """The names of the folders directly in ``folder`` in natural order, without hidden ones.
 
     Raises:
-        InputError: no such folder.
+        InputError: it cannot be listed.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-    except OSError as error:
-        raise InputError(
-            f"folder {folder!r} cannot be listed: {error.strerror}; see the layout in datasets/README.md"
-        ) from error
-    return sorted(names, key=natural_key)
+    return _content(folder).folders
 
 
-def warn_of_loose_images(folders: Iterable[str], group: str) -> None:
-    """Tell which images lie directly in ``folders``, each of which should hold a folder per ``group`` instead."""
-    loose = [os.path.join(folder, name) for folder in folders for name in image_names(folder)]
-    if loose:
-        logger.warning("%d images are in no folder of %s and are left out: %s", len(loose), group, first_few(loose))
+def image_names(folder: str) -> list[str]:
+    """The names of the image files directly in ``folder``, sorted, without hidden ones.
+
+    Raises:
+        InputError: it cannot be listed.
+    """
+    return _content(folder).images
+
+
+def images_below(folder: str) -> list[str]:
+    """The image files in ``folder`` and below it in natural order, without what is hidden.
+
+    Links are followed, but no folder is looked into twice: a link may lead back to where it is.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+    found, unread, walked, waiting = [], [], set(), [folder]
+    while waiting:
+        here = waiting.pop()
+        if os.path.realpath(here) in walked:
+            continue
+        walked.add(os.path.realpath(here))
+        content = _content(here)
+        waiting += _joined(here, reversed(content.folders))
+        found += _joined(here, content.images)
+        unread += _joined(here, content.unread)
+    _warn_of_left_out(unread, "images are in formats that are not read (convert them to JPEG or PNG)")
+    return sorted(found, key=natural_key)
+
+
+def grouped_images(folders: Iterable[str], group: str) -> Iterator[tuple[str, str, list[str]]]:
+    """The images at ``folder/<name>/<image>`` for each of ``folders``, where <name> is that of ``group``, "a class".
+
+    Warnings tell what is left out: images beside these folders, folders in them, and images in formats that are not
+    read.
+
+    Yields:
+        the folder, the name, in natural order, and the names of the images, sorted, if there are any.
+
+    Raises:
+        InputError: a folder cannot be listed.
+    """
+    loose, nested, unread = [], [], []
+    for folder in folders:
+        content = _content(folder)
+        loose += _joined(folder, content.images)
+        for name in content.folders:
+            home = os.path.join(folder, name)
+            inner = _content(home)
+            nested += _joined(home, inner.folders)
+            unread += _joined(home, inner.unread)
+            yield folder, name, inner.images
+    _warn_of_left_out(loose, f"images are in no folder of {group}")
+    _warn_of_left_out(nested, f"folders are in a folder of {group}")
+    _warn_of_left_out(unread, "images are in formats that are not read (convert them to JPEG or PNG)")
+
+
+def _joined(folder: str, names: Iterable[str]) -> list[str]:
+    return [os.path.join(folder, name) for name in names]
+
+
+def _warn_of_left_out(paths: list[str], what: str) -> None:
+    if paths:
+        logger.warning("%d %s and are left out: %s", len(paths), what, first_few(paths))
 
 
 def listed_lines(path: str, cure: str = "save it as text in UTF-8") -> Iterator[tuple[int, str]]:

@@ -159,7 +159,7 @@ garbled = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(
     name=st.sampled_from(sorted(CUB_FILES)),
     mutations=st.lists(

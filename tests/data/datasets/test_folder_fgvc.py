@@ -53,6 +53,20 @@ def test_images_beside_the_folders_of_classes_are_reported(beetles, cfg, caplog)
     assert caplog.messages == [f"2 images are in no folder of a class and are left out: {images}"]
 
 
+def test_what_is_left_out_of_a_class_is_reported(beetles, cfg, caplog):
+    """Photographs as phones store them, and a folder per day."""
+    write(beetles, ["train/2 spots/c.HEIC", "val/10 spots/monday/a.jpg", "train/2 spots/d.jfif"])
+    with caplog.at_level(logging.WARNING, logger="dcal_reid"):
+        dataset = load_dataset("ImageFolderFGVC", cfg)
+    home = beetles / "train/2 spots"
+    assert [item[0] for item in dataset.train[:2]] == [str(home / "a.jpg"), str(home / "d.jfif")]
+    assert caplog.messages == [
+        f"1 folders are in a folder of a class and are left out: {beetles}/val/10 spots/monday",
+        "1 images are in formats that are not read (convert them to JPEG or PNG) and are left out: "
+        f"{beetles}/train/2 spots/c.HEIC",
+    ]
+
+
 def test_classes_agree_with_torchvisions(beetles, cfg):
     (beetles / "train/.cache/c.jpg").unlink()
     (beetles / "train/.cache").rmdir()

@@ -49,8 +49,12 @@ def test_folders_without_images_are_reported(home, cfg, caplog):
         (home / name).touch()
     with caplog.at_level(logging.WARNING, logger="dcal_reid"):
         assert "zoe" not in load_dataset("FolderReID", cfg).identity_names
-    [message] = caplog.messages
-    assert message.startswith(f"2 folders have no images directly in them and are left out: {home}/train/kim, ")
+    assert caplog.messages == [
+        f"1 folders are in a folder of an identity and are left out: {home}/train/zoe/cam1",
+        "1 images are in formats that are not read (convert them to JPEG or PNG) and are left out: "
+        f"{home}/train/kim/0.heic",
+        f"2 folders have no images directly in them and are left out: {home}/train/kim, {home}/train/zoe",
+    ]
 
 
 def test_images_beside_the_folders_of_identities_are_reported(home, cfg, caplog):

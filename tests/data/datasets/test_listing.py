@@ -1,5 +1,6 @@
 """Listing of image files."""
 
+import logging
 import os
 
 import pytest
@@ -41,6 +42,21 @@ def test_a_link_that_leads_back_gives_no_image_twice(tmp_path):
     (home / "other").symlink_to(tmp_path / "elsewhere")
     found = [str(home / name) for name in ("a.jpg", "other/c.jpg", "sub/b.jpg")]
     assert images_below(str(home)) == found
+
+
+def test_images_in_other_formats_are_told_of(tmp_path, caplog):
+    for name in ("a.jpg", "b.heic", "notes.txt"):
+        (tmp_path / name).touch()
+    with caplog.at_level(logging.WARNING, logger="dcal_reid"):
+        assert images_below(str(tmp_path)) == [str(tmp_path / "a.jpg")]
+    [message] = caplog.messages
+    assert message.startswith("1 images are in formats that are not read")
+    assert message.endswith(str(tmp_path / "b.heic"))
+
+
+def test_a_folder_with_the_name_of_an_image_is_none(tmp_path):
+    (tmp_path / "a.jpg").mkdir()
+    assert image_names(str(tmp_path)) == []
 
 
 def test_missing_files_are_counted_and_the_first_three_named(tmp_path):
