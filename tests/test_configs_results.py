@@ -18,12 +18,19 @@ GROUPS = {
     "vehicles_heads": "Base-vehicles-heads.yml",
     "vehicles_sgd": "Base-vehicles-sgd.yml",
 }
+FURTHER = {"vehicles/fastreid.yml", "vehicles_heads/dcal_noise.yml"}
 TUNED = {"SOLVER.BASE_LR", "SOLVER.HEADS_LR_FACTOR"}
 
 
 def test_every_group_has_every_method():
     found = {path.relative_to(RESULTS).as_posix() for path in RESULTS.glob("*/*.yml")}
-    assert found == {f"{group}/{method}.yml" for group in GROUPS for method in METHODS} | {"vehicles/fastreid.yml"}
+    assert found == {f"{group}/{method}.yml" for group in GROUPS for method in METHODS} | FURTHER
+
+
+def test_dcal_with_noise_is_dcal_otherwise():
+    group = RESULTS / "vehicles_heads"
+    noise, dcal = (load_config(str(group / f"{name}.yml")) for name in ("dcal_noise", "dcal"))
+    assert differing(noise, dcal).keys() == {"MODEL.DCAL.PWCA.DISTRACTORS", "OUTPUT_DIR"}
 
 
 def test_fastreids_own_has_the_recipe_of_its_config_and_the_data_of_the_others():
