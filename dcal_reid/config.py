@@ -37,7 +37,7 @@ def add_dcal_config(cfg: CfgNode) -> None:
 
     # --- Dual cross-attention learning ------------------------------------------------------------------------
     cfg.MODEL.DCAL = CN()
-    # What the features are at inference: sa+glca (concatenated) | sa | glca.
+    # What the result is at inference: sa+glca (features concatenated, class probabilities added) | sa | glca.
     cfg.MODEL.DCAL.INFERENCE = "sa+glca"
     # learned: 1/2 sum_b (exp(-w_b) L_b + w_b) with learned w. fixed: sum_b exp(-w_b) L_b with w as it starts.
     cfg.MODEL.DCAL.LOSS_WEIGHTS = "learned"
@@ -48,11 +48,12 @@ def add_dcal_config(cfg: CfgNode) -> None:
 
     # Global-local cross-attention (GLCA).
     cfg.MODEL.DCAL.GLCA = CN()
-    # M, the number of GLCA blocks; they stand beside the last M self-attention blocks. 0: no GLCA.
+    # M, the number of GLCA blocks. 0: no GLCA.
     cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = 1
     # R, the share of patches that become local queries: 0.3 for re-ID, 0.1 for fine-grained classification.
     cfg.MODEL.DCAL.GLCA.RATIO = 0.3
-    # parallel: the first GLCA block reads what the self-attention block beside it reads. stacked: it reads X_L.
+    # parallel: they stand beside the last M self-attention blocks, and each reads what the block beside it reads.
+    # stacked: all read X_L.
     cfg.MODEL.DCAL.GLCA.INPUT = "parallel"
     # What the local queries are selected by: rollout, the attention of the last block alone (last), or chance (random).
     cfg.MODEL.DCAL.GLCA.SELECTION = "rollout"
@@ -73,7 +74,8 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.MODEL.DCAL.PWCA.DISTRACTOR_STREAM = "sa"
     # Whose features the BNNeck that SA and PWCA share averages its running statistics over: sa | sa+pwca.
     cfg.MODEL.DCAL.PWCA.NECK_STATISTICS = "sa"
-    # What distractors are: other images of the batch, Gaussian noise (noise), or images of other data sets (external).
+    # What distractors are: other images of the batch (batch), images of Gaussian noise (noise), or images of other data
+    # sets (external).
     cfg.MODEL.DCAL.PWCA.DISTRACTORS = "batch"
     # The data sets, of any task, whose training images are distractors for external.
     cfg.MODEL.DCAL.PWCA.EXTERNAL = ()

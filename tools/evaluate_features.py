@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Score the features of a test set again, with other options and without the model.
 
-python tools/evaluate_features.py logs/run/features.npz TEST.METRIC euclidean TEST.RERANK.ENABLED True
+python tools/evaluate_features.py logs/run/features/VeRi/features.npz TEST.METRIC euclidean TEST.RERANK.ENABLED True
 """
 
 import argparse
@@ -16,7 +16,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("features", help="features.npz, which an evaluation wrote")
     parser.add_argument("--config-file", default="", help="where TEST.* is taken from; default: fast-reid's defaults")
     parser.add_argument("--json", default="", metavar="FILE", help="write everything there, query by query")
-    parser.add_argument("--plot", default="", metavar="FILE", help="draw CMC, AP and ROC there")
+    parser.add_argument(
+        "--plot", default="", metavar="FILE", help="draw CMC, AP and, with TEST.ROC.ENABLED True, ROC there"
+    )
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="TEST.METRIC, TEST.RERANK.ENABLED ...")
     return parser
 

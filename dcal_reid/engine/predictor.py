@@ -133,7 +133,8 @@ class Predictor:
                 of any size.
 
         Returns:
-            (n, D) float32 on the CPU, as evaluation has them: not normalised. For one image n is 1.
+            (n, D) float32 on the CPU, as evaluation has them: not normalised. For one image n is 1. Of a classification
+            model (n, C), the sum of the branches' probabilities (DCAL sec. 4.1).
 
         Raises:
             InputError: an image that is none, or cannot be decoded.

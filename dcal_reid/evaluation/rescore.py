@@ -22,7 +22,7 @@ def rescore(features: str, cfg: CfgNode, json_path: str = "", plot_path: str = "
         features: the file that ``DCALReidEvaluator`` wrote.
         cfg: ``TEST`` (but FLIP, which is in the features) and ``MODEL.DEVICE`` are used.
         json_path: where everything is written, query by query; empty: nowhere.
-        plot_path: where CMC and ROC are drawn; empty: nowhere.
+        plot_path: where CMC, AP and, if there is one, ROC are drawn; empty: nowhere.
 
     Raises:
         InputError: a file or options that cannot be used.
