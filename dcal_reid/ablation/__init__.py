@@ -35,7 +35,7 @@ def run_group(args: argparse.Namespace) -> None:
 
     Raises:
         InputError: a group, config or override that cannot be used, or a run there with another configuration.
-        SystemExit: with status 1 if a run failed, with 130 if the user interrupted.
+        SystemExit: with status 1 if a run failed, with 130 if a signal stopped it.
     """
     if args.jobs < 1:
         raise InputError(f"--jobs is {args.jobs}; give 1 or more")
@@ -49,7 +49,7 @@ def run_group(args: argparse.Namespace) -> None:
     try:
         failed = train_unfinished(runs, args.jobs)
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on after the last complete epoch", file=sys.stderr)
+        print("\nstopped; the same command goes on from there", file=sys.stderr)
         sys.exit(130)
     based = [f"on {args.config_file}"] if args.config_file else []
     title = " ".join([args.group, *based, *args.opts])

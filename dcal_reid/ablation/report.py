@@ -95,6 +95,7 @@ def report(runs: Sequence[Run], title: str, folder: Path, baseline: str = "") ->
         best_rows = [row for row in rows if row["variant"] in best.values()]
         text += f"\nThe best of each by {metrics[0]}:\n\n{_table(best_rows)}\n"
     print(f"\n{text}")
+    folder.mkdir(parents=True, exist_ok=True)  # not there if all runs are from other groups
     (folder / "table.md").write_text(text)
     with open(folder / "table.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, columns)

@@ -2,14 +2,19 @@
 
 import datetime
 import itertools
+import signal
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 
 from ..data import load_dataset
 from .runs import Run, ordered
 
 __all__ = ["train_unfinished"]
+
+# Seconds that a run gets to save itself.
+_PATIENCE = 120.0
 
 
 def train_unfinished(runs: Sequence[Run], jobs: int) -> list[Run]:
@@ -22,7 +27,7 @@ def train_unfinished(runs: Sequence[Run], jobs: int) -> list[Run]:
     print(f"{len(runs) - len(left)} of {len(runs)} runs are complete", flush=True)
     _check_data(left)
     waiting, running, failed, start = iter(left), {}, [], time.monotonic()
-    try:
+    with _ended_with_this_process(running):
         for number in range(1, len(left) + 1):
             for run in itertools.islice(waiting, jobs - len(running)):
                 running[_start(run)] = run, time.monotonic()
@@ -38,11 +43,28 @@ def train_unfinished(runs: Sequence[Run], jobs: int) -> list[Run]:
                 f"{len(left) - number} left, about {_clock(rest)}",
                 flush=True,
             )
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
     return failed
+
+
+@contextmanager
+def _ended_with_this_process(running: Iterable[subprocess.Popen]) -> Iterator[None]:
+    """Whatever ends this process early, SIGTERM as Ctrl-C, ends its runs: with a signal, at which they save themselves,
+    and after a second one, or too much time, with a kill."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        try:
+            for process in running:
+                process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                for process in running:
+                    process.wait(_PATIENCE)
+        finally:
+            for process in running:
+                process.kill()
+                process.wait()
+            signal.signal(signal.SIGTERM, before)
 
 
 def _check_data(runs: Sequence[Run]) -> None:
@@ -58,7 +80,8 @@ def _check_data(runs: Sequence[Run]) -> None:
 def _start(run: Run) -> subprocess.Popen:
     run.folder.mkdir(parents=True, exist_ok=True)
     with open(run.log, "ab") as log:
-        return subprocess.Popen(run.command, stdout=log, stderr=subprocess.STDOUT)
+        # In a group of its own: Ctrl-C would reach it too, and the signal of _ended_with_this_process be the second.
+        return subprocess.Popen(run.command, stdout=log, stderr=subprocess.STDOUT, process_group=0)
 
 
 def _first_to_end(processes: Iterable[subprocess.Popen]) -> subprocess.Popen:

@@ -3,6 +3,7 @@
 import functools
 import logging
 import os
+import signal
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -195,6 +196,12 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def _leave_signals_to_the_main_process(_worker: int) -> None:
+    """Ctrl-C, ``timeout`` and systemd signal them, too, but the main process still needs them, and ends them itself."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _worker_options(cfg: CfgNode) -> dict:
     """DATALOADER.NUM_WORKERS, at most this process's share of the machine's cores."""
     cores = available_cores()
@@ -204,6 +211,7 @@ def _worker_options(cfg: CfgNode) -> dict:
         logger.info("DATALOADER.NUM_WORKERS %d is capped to %d: %d cores", cfg.DATALOADER.NUM_WORKERS, workers, cores)
     return {
         "num_workers": workers,
+        "worker_init_fn": _leave_signals_to_the_main_process,
         # Without one, a DataLoader draws from torch's global generator. Nothing of ours depends on it.
         "generator": torch.Generator(),
         "pin_memory": torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu",

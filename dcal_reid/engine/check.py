@@ -30,6 +30,8 @@ _CHOICES = {
     "MODEL.DCAL.PWCA.NECK_STATISTICS": ("sa", "sa+pwca"),
     "MODEL.DCAL.PWCA.DISTRACTORS": ("batch", "noise", "external"),
     "MODEL.HEADS.NECK_FEAT": ("before", "after"),
+    "MODEL.HEADS.NORM": ("BN", "syncBN", "GhostBN", "GN"),
+    "MODEL.HEADS.CLS_LAYER": ("Linear", "ArcSoftmax", "CosSoftmax", "CircleSoftmax"),
     "INPUT.CROP.METHOD": ("scaled", "fixed"),
     "DATALOADER.BROKEN_IMAGES": ("stop", "skip"),
     "SOLVER.OPT": OPTIMIZERS,
@@ -57,6 +59,11 @@ _AT_LEAST = {
     "MODEL.DCAL.GLCA.NUM_BLOCKS": 0,
     "MODEL.DCAL.PWCA.NUM_BLOCKS": 0,
 }
+
+_DROPPED = ("MODEL.BACKBONE.DROP_RATIO", "MODEL.BACKBONE.ATT_DROP_RATE", "MODEL.BACKBONE.DROP_PATH_RATIO")
+
+# NumPy's seeds have 32 bits, and each process adds its number.
+_MOST_SEEDS = 2**31
 
 # What fast-reid's own baseline cannot do would be ignored, or fail in the first step.
 _FASTREID_BASELINE = {
@@ -93,6 +100,9 @@ def check_config(cfg: CfgNode) -> None:
     for key, least in _AT_LEAST.items():
         if _value(cfg, key) < least:
             raise InputError(f"{key} is {_value(cfg, key)}; it must be at least {least}")
+    for key in _DROPPED:
+        if not 0 <= _value(cfg, key) < 1:
+            raise InputError(f"{key} is {_value(cfg, key)}; give the share that is dropped, at least 0 and below 1")
     _check_registered(cfg)
     _check_architecture(cfg)
     _check_dcal(cfg.MODEL.DCAL)
@@ -101,14 +111,17 @@ def check_config(cfg: CfgNode) -> None:
             f"MODEL.NOISE.IMAGE is {cfg.MODEL.NOISE.IMAGE} and MODEL.NOISE.LABEL {cfg.MODEL.NOISE.LABEL}; give a "
             "standard deviation of at least 0, and a share from 0 to 1"
         )
-    if not cfg.SOLVER.BASE_LR > 0:
-        raise InputError(f"SOLVER.BASE_LR is {cfg.SOLVER.BASE_LR}; give a learning rate above 0")
+    _check_solver(cfg)
     if not 0 < cfg.SOLVER.EMA.DECAY < 1:
         raise InputError(
             f"SOLVER.EMA.DECAY is {cfg.SOLVER.EMA.DECAY}; it must lie between 0 and 1, for instance 0.9998"
         )
     if not cfg.DATASETS.TESTS:
         raise InputError("DATASETS.TESTS is empty; name the data set to evaluate on")
+    if len(set(cfg.DATASETS.TESTS)) < len(cfg.DATASETS.TESTS):
+        raise InputError(f"DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}; name each data set once")
+    if not cfg.SEED < _MOST_SEEDS:
+        raise InputError(f"SEED is {cfg.SEED}; give a number below {_MOST_SEEDS}, or -1 for another one in every run")
     _check_cuda_graph(cfg)
     _check_losses(cfg)
     if is_classification(cfg):
@@ -202,6 +215,16 @@ def _check_dcal(dcal: CfgNode) -> None:
         )
     if dcal.INFERENCE == "glca" and not dcal.GLCA.NUM_BLOCKS:
         raise InputError("MODEL.DCAL.INFERENCE is 'glca' but MODEL.DCAL.GLCA.NUM_BLOCKS is 0; use INFERENCE sa")
+
+
+def _check_solver(cfg: CfgNode) -> None:
+    solver = cfg.SOLVER
+    if not solver.BASE_LR > 0:
+        raise InputError(f"SOLVER.BASE_LR is {solver.BASE_LR}; give a learning rate above 0")
+    if solver.OPT == "SGD" and solver.NESTEROV and not solver.MOMENTUM > 0:
+        raise InputError(f"SOLVER.NESTEROV needs a momentum, and SOLVER.MOMENTUM is {solver.MOMENTUM}; set it above 0")
+    if list(solver.STEPS) != sorted(set(solver.STEPS)):
+        raise InputError(f"SOLVER.STEPS is {list(solver.STEPS)}; give each epoch once, in ascending order")
 
 
 def _check_cuda_graph(cfg: CfgNode) -> None:

@@ -88,6 +88,8 @@ class Checkpointer(FastreidCheckpointer):
                 torch.save(data | extra, temporary)
             self.tag_last_checkpoint(path.name)
         except (OSError, RuntimeError) as error:  # PyTorch's writer says RuntimeError of a full disk
+            if "DataLoader worker" in str(error):  # one died; PyTorch tells wherever the main process is
+                raise
             raise InputError(
                 f"checkpoint {str(path)!r} cannot be written: {str(error).splitlines()[0]}; make room, and go on with "
                 "--resume from the checkpoint before"
@@ -119,8 +121,8 @@ class Checkpointer(FastreidCheckpointer):
         return content
 
     def load_weights(self, path: str) -> None:
-        """Start training from these weights. Identity classifiers of another size are left out, and position embeddings
-        of images of another size are resized.
+        """Start training from these weights. Weights of the losses and identity classifiers of another size are left out;
+        position embeddings of images of another size are resized.
 
         A GLCA that the file does not have, a baseline's say, or has with another number of blocks, starts as a copy of
         the loaded blocks where it is configured to be a copy at all.
@@ -129,7 +131,8 @@ class Checkpointer(FastreidCheckpointer):
             InputError: the file cannot be read or has none of the model's backbone.
         """
         content = read_tensors(path)
-        state = _evaluated(content)
+        # The weights of the losses stand for the branches of the run that they are of.
+        state = {name: value for name, value in _evaluated(content).items() if not name.startswith("loss_weights.")}
         old, new = content.get("grid_size"), _grid_size(self.model)
         if old and new and old != new and _POS_EMBED in state:
             state[_POS_EMBED] = _resized(state[_POS_EMBED], old, new)

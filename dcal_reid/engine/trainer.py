@@ -65,6 +65,7 @@ class Trainer(TrainerBase):
         self.max_epoch = cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch
         self.start_epoch = self.start_iter = 0
+        self._continues_metrics = False
 
         self._check_parts()
         if self.max_iter <= cfg.SOLVER.WARMUP_ITERS:
@@ -168,6 +169,8 @@ class Trainer(TrainerBase):
             for group, option in zip(self.optimizer.param_groups, options, strict=True):
                 group.update(option)
             self.start_epoch, self.start_iter = self._place(**state["place"])
+            # With another batch size an iteration is another part of an epoch.
+            self._continues_metrics = state["place"]["iters_per_epoch"] == self.iters_per_epoch
             self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
             if self.start_epoch > self.max_epoch:
                 raise InputError(
@@ -212,6 +215,7 @@ class Trainer(TrainerBase):
         """
         if self.start_epoch >= self.max_epoch:
             logger.info("The run is complete: %d of %d epochs done. Evaluating it.", self.start_epoch, self.max_epoch)
+            self._finish()
             return self.test(self.cfg, self.evaluated_model)
         if self.start_iter:
             self._batches = iter(build_train_loader(self.cfg, self.start_iter))
@@ -223,6 +227,15 @@ class Trainer(TrainerBase):
             self.register_hooks([*self._build_hooks(), StopHook(request)])
             self._loop()
         return self.last_results
+
+    def _finish(self) -> None:
+        """Write model_final where the run ended before it could: the same epoch has a checkpoint before it."""
+        folder = Path(self.cfg.OUTPUT_DIR)
+        if comm.all_gather((folder / "model_final.pth").is_file())[0]:
+            return
+        self.save("model_final", epochs=self.start_epoch, iteration=self.start_iter)
+        if comm.is_main_process():
+            (folder / "model_last.pth").unlink(missing_ok=True)
 
     def _loop(self) -> None:
         """``TrainerBase.train``, which can begin only where an epoch begins."""
@@ -255,7 +268,9 @@ class Trainer(TrainerBase):
         first = min(self.start_iter, (self.start_epoch + 1) * self.iters_per_epoch - 1)
         if comm.is_main_process():
             metrics = Path(cfg.OUTPUT_DIR, "metrics.json")
-            prepare_metrics_file(metrics, first)
+            prepare_metrics_file(metrics, first if self._continues_metrics else 0)
+            if not self.start_iter:  # what --resume would find is of the run before
+                Path(cfg.OUTPUT_DIR, "last_checkpoint").unlink(missing_ok=True)
             writers = [
                 ProgressPrinter(self.max_iter, self.iters_per_epoch, cfg.SOLVER.IMS_PER_BATCH),
                 JSONWriter(str(metrics)),
@@ -273,12 +288,15 @@ class Trainer(TrainerBase):
         """One optimiser step on the next batch."""
         start = time.perf_counter()
         batch = next(self._batches)
+        broken = set(batch["broken_paths"])
         if self._has_external_distractors:
-            batch["distractors"] = next(self._distractors)["images"]
+            distractors = next(self._distractors)
+            batch["distractors"] = distractors["images"]
+            broken.update(distractors["broken_paths"])
         self.storage.put_scalar("data_time", time.perf_counter() - start)
-        for path in set(batch["broken_paths"]) - self.broken_paths:
+        for path in broken - self.broken_paths:
             logger.warning("Image %s cannot be decoded; another of the same identity or class takes its place.", path)
-        self.broken_paths.update(batch["broken_paths"])
+        self.broken_paths |= broken
 
         if not self.captured:
             self.optimizer.zero_grad()

@@ -10,6 +10,7 @@ from fastreid.evaluation.evaluator import DatasetEvaluator
 from torch import Tensor
 
 from ..errors import InputError
+from .broken import warn_of_broken
 from .classification import ClassificationResult
 from .gather import gather_rows
 
@@ -40,13 +41,15 @@ class DCALClasEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._batches: list[dict[str, np.ndarray]] = []
+        self._broken: set[str] = set()
         self._result: ClassificationResult | None = None
 
     def process(self, inputs: dict, outputs: Tensor) -> None:
         """Keep what is needed of one batch.
 
         Args:
-            inputs: ``targets`` (B,) labels, ``indices`` (B,) positions in the data set, ``img_paths``.
+            inputs: ``targets`` (B,) labels, ``indices`` (B,) positions in the data set, ``img_paths``; and if some
+                could not be decoded ``broken_paths``, theirs.
             outputs: (B, b, C) probabilities by branch, which add up to the combined prediction; or (B, C).
 
         Raises:
@@ -62,6 +65,7 @@ class DCALClasEvaluator(DatasetEvaluator):
                 f"the scores of {inputs['img_paths'][broken]} are NaN or infinite; the weights are broken, or the "
                 "precision is too low"
             )
+        self._broken.update(inputs.get("broken_paths", ()))
         labels = torch.as_tensor(inputs["targets"]).to("cpu", torch.int64)
         combined = scores.sum(dim=1, keepdim=True) if self._branches else scores[:, None]
         columns = torch.cat([combined, scores], dim=1) if len(self._branches) > 1 else combined  # (B, 1 + b, C)
@@ -88,6 +92,7 @@ class DCALClasEvaluator(DatasetEvaluator):
         Raises:
             InputError: no image was processed.
         """
+        warn_of_broken(self._broken)
         parts = gather_rows(self._concatenated())
         self._batches = []
         if parts is None:

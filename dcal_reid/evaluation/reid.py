@@ -10,6 +10,7 @@ from fastreid.config import CfgNode
 from fastreid.evaluation.evaluator import DatasetEvaluator
 
 from ..errors import InputError
+from .broken import warn_of_broken
 from .distances import Distances
 from .features import FeatureSet
 from .gather import gather_rows
@@ -49,6 +50,7 @@ class DCALReidEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._batches: list[dict[str, np.ndarray]] = []
+        self._broken: set[str] = set()
         self._result: RankingResult | None = None
         self._features: FeatureSet | None = None
         self._compared: tuple[Distances, Matches] | None = None
@@ -58,7 +60,7 @@ class DCALReidEvaluator(DatasetEvaluator):
 
         Args:
             inputs: ``targets`` (B,) identities, ``camids`` (B,), ``indices`` (B,) positions in the data set, and
-                ``img_paths``, a list of B paths.
+                ``img_paths``, a list of B paths; and if some could not be decoded ``broken_paths``, theirs.
             outputs: (B, D) features.
         """
         if "indices" not in inputs:
@@ -72,6 +74,7 @@ class DCALReidEvaluator(DatasetEvaluator):
         if batch["features"].ndim != 2 or len(set(lengths.values())) != 1:
             raise InputError(f"features of shape {tuple(outputs.shape)} for a batch with {lengths}")
         self._batches.append(batch)
+        self._broken.update(inputs.get("broken_paths", ()))
 
     def evaluate(self) -> "OrderedDict[str, float]":
         """Gather from all processes and score.
@@ -83,6 +86,7 @@ class DCALReidEvaluator(DatasetEvaluator):
         Raises:
             InputError: no features, NaN features, or no query with a match.
         """
+        warn_of_broken(self._broken)
         parts = gather_rows(self._concatenated())
         self._batches = []
         if parts is None:

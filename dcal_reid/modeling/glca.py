@@ -47,7 +47,8 @@ class GLCA(nn.Module):
             cross_block, cross_attention: what a block makes of queries and a context, and its attention
                 (``Backbone.cross_block``, ``Backbone.cross_attention``).
             keys: all (the keys and values are all tokens) | local (they are the CLS token and the selected patches).
-            init: copy (the blocks start with the weights of those beside them) | fresh (drawn anew, as timm does).
+            init: copy (the blocks start with the weights of those beside them) | fresh (drawn anew, as timm does, but
+                for CaiT's layer scale, which stays a copy: how it began is not kept).
             num_prefix: tokens before the patches: the CLS token, and registers if there are any.
         """
         super().__init__()

@@ -5,7 +5,6 @@ import signal
 import statistics
 import sys
 from argparse import Namespace
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -185,28 +184,46 @@ def test_a_run_without_the_metrics_of_its_end_has_failed(args, pretend, capsys):
     assert "no run is complete, so there is no table" in out
 
 
-def test_an_interrupt_ends_the_run_at_once_and_loses_nothing(args, pretend, capsys, request):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_after_it_was_saved(args, pretend, capsys, request, number):
     """It reaches the parent alone; the run must not live on."""
     # A background job of a shell starts with interrupts ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     pretend(
         "if 'stacked' in str(folder):\n"
-        "    signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-        "    (folder / 'pid').write_text(str(os.getpid()))\n"
-        "    os.kill(os.getppid(), signal.SIGINT)\n"
+        "    def save(number, frame):\n"
+        "        time.sleep(1)\n"
+        "        (folder / 'saved').touch()\n"
+        "        sys.exit(128 + number)\n"
+        "    signal.signal(signal.SIGTERM, save)\n"
+        f"    os.kill(os.getppid(), {int(number)})\n"
         "    time.sleep(60)\n" + COMPLETE
     )
     with pytest.raises(SystemExit) as stop:
         run_group(args)
     assert stop.value.code == 130
-    assert capsys.readouterr().err == "\nstopped; the same command goes on after the last complete epoch\n"
-    pid = int(Path(args.output, "glca_input", "stacked", "seed0", "pid").read_text())
-    with suppress(ChildProcessError):  # subprocess may have asked before
-        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
+    assert capsys.readouterr().err == "\nstopped; the same command goes on from there\n"
+    assert Path(args.output, "glca_input", "stacked", "seed0", "saved").exists()
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     pretend(COMPLETE)
     run_group(args)
     assert calls(args) == {"parallel/seed0": 1, "parallel/seed1": 1, "stacked/seed0": 2, "stacked/seed1": 1}
+
+
+def test_a_run_that_does_not_end_is_killed(args, pretend, monkeypatch):
+    monkeypatch.setattr("dcal_reid.ablation.training._PATIENCE", 0.5)
+    pretend(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "(folder / 'pid').write_text(str(os.getpid()))\n"
+        f"os.kill(os.getppid(), {int(signal.SIGTERM)})\n"
+        "time.sleep(60)\n"
+    )
+    with pytest.raises(SystemExit):
+        run_group(args)
+    [pid] = [int(path.read_text()) for path in Path(args.output).rglob("pid")]
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
 
 
 # Ten iterations an epoch.

@@ -47,6 +47,13 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("DATALOADER.NUM_INSTANCE", 1, "set it 2 or more"),
         ("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPoolingP", "set it Identity"),
         ("MODEL.HEADS.NORM", "GhostBN", "set it BN"),
+        ("MODEL.HEADS.NORM", "SyncBN", "choose one of BN, syncBN"),
+        ("MODEL.HEADS.CLS_LAYER", "arcface", "choose one of Linear"),
+        ("MODEL.BACKBONE.DROP_PATH_RATIO", 1.5, "at least 0 and below 1"),
+        ("MODEL.BACKBONE.DROP_RATIO", -0.1, "-0.1"),
+        ("DATASETS.TESTS", ("VeRi", "VeRi"), "name each data set once"),
+        ("SOLVER.STEPS", [30, 10], "in ascending order"),
+        ("SEED", 2**32, "4294967296"),
     ],
 )
 def test_names_the_key_the_value_and_the_cure(tiny_cfg, key, value, words):
@@ -65,4 +72,10 @@ def test_glca_features_need_glca(tiny_cfg):
     check_config(tiny_cfg)
     tiny_cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = 0
     with pytest.raises(InputError, match="INFERENCE"):
+        check_config(tiny_cfg)
+
+
+def test_nesterov_needs_momentum(tiny_cfg):
+    tiny_cfg.SOLVER.OPT, tiny_cfg.SOLVER.NESTEROV, tiny_cfg.SOLVER.MOMENTUM = "SGD", True, 0.0
+    with pytest.raises(InputError, match=r"SOLVER\.MOMENTUM is 0\.0"):
         check_config(tiny_cfg)

@@ -160,3 +160,13 @@ def test_training_starts_from_weights_with_other_identities(tiny_cfg, tiny_model
     assert same(model.backbone, tiny_model.backbone) and model.heads["sa"].weight.shape == (7, 48)
     with pytest.raises(InputError, match="not found"):
         Checkpointer(model).load_weights("nowhere.pth")
+
+
+def test_training_starts_with_its_own_weights_of_the_losses(tiny_cfg, tmp_path):
+    """Those in a checkpoint are of the branches that it has."""
+    both = build(copy.deepcopy(tiny_cfg), DCAL__PWCA__NUM_BLOCKS=0)
+    both.loss_weights.w.data.fill_(5.0)
+    Checkpointer(both, str(tmp_path)).save("both")
+    model = build(tiny_cfg, DCAL__GLCA__NUM_BLOCKS=0)
+    Checkpointer(model).load_weights(tmp_path / "both.pth")
+    assert model.loss_weights.w.tolist() == [0.0, 0.0] and same(model.backbone, both.backbone)

@@ -96,8 +96,11 @@ def test_another_batch_size_goes_on_at_the_same_place_of_the_epoch(run_cfg):
     with pytest.raises(SystemExit):
         run(run_cfg, hook=Signal(4))
     run_cfg.SOLVER.IMS_PER_BATCH = 4
+    before = Path(run_cfg.OUTPUT_DIR, "metrics.json").read_text()
     trainer, _ = run(run_cfg, resume=True)
     assert trainer.iters_per_epoch == 6 and trainer.start_iter == 10
+    # Its iterations are other ones.
+    assert Path(run_cfg.OUTPUT_DIR, "metrics.1.json").read_text() == before
 
 
 def test_a_second_signal_acts_at_once():
@@ -200,3 +203,41 @@ def test_the_command_line_saves_on_sigterm_and_goes_on(run_cfg, other_cfg):
     assert not Path(other_cfg.OUTPUT_DIR, "model_final.pth").exists()
     assert start_forked(other_cfg, "--resume", processes=2).returncode == 0
     assert_same_runs(run_cfg, other_cfg)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_leaves_the_workers_alone(run_cfg, number):
+    """As Ctrl-C in a terminal, ``timeout`` and systemd send it: the main process still waits for their batches."""
+    run_cfg.DATALOADER.NUM_WORKERS, run_cfg.SOLVER.MAX_EPOCH = 2, 1000
+    stopped = subprocess.Popen(
+        command(run_cfg), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+    )
+    metrics = Path(run_cfg.OUTPUT_DIR, "metrics.json")
+    while not (metrics.is_file() and metrics.stat().st_size) and stopped.poll() is None:
+        time.sleep(0.05)
+    os.killpg(stopped.pid, number)
+    out, err = stopped.communicate(timeout=120)
+    assert stopped.returncode == 128 + number, err
+    assert "everything is saved; --resume goes on from there" in out and "Traceback" not in err
+    assert err.count("a second signal stops at once") == 1
+
+
+def test_several_processes_get_their_time_to_save(monkeypatch):
+    """It starts anew once they have agreed to stop."""
+    ended = []
+    monkeypatch.setattr("dcal_reid.engine.stop._PATIENCE", 0.5)
+    monkeypatch.setattr("dcal_reid.engine.stop.os._exit", ended.append)
+    monkeypatch.setattr("dcal_reid.engine.stop.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("dcal_reid.engine.stop.comm.all_gather", lambda value: [value, 0])
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        with StopRequest() as request:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.4)
+            assert request.agreed(10)
+            time.sleep(0.4)
+            assert not ended
+            time.sleep(0.3)
+            assert ended == [128 + signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)

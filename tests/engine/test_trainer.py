@@ -173,18 +173,22 @@ def test_gradients_are_clipped_by_their_global_norm(run_cfg):
     assert all(float(norm) == pytest.approx(0.1, rel=1e-3) for norm in norms)
 
 
+def write_demo_fgvc(root):
+    rng = np.random.default_rng(0)
+    for folder in ("train", "val"):
+        for name in ("one", "two"):
+            (root / "demo-fgvc" / folder / name).mkdir(parents=True)
+            for number in range(5):
+                image = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+                image.save(root / "demo-fgvc" / folder / name / f"{number}.png")
+
+
 @pytest.mark.parametrize("parts", [1, 2])
 def test_distractors_from_another_data_set(run_cfg, tmp_path, parts):
     """Resumable to the bit, like everything else."""
     run_cfg.MODEL.DCAL.PWCA.DISTRACTORS, run_cfg.MODEL.DCAL.PWCA.EXTERNAL = "external", ("DemoFGVC",)
     run_cfg.SOLVER.ACCUMULATE = parts
-    rng = np.random.default_rng(0)
-    for folder in ("train", "val"):
-        for name in ("one", "two"):
-            (tmp_path / "crops" / "demo-fgvc" / folder / name).mkdir(parents=True)
-            for number in range(5):
-                image = Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8))
-                image.save(tmp_path / "crops" / "demo-fgvc" / folder / name / f"{number}.png")
+    write_demo_fgvc(tmp_path / "crops")
     run(run_cfg)
     other = copy.deepcopy(run_cfg)
     other.OUTPUT_DIR = str(tmp_path / "killed")
@@ -320,3 +324,45 @@ def test_starting_anew_over_a_run_warns(run_cfg, caplog):
         run(run_cfg)
     assert "will be replaced" in caplog.text
     assert Path(run_cfg.OUTPUT_DIR, "metrics.1.json").exists()
+
+
+def test_what_a_new_run_did_not_write_is_not_resumed(run_cfg):
+    """It was the checkpoint of the run before, with the configuration of the new one."""
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    run(run_cfg)
+
+    class Fails(HookBase):
+        def after_step(self):
+            raise MemoryError
+
+    run_cfg.SOLVER.BASE_LR *= 2
+    with pytest.raises(MemoryError):
+        run(run_cfg, hook=Fails())
+    trainer, _ = run(run_cfg, resume=True)
+    assert trainer.start_iter == 0
+
+
+def test_the_last_checkpoint_is_written_after_all(run_cfg):
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    run(run_cfg)
+    folder = Path(run_cfg.OUTPUT_DIR)
+    final = folder / "model_final.pth"
+    last = weights(folder)
+    final.rename(folder / "model_last.pth")
+    (folder / "last_checkpoint").write_text("model_last.pth")
+    run(run_cfg, resume=True)
+    assert all(torch.equal(v, weights(folder)[k]) for k, v in last.items())
+    assert not (folder / "model_last.pth").exists()
+    assert run(run_cfg, resume=True)[0].start_epoch == 1
+
+
+def test_broken_distractors_are_told_of(run_cfg, tmp_path, caplog):
+    run_cfg.MODEL.DCAL.PWCA.DISTRACTORS, run_cfg.MODEL.DCAL.PWCA.EXTERNAL = "external", ("DemoFGVC",)
+    run_cfg.DATALOADER.BROKEN_IMAGES, run_cfg.SOLVER.MAX_EPOCH = "skip", 1
+    write_demo_fgvc(tmp_path / "crops")
+    broken = tmp_path / "crops" / "demo-fgvc" / "train" / "one" / "0.png"
+    broken.write_bytes(b"broken")
+    logging.getLogger("dcal_reid").propagate = True
+    with caplog.at_level(logging.WARNING, logger="dcal_reid"):
+        trainer, _ = run(run_cfg)
+    assert trainer.broken_paths == {str(broken)} and f"{broken} cannot be decoded" in caplog.text

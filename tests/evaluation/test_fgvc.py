@@ -84,3 +84,11 @@ def test_wrong_shapes_and_no_images_are_refused(scores, labels):
 def test_the_result_is_there_only_after_evaluation():
     with pytest.raises(RuntimeError, match="only after"):
         _ = DCALClasEvaluator(NAMES).result
+
+
+def test_broken_images_are_counted(scores, labels, caplog):
+    evaluator = DCALClasEvaluator(NAMES, ("sa", "glca"))
+    evaluator.process(batch(labels, range(50)) | {"broken_paths": ["x.jpg"]}, scores)
+    with caplog.at_level("WARNING", logger="dcal_reid"):
+        evaluator.evaluate()
+    assert caplog.messages == ["1 test images cannot be decoded and are left out: x.jpg"]

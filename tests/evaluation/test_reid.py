@@ -200,3 +200,20 @@ def test_rank_lists_are_those_that_were_scored(cfg, rerank):
     for found in evaluator.rank_lists([0, 7], k=115):
         assert np.flatnonzero(found.matches)[0] + 1 == evaluator.result.first_rank[found.query]
         assert np.array_equal(data.pids[data.gallery][found.gallery] == data.pids[found.query], found.matches)
+
+
+def test_broken_images_are_counted(cfg, caplog):
+    """They are missing from the batches, and named in them."""
+    data = TestSet()
+    evaluator = DCALReidEvaluator(cfg, data.num_query)
+    for left_out in (["b.jpg", "a.jpg"], [], ["b.jpg"]):
+        batch = torch.utils.data.default_collate([data[i] for i in range(140)])
+        evaluator.process(batch | {"broken_paths": left_out}, batch["images"].flatten(1))
+    with caplog.at_level(logging.WARNING, logger="dcal_reid"):
+        evaluator.evaluate()
+    assert caplog.messages == ["2 test images cannot be decoded and are left out: a.jpg, b.jpg"]
+    evaluator.reset()
+    evaluator.process(batch, batch["images"].flatten(1))
+    with caplog.at_level(logging.WARNING, logger="dcal_reid"):
+        evaluator.evaluate()
+    assert len(caplog.messages) == 1

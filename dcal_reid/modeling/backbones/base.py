@@ -6,7 +6,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Backbone", "attention_replaced"]
+from ...errors import InputError
+
+__all__ = ["Backbone", "attention_replaced", "both_streams", "check_patches_divide"]
 
 # What a block hands out for rollout: its queries and keys, (B, h, n, d) and (B, h, N, d). None: no CLS token attends.
 State = tuple[Tensor, Tensor] | None
@@ -123,3 +125,16 @@ def attention_replaced(attn: nn.Module, function: Callable[..., Tensor]) -> Iter
 def both_streams(x: Tensor, partner: Tensor, starts: bool) -> Tensor:
     """Both streams, also where the pair-wise stream only starts."""
     return torch.cat([x, x[: len(partner)]]) if starts else x
+
+
+def check_patches_divide(name: str, vit: nn.Module, size: tuple[int, int]) -> None:
+    """
+    Raises:
+        InputError: images of this size, (height, width), are not made of whole patches.
+    """
+    (height, width), (patch_height, patch_width) = size, vit.patch_embed.patch_size
+    if height % patch_height or width % patch_width:
+        raise InputError(
+            f"the input size {height}x{width} is not a multiple of the patch size {patch_height}x{patch_width} of "
+            f"{name!r}; change INPUT.SIZE_TRAIN and INPUT.SIZE_TEST"
+        )

@@ -65,12 +65,13 @@ def _create(cfg: CfgNode, from_hub: bool) -> nn.Module:
             attn_drop_rate=options.ATT_DROP_RATE,
             **kwargs,
         )
-    except (TypeError, AssertionError) as error:
-        raise InputError(
-            f"timm cannot build MODEL.BACKBONE.TIMM_MODEL {name!r} for {height}x{width} with "
-            f"TIMM_KWARGS {kwargs}: {error}"
-        ) from error
     except Exception as error:
+        # The hub's are OSErrors, some of them ValueErrors too, or those of its HTTP library.
+        if isinstance(error, TypeError | AssertionError | ValueError | RuntimeError) and not isinstance(error, OSError):
+            raise InputError(
+                f"timm cannot build MODEL.BACKBONE.TIMM_MODEL {name!r} for {height}x{width} with "
+                f"TIMM_KWARGS {kwargs}: {error}"
+            ) from error
         if not from_hub:
             raise
         raise InputError(

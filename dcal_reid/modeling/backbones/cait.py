@@ -9,7 +9,7 @@ from timm.models.cait import Cait, ClassAttn, LayerScaleBlockClassAttn, TalkingH
 from torch import Tensor, nn
 
 from ..rollout import attention_weights
-from .base import Backbone, State, attention_replaced, both_streams
+from .base import Backbone, State, attention_replaced, both_streams, check_patches_divide
 
 __all__ = ["CaiTBackbone"]
 
@@ -26,6 +26,10 @@ class CaiTBackbone(Backbone):
         self.embed_dim = vit.embed_dim
         self.num_cls_blocks = len(vit.blocks_token_only)
         self.grid_size = tuple(vit.patch_embed.grid_size)
+
+    @staticmethod
+    def check(name: str, vit: Cait, size: tuple[int, int]) -> None:
+        check_patches_divide(name, vit, size)
 
     @property
     def blocks(self) -> Sequence[nn.Module]:

@@ -15,7 +15,7 @@ from ..attention import (
 )
 from ..pwca import pairwise_block
 from ..rollout import attention_weights, cls_rollout, roll_back
-from .base import Backbone, State
+from .base import Backbone, State, check_patches_divide
 
 __all__ = ["ViTBackbone"]
 
@@ -32,16 +32,11 @@ class ViTBackbone(Backbone):
 
     @staticmethod
     def check(name: str, vit: VisionTransformer, size: tuple[int, int]) -> None:
-        (height, width), (patch_height, patch_width) = size, vit.patch_embed.patch_size
         if not vit.has_class_token:
             raise InputError(
                 f"MODEL.BACKBONE.TIMM_MODEL {name!r} has no CLS token, which DCAL reads out; choose another"
             )
-        if height % patch_height or width % patch_width:
-            raise InputError(
-                f"the input size {height}x{width} is not a multiple of the patch size {patch_height}x{patch_width} of "
-                f"{name!r}; change INPUT.SIZE_TRAIN and INPUT.SIZE_TEST"
-            )
+        check_patches_divide(name, vit, size)
         for block in vit.blocks:
             check_block(block)
 

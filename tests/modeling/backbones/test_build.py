@@ -101,6 +101,19 @@ def test_refuses_arguments_that_timm_does_not_have(tiny_cfg):
         build_backbone(tiny_cfg)
 
 
+@pytest.mark.parametrize("pretrain", [False, True])
+def test_what_timm_refuses_is_not_the_hubs_fault(tiny_cfg, pretrain):
+    tiny_cfg.MODEL.BACKBONE.DROP_RATIO, tiny_cfg.MODEL.BACKBONE.PRETRAIN = 1.5, pretrain
+    with pytest.raises(InputError, match=r"timm cannot build .*1\.5"):
+        build_backbone(tiny_cfg)
+
+
+def test_weights_of_an_unknown_kind_are_refused(tiny_cfg):
+    tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = "vit_tiny_patch16_224.foo"
+    with pytest.raises(InputError, match=r"timm cannot build .*\(foo\)"):
+        build_backbone(tiny_cfg)
+
+
 def test_a_path_needs_pretrain(tiny_cfg):
     tiny_cfg.MODEL.BACKBONE.PRETRAIN_PATH = "weights.pth"
     with pytest.raises(InputError, match="PRETRAIN is False"):

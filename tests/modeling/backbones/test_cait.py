@@ -115,3 +115,8 @@ def test_a_step_trains_every_parameter(build, batch, options):
 def test_glca_has_room_beside_the_class_attention_blocks_only(build):
     with pytest.raises(InputError, match=r"GLCA\.NUM_BLOCKS is 3, but a CLS token attends in 2 blocks"):
         build(GLCA__NUM_BLOCKS=3)
+
+
+def test_sizes_of_whole_patches_only(small):
+    with pytest.raises(InputError, match=r"50x32 is not a multiple of the patch size 16x16"):
+        small("cait_xxs24_224", {"depth": 1, "embed_dim": 48, "num_heads": 3}, (50, 32))

@@ -1,0 +1,26 @@
+"""Test images that could not be decoded and were left out (DATALOADER.BROKEN_IMAGES skip)."""
+
+import logging
+from collections.abc import Iterable
+
+import numpy as np
+
+from .gather import gather_rows
+
+__all__ = ["warn_of_broken"]
+
+logger = logging.getLogger(__name__)
+
+
+def warn_of_broken(paths: Iterable[str]) -> None:
+    """Tell on the main process how many images of all processes are left out, and which are the first.
+
+    All processes must call it.
+    """
+    gathered = gather_rows({"paths": np.array(sorted(paths), dtype=str)})
+    found = sorted(set(gathered["paths"].tolist())) if gathered else []
+    if found:
+        logger.warning(
+            "%d test images cannot be decoded and are left out: %s%s",
+            *(len(found), ", ".join(found[:3]), ", ..." if len(found) > 3 else ""),
+        )
