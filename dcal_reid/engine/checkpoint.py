@@ -121,8 +121,10 @@ class Checkpointer(FastreidCheckpointer):
         return content
 
     def load_weights(self, path: str) -> None:
-        """Start training from these weights. Weights of the losses and identity classifiers of another size are left out;
-        position embeddings of images of another size are resized.
+        """Start training from these weights.
+
+        Weights of the losses, and identity classifiers of another size, are left out, and position embeddings of images
+        of another size resized.
 
         A GLCA that the file does not have, a baseline's say, or has with another number of blocks, starts as a copy of
         the loaded blocks where it is configured to be a copy at all.

@@ -70,8 +70,8 @@ def peak_memory() -> int:
 def prepare_metrics_file(path: Path, start_iter: int) -> None:
     """Leave in metrics.json only what belongs to the run that now goes on at ``start_iter``.
 
-    0, for a run that starts anew or counts its iterations otherwise, keeps the file of the run before as metrics.1.json,
-    metrics.2.json, ... A resumed run drops the lines written after its checkpoint.
+    0, for a run that starts anew or counts its iterations otherwise, keeps the file of the run before as
+    metrics.1.json, metrics.2.json, ... A resumed run drops the lines written after its checkpoint.
     """
     if not path.is_file() or not path.stat().st_size:
         return
