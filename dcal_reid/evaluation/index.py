@@ -2,7 +2,9 @@
 
 import json
 import logging
+import math
 import re
+import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -46,7 +48,8 @@ class FaissGallery(Gallery):
         if metric not in METRICS:
             raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
         self.dim, self.metric, self.factory, self.fingerprint = dim, metric, factory, fingerprint
-        self.recall: float | None = None  # recall@10 against an exact search, measured by build
+        # Recall@10 against an exact search, measured by build; a change ends what is known of it.
+        self.recall: float | None = None
         kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
         index = _or_input_error(f"an index {factory!r} of {dim} values", faiss.index_factory, dim, factory, kind)
         ivf = faiss.try_extract_index_ivf(index)
@@ -98,6 +101,7 @@ class FaissGallery(Gallery):
         scaled = self._scaled(features)
         check_one_record_each(scaled, records)
         self._own()
+        self.recall = None
         if not self._index.is_trained:
             self._train(scaled)
         ids = np.arange(self._next_id, self._next_id + len(scaled))
@@ -116,6 +120,7 @@ class FaissGallery(Gallery):
     def remove(self, ids) -> None:
         ids = np.unique(np.asarray(ids, dtype=np.int64))
         self._own()
+        self.recall = None
         self._records.rows(ids)  # refuses those that are not there
         try:
             self._index.remove_ids(faiss.IDSelectorBatch(ids))
@@ -136,20 +141,32 @@ class FaissGallery(Gallery):
         return self._hits(self._searcher(k), features, k, parameters)
 
     def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
-        """As of any gallery; an index that can looks at the items of these cameras only."""
-        innermost = _innermost(self._index)
+        """As of any gallery; an index that can looks at the items of these cameras only.
+
+        The fewer they are the more of it is searched: their nearest are further away, where it would not look.
+        """
+        innermost, ids = _innermost(self._index), self.ids[self._records.is_among("cameras", cameras)]
         if isinstance(innermost, faiss.IndexFlat):
-            parameters = faiss.SearchParameters(sel=self._selector(cameras))
+            parameters = faiss.SearchParameters(sel=self._selector(ids))
         elif type(innermost) in _SELECTING_IVF:
-            parameters = faiss.SearchParametersIVF(sel=self._selector(cameras), nprobe=innermost.nprobe)
+            probed = min(innermost.nlist, math.ceil(innermost.nprobe * len(self) / max(1, len(ids))))
+            parameters = faiss.SearchParametersIVF(sel=self._selector(ids), nprobe=probed)
+        elif isinstance(innermost, faiss.IndexHNSW) and len(ids) <= _BLOCK:
+            return self._hits(self._exact(ids), features, k, None)
         else:
             return super().search_cameras(features, k, cameras)
         return self._hits(self._index, features, k, parameters)  # on the CPU: not every index on GPUs can select
 
-    def _selector(self, cameras: Sequence[str]):
+    def _selector(self, ids: np.ndarray):
         wanted = np.zeros(self._next_id, dtype=bool)
-        wanted[self.ids[self._records.is_among("cameras", cameras)]] = True
+        wanted[ids] = True
         return faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))
+
+    def _exact(self, ids: np.ndarray) -> faiss.Index:
+        """An exact index of some items, as this one has them."""
+        flat = faiss.IndexIDMap(faiss.IndexFlat(self.dim, self._index.metric_type))
+        flat.add_with_ids(self._index.reconstruct_batch(ids), ids)
+        return flat
 
     def _in_cameras(self, ids: np.ndarray, cameras: Sequence[str]) -> np.ndarray:
         return self._records.is_among("cameras", cameras, self._records.rows(ids))
@@ -182,13 +199,20 @@ class FaissGallery(Gallery):
             self._write(folder, _generation(folder))
 
     def _write(self, folder: Path, old: int) -> None:
-        generation = old + 1
-        self._records.save(folder, str(generation))
-        np.save(folder / f"hidden-{generation}.npy", self._hidden)
-        faiss.write_index(self._index, str(folder / f"vectors-{generation}.faiss"))
-        for file, number in _numbered(folder):
-            if number == generation:
-                sync(file)
+        # A folder that was removed and made again must not count as the one before.
+        generation = old + 1 if old >= 0 else secrets.randbelow(2**48)
+        try:
+            self._records.save(folder, str(generation))
+            np.save(folder / f"hidden-{generation}.npy", self._hidden)
+            _write_index(self._index, folder / f"vectors-{generation}.faiss")
+            for file, number in _numbered(folder):
+                if number == generation:
+                    sync(file)
+        except BaseException:
+            for file, number in _numbered(folder):
+                if number == generation:  # of no use, and the disk may be full of it
+                    file.unlink()
+            raise
         meta = {
             "version": _VERSION, "engine": "faiss", "generation": generation, "items": len(self), "dim": self.dim,
             "metric": self.metric, "factory": self.factory, "search": self.search_options, "recall@10": self.recall,
@@ -302,8 +326,17 @@ _SELECTING_IVF = (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuan
 _MAPPED = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
 
 
+def _write_index(index, path: Path) -> None:
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:
+        raise InputError(
+            f"gallery {str(path)!r} cannot be written: {_reason(error)}; make room and repeat it"
+        ) from None
+
+
 def _generation(folder: Path) -> int:
-    """How often a gallery was saved in a folder before; -1: never."""
+    """The number of the last save in a folder, one more than that of the save before; -1: there was none."""
     meta = folder / _META
     if not meta.is_file():
         return -1
