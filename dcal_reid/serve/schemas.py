@@ -30,7 +30,8 @@ class GalleryInfo(BaseModel):
     cameras: list[Camera]
     threshold: float = Field(description="a hit that is closer is a match, if a search names no other")
     false_positive_rate: float | None = Field(
-        description="of the threshold, among pairs of images of the gallery; null: somebody has chosen the threshold"
+        description="of the threshold, among pairs of images of the gallery; null: somebody has chosen the threshold, "
+        "or it is a guess, as the gallery has no images of two known identities"
     )
     attention: list[str] = Field(description="branches whose attention can be drawn: sa, glca")
     allow_add: bool = Field(description="whether items may be added and removed")

@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import threading
 import uuid
 from collections.abc import Collection
@@ -21,7 +22,7 @@ from .batching import Batcher
 from .pictures import as_jpeg, as_png, decode_upload, overlay
 from .settings import Settings
 from .shared import Item, NotInGallery, SharedGallery
-from .threshold import FALSE_POSITIVE_RATE, find_threshold
+from .threshold import find_threshold
 
 __all__ = ["Hit", "SearchService"]
 
@@ -30,6 +31,7 @@ logger = logging.getLogger(__name__)
 _BATCH = 16  # images that go through the model at one time
 _IMAGES = 2 * _BATCH  # that are in memory at one time: the next batch gathers while one is computed
 _CACHED = 512  # pictures
+_STORED = re.compile(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}\.png")  # a file that was added: uuid4().hex
 
 
 class Hit(NamedTuple):
@@ -49,7 +51,7 @@ class SearchService:
 
     Attributes:
         threshold: the distance below which a hit is a match, if a search names none.
-        false_positive_rate: of that threshold; None where it was given.
+        false_positive_rate: of that threshold; None where it was given, or is a guess.
         branches: whose attention can be drawn; none for a backbone without a CLS token, and for fast-reid's network.
 
     Raises:
@@ -58,9 +60,9 @@ class SearchService:
 
     def __init__(self, predictor: Predictor, gallery: SharedGallery, settings: Settings) -> None:
         self.predictor, self.gallery, self.settings = predictor, gallery, settings
-        given = settings.threshold is not None
-        self.threshold = settings.threshold if given else find_threshold(predictor, gallery)
-        self.false_positive_rate = None if given else FALSE_POSITIVE_RATE
+        self.threshold, self.false_positive_rate = settings.threshold, None
+        if self.threshold is None:
+            self.threshold, self.false_positive_rate = find_threshold(predictor, gallery)
         self.branches = _branches(predictor)
         self._images = threading.BoundedSemaphore(_IMAGES)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="model")
@@ -139,7 +141,7 @@ class SearchService:
             NotInGallery: no such item.
         """
         path = self.gallery.remove(item_id)
-        if path.parent == self.settings.uploads.resolve():
+        if path.parent == self.settings.uploads.resolve() and _STORED.fullmatch(path.name):
             path.unlink(missing_ok=True)
 
     def _check_branch(self, branch: str) -> None:

@@ -119,11 +119,14 @@ class SharedGallery:
         """The path of the item that is no more.
 
         Raises:
-            NotInGallery: no such item.
+            NotInGallery: no such item, or another process has built the gallery again and the id is another image's.
         """
         with self._lock:
+            shown = self.path(item_id)
             self._refresh()
             item, path = self.item(item_id), self.path(item_id)
+            if path != shown:
+                raise NotInGallery(f"item {item_id} is another image since the gallery was built again; search again")
             self.gallery.remove([item_id])
             self._save()
             self.cameras -= Counter([item.camera])

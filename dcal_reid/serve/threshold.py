@@ -15,17 +15,27 @@ logger = logging.getLogger(__name__)
 
 FALSE_POSITIVE_RATE = 0.01
 _SAMPLE = 128  # images, hence 8,128 pairs
+_IDENTICAL = 1e-3  # of the largest distance: what is closer is taken for the same image
 
 
-def find_threshold(predictor: Predictor, gallery: SharedGallery) -> float:
-    """The distance that 1 % of the pairs of different identities are closer than, among 128 images of the gallery. An
-    image of no known identity counts as one of its own.
+def find_threshold(predictor: Predictor, gallery: SharedGallery) -> tuple[float, float | None]:
+    """The distance that 1 % of the pairs of different identities are closer than, among 128 images of the gallery, and
+    this rate. Images of no known identity are left out.
+
+    Without two known identities it is a guess, whose rate is None: from pairs of any images that are not identical, as
+    if an image of no known identity had one of its own.
 
     Raises:
-        InputError: there are fewer than two identities among them.
+        InputError: there are no such pairs.
     """
     records = gallery.everything()
-    rows = np.unique(np.linspace(0, len(records) - 1, min(_SAMPLE, len(records))).astype(int))
+    known = np.flatnonzero([identity not in (-1, "") for identity in records.identities.tolist()])
+    # By identity, so that the first and the last one are of two.
+    rows = known[np.argsort(records.identities[known], kind="stable")]
+    guessed = len(rows) == 0 or records.identities[rows[0]] == records.identities[rows[-1]]
+    if guessed:
+        rows = np.arange(len(records))
+    rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(_SAMPLE, len(rows))).astype(int))]
     features, identities = [], []
     for row in rows.tolist():
         try:
@@ -36,10 +46,19 @@ def find_threshold(predictor: Predictor, gallery: SharedGallery) -> float:
         identity = records.identities[row]
         identities.append(f"image {row}" if identity in (-1, "") else f"identity {identity}")
     different = np.not_equal.outer(identities, identities)
+    if different.any():
+        distances = _distances(np.stack(features), gallery.gallery.metric)
+        if guessed:
+            different &= distances > _IDENTICAL * distances.max()
     if not different.any():
         raise InputError("a threshold cannot be found without images of two identities; give one with --threshold")
-    distances = _distances(np.stack(features), gallery.gallery.metric)
-    return float(np.quantile(distances[different], FALSE_POSITIVE_RATE))
+    threshold = float(np.quantile(distances[different], FALSE_POSITIVE_RATE))
+    if guessed:
+        logger.warning(
+            "The gallery has no images of two known identities, so the threshold %.4g is a guess: %g %% of pairs of "
+            "any images are closer; choose one with --threshold", threshold, 100 * FALSE_POSITIVE_RATE,
+        )  # fmt: skip
+    return threshold, None if guessed else FALSE_POSITIVE_RATE
 
 
 def _distances(features: np.ndarray, metric: str) -> np.ndarray:

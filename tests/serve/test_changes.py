@@ -53,6 +53,20 @@ def test_what_another_process_adds_is_kept_and_found(client, picture, gallery_fo
     assert len(FaissGallery.open(gallery_folder)) == 41
 
 
+def test_an_id_that_has_become_another_images_is_not_removed(client, paths, predictor, gallery_folder):
+    """A gallery that is built again counts from 0 again."""
+    turned = [str(path) for path in [paths[0], *reversed(paths[1:])]]
+    records = Records(turned, np.array(["a"] * 40), np.array(["b"] * 40))
+    FaissGallery.build(np.eye(40, 96, dtype=np.float32), records, fingerprint=predictor.fingerprint).save(
+        gallery_folder
+    )
+    answer = client.delete("/gallery/3")
+    assert answer.status_code == 404 and "item 3 is another image" in answer.json()["detail"]
+    assert FaissGallery.open(gallery_folder).records(range(40)).paths.tolist() == turned
+    # Where the id is still the same image's, that image is meant.
+    assert client.delete("/gallery/0").status_code == 204
+
+
 def test_a_gallery_of_another_model_in_place_of_the_old_one_is_left_alone(client, picture, gallery_folder):
     gallery = FaissGallery(96, fingerprint="another")
     gallery.add(np.ones((1, 96), dtype=np.float32), Records(["other.png"], np.array(["other"]), np.array(["cam8"])))
@@ -86,6 +100,17 @@ def test_remove(client, uploads, picture, paths):
     assert paths[0].is_file()
     info = client.get("/gallery").json()
     assert info["size"] == 39 and [camera["items"] for camera in info["cameras"]] == [19, 19]
+
+
+def test_only_what_was_added_is_deleted_with_its_item(make_client, picture, paths):
+    """Although the images of the gallery are in the folder of the uploads."""
+    uploads = paths[0].parent
+    client = make_client(allow_add=True, uploads=uploads)
+    item = add(client, picture())
+    assert (uploads / item["name"]).is_file()
+    for number in (0, item["id"]):
+        assert client.delete(f"/gallery/{number}").status_code == 204
+    assert paths[0].is_file() and not (uploads / item["name"]).exists()
 
 
 @pytest.mark.parametrize(
