@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from .records import Records
 from .scaled import METRICS
 
 __all__ = ["MilvusGallery"]
+
+logger = logging.getLogger(__name__)
 
 _VERSION = "1"
 # Items in a request; Milvus refuses requests above 64 MB.
@@ -71,6 +74,7 @@ class MilvusGallery(Gallery):
         index: str = "AUTOINDEX",
         fingerprint: str = "",
         integers: Sequence[str] = (),
+        overwrite: bool = False,
     ) -> "MilvusGallery":
         """A new, empty collection; or one that is there, see :meth:`check_free`.
 
@@ -80,6 +84,7 @@ class MilvusGallery(Gallery):
             index: Milvus' name of an index: AUTOINDEX, FLAT (exact), HNSW, IVF_FLAT ...
             fingerprint: of the model that the features are from.
             integers: which of identity and camera are integers, not texts.
+            overwrite: one that is there is removed first.
 
         Raises:
             InputError: a metric or an index that does not exist.
@@ -90,7 +95,9 @@ class MilvusGallery(Gallery):
 
         client = _connect(uri)
         if client.has_collection(name):
-            return cls(uri, name)
+            if not overwrite:
+                return cls(uri, name)
+            client.drop_collection(name)
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("id", DataType.INT64, is_primary=True)
         schema.add_field("feature", DataType.FLOAT_VECTOR, dim=dim)
@@ -113,17 +120,14 @@ class MilvusGallery(Gallery):
 
     @classmethod
     def check_free(cls, uri: str, name: str, *, fingerprint: str, overwrite: bool) -> None:
-        """Before a collection is created: one of this name is removed if it may be ``overwrite``n. One whose upload was
-        interrupted may stay.
+        """Before the long work for a collection: whether :meth:`create` can have this name. One whose upload was
+        interrupted may be there; with ``overwrite`` any.
 
         Raises:
             InputError: there is a complete one, or one of another model.
         """
         client = _connect(uri)
-        if not client.has_collection(name):
-            return
-        if overwrite:
-            client.drop_collection(name)
+        if overwrite or not client.has_collection(name):
             return
         gallery = cls(uri, name)
         if gallery.is_finished:
@@ -230,10 +234,15 @@ class MilvusGallery(Gallery):
 
     @classmethod
     def open(cls, folder, fingerprint: str | None = None) -> "MilvusGallery":
-        """As the class, for a ``folder`` of the form ``uri#name``."""
+        """As the class, for a ``folder`` of the form ``uri#name``. One whose upload was interrupted is warned of."""
         uri, _, name = str(folder).rpartition("#")
         gallery = cls(uri, name)
         check_fingerprint(f"gallery {name!r}", gallery.fingerprint, fingerprint)
+        if not gallery.is_finished:
+            logger.warning(
+                "gallery %r at %r is incomplete, its upload was interrupted or still runs: it has %d images; the same "
+                "build command goes on", name, uri, len(gallery),
+            )  # fmt: skip
         return gallery
 
     def _all(self, column: str):

@@ -55,20 +55,20 @@ def extract_features(predictor: Predictor, records: Records, output: str | Path,
     what the model needs for a batch.
 
     Raises:
-        InputError: an output that exists or of another kind, OUTPUT.parts of another model or list, or an image that
-            cannot be decoded, unless DATALOADER.BROKEN_IMAGES is skip.
+        InputError: an output that exists or of another kind, OUTPUT.parts of another model or list, or in which another
+            job is at work, or an image that cannot be decoded, unless DATALOADER.BROKEN_IMAGES is skip.
     """
     output = Path(output)
     _check_output(output, overwrite)
     write = feature_writer(output, records.paths)
     started = time.perf_counter()
-    parts = extract_parts(predictor, records, f"{output}.parts")
-    if not comm.is_main_process():
-        return
-    parts.list_broken(f"{output}.broken.txt")
-    write(parts, predictor.dim, output)
-    count = len(parts.good())
-    parts.remove()
+    with extract_parts(predictor, records, f"{output}.parts") as parts:
+        if not comm.is_main_process():
+            return
+        parts.list_broken(f"{output}.broken.txt")
+        write(parts, predictor.dim, output)
+        count = len(parts.good())
+        parts.remove()
     print(
         f"{count:,} features of {predictor.dim} values in {time.perf_counter() - started:.1f} s: {output} "
         f"({output.stat().st_size / 1e6:,.1f} MB), model {predictor.fingerprint}"

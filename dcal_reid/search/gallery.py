@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..evaluation import FaissGallery, Gallery, Records
 from ..evaluation.milvus import MilvusGallery
 from .location import Location, MilvusCollection
-from .parts import extract_parts, rows_of
+from .parts import NothingDecoded, extract_parts, rows_of
 
 __all__ = ["add_to_gallery", "build_gallery", "open_gallery", "remove_from_gallery"]
 
@@ -75,7 +75,9 @@ def _build_in_milvus(
     MilvusGallery.check_free(*place, fingerprint=predictor.fingerprint, overwrite=overwrite)
     columns = {"identity": records.identities, "camera": records.cameras}
     integers = [name for name, column in columns.items() if column.dtype.kind != "U"]
-    options = {"metric": predictor.cfg.TEST.METRIC, "index": index, "integers": integers}
+    options = {
+        "metric": predictor.cfg.TEST.METRIC, "index": index, "integers": integers, "overwrite": overwrite,
+    }  # fmt: skip
     with _features(predictor, records, location) as (features, known):
         gallery = MilvusGallery.create(*place, predictor.dim, fingerprint=predictor.fingerprint, **options)
         gallery.add(features, known)
@@ -85,7 +87,7 @@ def _build_in_milvus(
 
 def add_to_gallery(predictor: Predictor, records: Records, location: Location) -> tuple[Gallery, int]:
     """Add images to a gallery. Those whose path is in it are left out, so that a folder that grew can be given again;
-    an image that changed must be removed first.
+    an image that changed must be removed first. If none of the others can be decoded, the gallery stays as it is.
 
     Returns:
         the gallery, and how many images were there already.
@@ -97,9 +99,12 @@ def add_to_gallery(predictor: Predictor, records: Records, location: Location) -
     records = _as_in(gallery, _absolute(records))
     new = np.flatnonzero(~np.isin(records.paths, gallery.records(gallery.ids).paths))
     if len(new):
-        with _features(predictor, rows_of(records, new), location) as (features, known):
-            gallery.add(features, known)
-            gallery.save(location)
+        try:
+            with _features(predictor, rows_of(records, new), location) as (features, known):
+                gallery.add(features, known)
+                gallery.save(location)
+        except NothingDecoded as error:
+            print(f"nothing is added: {error}")
     return gallery, len(records) - len(new)
 
 
@@ -140,19 +145,19 @@ def _check_free(location: Path, overwrite: bool) -> None:
 def _features(predictor: Predictor, records: Records, location: Location) -> Iterator[tuple[np.ndarray, Records]]:
     """The features (n, D) of images and their records, without broken images; kept on disk while the block fails."""
     name = os.path.normpath(str(location))
-    parts = extract_parts(predictor, records, f"{name}.parts")
-    parts.list_broken(f"{name}.broken.txt")
-    good = parts.good()
-    features = np.empty((len(good), predictor.dim), dtype=np.float32)
-    row = 0
-    for part in parts:
-        features[row : row + len(part.features)] = part.features
-        row += len(part.features)
-    try:
-        yield features, parts.known(good)
-    except InputError as error:
-        raise InputError(f"{error}; the features stay in {str(parts.folder)!r} for the next attempt") from error
-    parts.remove()
+    with extract_parts(predictor, records, f"{name}.parts") as parts:
+        parts.list_broken(f"{name}.broken.txt")
+        good = parts.good()
+        features = np.empty((len(good), predictor.dim), dtype=np.float32)
+        row = 0
+        for part in parts:
+            features[row : row + len(part.features)] = part.features
+            row += len(part.features)
+        try:
+            yield features, parts.known(good)
+        except InputError as error:
+            raise InputError(f"{error}; the features stay in {str(parts.folder)!r} for the next attempt") from error
+        parts.remove()
 
 
 def _absolute(records: Records) -> Records:

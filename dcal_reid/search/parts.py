@@ -2,9 +2,11 @@
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,11 +19,20 @@ from ..errors import InputError
 from ..evaluation import Records
 from ..files import written_atomically
 
-__all__ = ["Part", "Parts", "extract_parts", "rows_of"]
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+__all__ = ["NothingDecoded", "Part", "Parts", "extract_parts", "rows_of"]
 
 # Images in a part, about: what a kill loses, and what is held in memory.
 _PART = 1024
 _META = "parts.json"
+
+
+class NothingDecoded(InputError):
+    """None of the images can be decoded."""
 
 
 class Part(NamedTuple):
@@ -36,8 +47,10 @@ class Part(NamedTuple):
 class Parts:
     """A folder of parts, each written whole or not at all, of which one list of images and one model is the owner.
 
+    Each part keeps the sizes and times of its files; parts whose files have changed since are removed.
+
     Args:
-        folder: made if it is not there.
+        folder: which is there.
         fingerprint: of the model.
         records: the images.
 
@@ -51,22 +64,24 @@ class Parts:
         for path in records.paths:
             digest.update(f"{path}\0".encode("utf-8", "surrogateescape"))  # a file name need not be UTF-8
         self._owner = {"version": 1, "model": fingerprint, "images": len(records), "list": digest.hexdigest()}
+        self._stamps = _stamps(records.paths)  # before an image is read, so that a later change is seen
         self._check()
         comm.synchronize()  # every process has checked before the first one writes
         if comm.is_main_process():
-            self.folder.mkdir(parents=True, exist_ok=True)
             with written_atomically(self.folder / _META) as temporary:
                 temporary.write_text(json.dumps(self._owner) + "\n")
+            self._remove_outdated()
         comm.synchronize()
 
     def _check(self) -> None:
-        if not self.folder.exists():
-            return
         try:
             owner = json.loads((self.folder / _META).read_text())
         except (OSError, ValueError):
             owner = None
-        if owner == self._owner:
+        # Where the disk was full at the start, at most the temporary file of parts.json is there.
+        if owner == self._owner or (
+            self.folder.is_dir() and all(path.match(".*.tmp") for path in self.folder.iterdir())
+        ):
             return
         cure = f"delete {str(self.folder)!r}, or choose another output"
         if not isinstance(owner, dict):
@@ -77,18 +92,31 @@ class Parts:
             found = f"of another list of {owner.get('images')} images, this one has {len(self.records)}"
         raise InputError(f"{str(self.folder)!r} holds unfinished features {found}; go on with that one, or {cure}")
 
+    def _remove_outdated(self) -> None:
+        outdated = 0
+        for start, stop in self._ranges():
+            path = self._file(start, stop)
+            with np.load(path) as file:
+                current = np.array_equal(file.get("stamps"), self._stamps[start:stop])
+            if not current:
+                path.unlink()
+                outdated += stop - start
+        if outdated:
+            print(f"images have changed since their features were written to {self.folder}: {outdated:,} follow again")
+
     def missing(self) -> list[range]:
         """The images of which no part is there, in order."""
         gaps, position = [], 0
         for start, stop in (*self._ranges(), (len(self.records), len(self.records))):
             if start > position:
                 gaps.append(range(position, start))
-            position = stop
+            position = max(position, stop)
         return gaps
 
     def write(self, part: Part) -> None:
+        stamps = self._stamps[part.start : part.stop]
         with written_atomically(self._file(part.start, part.stop)) as temporary, open(temporary, "wb") as file:
-            np.savez(file, indices=part.indices, features=part.features)
+            np.savez(file, indices=part.indices, features=part.features, stamps=stamps)
 
     def __iter__(self) -> Iterator[Part]:
         """All parts in the order of the images, one in memory at a time."""
@@ -97,35 +125,46 @@ class Parts:
                 yield Part(start, stop, file["indices"], file["features"])
 
     def good(self) -> np.ndarray:
-        """(n,) int64, the images that could be decoded.
+        """(n,) int64, ascending, the images that could be decoded.
 
         Raises:
-            InputError: there are none.
+            InputError: the parts do not hold each image once.
         """
+        ranges = self._ranges()
+        count = sum(stop - start for start, stop in ranges)
+        if self.missing() or count != len(self.records):
+            raise InputError(
+                f"{str(self.folder)!r} holds features of {count} images, some perhaps twice, and the list has "
+                f"{len(self.records)}: several jobs wrote there; delete it, and give the command again"
+            )
         indices = [np.empty(0, dtype=np.int64)]
-        for start, stop in self._ranges():
+        for start, stop in ranges:
             with np.load(self._file(start, stop)) as file:  # the features stay on disk
                 indices.append(file["indices"])
-        indices = np.concatenate(indices)
-        if not len(indices):
-            raise InputError(
-                f"none of the {len(self.records)} images can be decoded, first {str(self.records.paths[0])!r}"
-            )
-        return indices
+        return np.concatenate(indices)
 
     def known(self, indices: np.ndarray) -> Records:
         """What is known of some of the images."""
         return rows_of(self.records, indices)
 
     def list_broken(self, path: str | Path) -> None:
-        """Write the images that could not be decoded to a text file, one per line, and say so; without any, no file."""
-        Path(path).unlink(missing_ok=True)  # of a run before
+        """Write the images that could not be decoded to a text file, one per line, and say so; without any, no file.
+
+        Raises:
+            NothingDecoded: there are no others; the parts, which hold nothing, are removed.
+        """
         broken = np.delete(self.records.paths, self.good())
-        if len(broken):
-            with written_atomically(path) as temporary:
-                text = "".join(f"{name}\n" for name in broken)
-                temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-            print(f"{len(broken):,} images cannot be decoded and are left out, first {str(broken[0])!r}; see {path}")
+        Path(path).unlink(missing_ok=True)  # of a run before
+        if not len(broken):
+            return
+        with written_atomically(path) as temporary:
+            text = "".join(f"{name}\n" for name in broken)
+            temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
+        first = f"first {str(broken[0])!r}; see {path}"
+        if len(broken) == len(self.records):
+            self.remove()
+            raise NothingDecoded(f"none of the {len(broken)} images can be decoded, {first}")
+        print(f"{len(broken):,} images cannot be decoded and are left out, {first}")
 
     def remove(self) -> None:
         shutil.rmtree(self.folder)
@@ -142,20 +181,72 @@ def rows_of(records: Records, rows: np.ndarray) -> Records:
     return Records(records.paths[rows], records.identities[rows], records.cameras[rows])
 
 
-def extract_parts(predictor: Predictor, records: Records, folder: str | Path) -> Parts:
-    """Extract what is not yet in the folder; under several processes each one a contiguous share of it.
+def _stamps(paths: np.ndarray) -> np.ndarray:
+    """(n, 2) int64, size and time of change of files, -1 where there is none."""
+    stamps = np.full((len(paths), 2), -1, dtype=np.int64)
+    for row, path in enumerate(paths):
+        with suppress(OSError):
+            found = os.stat(path)
+            stamps[row] = found.st_size, found.st_mtime_ns
+    return stamps
+
+
+@contextmanager
+def _only_job_in(folder: Path) -> Iterator[None]:
+    """A folder, made if it is not there, which no other job enters before the block is left; on Windows others do.
+
+    Raises:
+        InputError: another job is in it.
+    """
+    descriptor, taken = None, False
+    if comm.is_main_process():
+        if not folder.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+        if fcntl is not None:
+            descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        if descriptor is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                taken = True
+            except OSError:  # a file system without locks
+                pass
+        if any(comm.all_gather(taken)):
+            raise InputError(
+                f"another job is at work in {str(folder)!r}; wait until it has ended, or choose another output"
+            )
+        yield
+    finally:
+        if descriptor is not None:
+            with suppress(OSError):  # closing is not enough where workers were forked
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            os.close(descriptor)
+
+
+@contextmanager
+def extract_parts(predictor: Predictor, records: Records, folder: str | Path) -> Iterator[Parts]:
+    """Extract what is not yet in the folder; under several processes each one a contiguous share of it. While the block
+    runs no other job gets at the folder.
 
     Memory: the list of images, a part of about 1024 features, and what the model needs for a batch.
 
     Raises:
-        InputError: an image that cannot be decoded, unless DATALOADER.BROKEN_IMAGES is skip, or see ``Parts``.
+        InputError: an image that cannot be decoded, unless DATALOADER.BROKEN_IMAGES is skip; another job is at work in
+            the folder; or see ``Parts``.
     """
-    parts = Parts(folder, predictor.fingerprint, records)
+    with _only_job_in(Path(folder)):
+        parts = Parts(folder, predictor.fingerprint, records)
+        _extract_missing(predictor, parts)
+        yield parts
+
+
+def _extract_missing(predictor: Predictor, parts: Parts) -> None:
     gaps, processes = parts.missing(), comm.get_world_size()
     comm.synchronize()  # every process has looked before the first one goes on
-    done = len(records) - sum(map(len, gaps))
+    done = len(parts.records) - sum(map(len, gaps))
     if done and comm.is_main_process():
-        print(f"{done:,} of {len(records):,} images are in {parts.folder}, the others follow")
+        print(f"{done:,} of {len(parts.records):,} images are in {parts.folder}, the others follow")
     # The loader gives each process its share of a gap, the first one a largest.
     mine = sum(-(-len(gap) // processes) for gap in gaps)
     name = "extract" if processes == 1 else f"extract, 1 of {processes} processes"
@@ -167,7 +258,6 @@ def extract_parts(predictor: Predictor, records: Records, folder: str | Path) ->
         print("\nstopped; the same command goes on from here", file=sys.stderr)
         sys.exit(130)
     comm.synchronize()
-    return parts
 
 
 def _extract(predictor: Predictor, parts: Parts, gap: range, progress: tqdm) -> None:

@@ -132,5 +132,14 @@ def test_only_a_finished_one_stands_in_the_way(gallery, uri):
     with pytest.raises(InputError, match=r"gallery 'g' exists at .*; --add adds to it"):
         MilvusGallery.check_free(uri, "g", fingerprint="abc", overwrite=False)
     MilvusGallery.check_free(uri, "g", fingerprint="abc", overwrite=True)
-    with pytest.raises(InputError, match="there is no gallery 'g'"):
-        MilvusGallery(uri, "g")
+    assert len(MilvusGallery(uri, "g")) == 60  # it is only checked
+    assert len(MilvusGallery.create(uri, "g", 16, overwrite=True)) == 0
+
+
+def test_one_whose_upload_was_interrupted_is_warned_of(gallery, uri, caplog):
+    MilvusGallery.open(f"{uri}#g", "abc")
+    assert "gallery 'g' at" in caplog.text and "is incomplete" in caplog.text and "it has 60 images" in caplog.text
+    caplog.clear()
+    gallery.finish()
+    MilvusGallery.open(f"{uri}#g", "abc")
+    assert not caplog.text

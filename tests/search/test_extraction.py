@@ -1,5 +1,6 @@
 """Features to one file: complete, in order, and resumed."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from dcal_reid.errors import InputError
 from dcal_reid.evaluation import Records
@@ -84,6 +86,61 @@ def test_an_interrupted_run_goes_on(predictor, records, tmp_path, extracted, mon
     assert not folder.exists()
 
 
+def test_images_that_changed_after_an_interruption_are_extracted_again(
+    predictor, records, tmp_path, extracted, crops, capsys
+):
+    with parts.extract_parts(predictor, records, tmp_path / "all.npz.parts"):
+        pass
+    Image.new("RGB", (32, 64), "red").save(crops / "1_0_0.png")  # the sixth of the list
+    size_as_before = crops / "9_1_1.png"
+    os.utime(size_as_before, ns=(0, size_as_before.stat().st_mtime_ns + 1))
+    extracted.clear()
+    extract_features(predictor, records, tmp_path / "all.npz")
+    changed = [records.paths.tolist().index(str(crops / name)) // 5 * 5 for name in ("1_0_0.png", "9_1_1.png")]
+    assert extracted == records.paths[[*range(changed[0], changed[0] + 5), *range(changed[1], changed[1] + 5)]].tolist()
+    assert "have changed since their features were written" in capsys.readouterr().out
+    with np.load(tmp_path / "all.npz") as file:
+        np.testing.assert_allclose(file["features"], predictor(records.paths.tolist()), atol=1e-6)
+
+
+def test_a_folder_in_which_nothing_could_be_written_is_no_obstacle(predictor, records, tmp_path, monkeypatch):
+    def full(path):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(parts, "written_atomically", full)
+        extract_features(predictor, records, tmp_path / "all.npz")
+    folder = tmp_path / "all.npz.parts"
+    assert not list(folder.iterdir())
+    (folder / ".parts.json.99.tmp").touch()  # of a process that was killed
+    extract_features(predictor, records, tmp_path / "all.npz")
+    folder.mkdir()
+    (folder / "mine.txt").touch()
+    with pytest.raises(InputError, match="is not a folder of unfinished features"):
+        extract_features(predictor, records, tmp_path / "all.npz", overwrite=True)
+    assert (folder / "mine.txt").exists()
+
+
+def test_two_jobs_do_not_write_to_one_output(predictor, records, tmp_path, extracted):
+    pytest.importorskip("fcntl", reason="locks of files are POSIX")
+    with parts.extract_parts(predictor, records, tmp_path / "all.npz.parts"):
+        extracted.clear()
+        with pytest.raises(InputError, match=r"another job is at work in '.*all\.npz\.parts'; wait until it has ended"):
+            extract_features(predictor, records, tmp_path / "all.npz")
+    extract_features(predictor, records, tmp_path / "all.npz")
+    assert not extracted
+
+
+def test_an_image_that_is_in_two_parts_is_not_written_twice(predictor, records, tmp_path):
+    """As where the file system has no locks."""
+    with parts.extract_parts(predictor, records, tmp_path / "all.npz.parts") as done:
+        part = next(iter(done))
+        done.write(part._replace(stop=3, indices=part.indices[:3], features=part.features[:3]))
+    with pytest.raises(InputError, match="holds features of 43 images, some perhaps twice, and the list has 40"):
+        extract_features(predictor, records, tmp_path / "all.npz")
+    assert not (tmp_path / "all.npz").exists()
+
+
 def test_an_interrupt_says_how_to_go_on(predictor, records, tmp_path, monkeypatch, capsys):
     def interrupted(paths):
         raise KeyboardInterrupt
@@ -96,7 +153,8 @@ def test_an_interrupt_says_how_to_go_on(predictor, records, tmp_path, monkeypatc
 
 
 def test_parts_of_another_model_or_list_are_refused(predictor, other_predictor, records, tmp_path):
-    parts.extract_parts(predictor, records, tmp_path / "all.npz.parts")
+    with parts.extract_parts(predictor, records, tmp_path / "all.npz.parts"):
+        pass
     with pytest.raises(InputError, match=f"of model {predictor.fingerprint}, this is {other_predictor.fingerprint}"):
         extract_features(other_predictor, records, tmp_path / "all.npz")
     fewer = Records.of_paths(records.paths[:30])
@@ -143,6 +201,8 @@ def test_nothing_but_broken_images(skipping_predictor, make_images, tmp_path):
     (folder / "0.png").write_bytes(b"")
     with pytest.raises(InputError, match=r"none of the 1 images can be decoded, first '.*0\.png'"):
         extract_features(skipping_predictor, image_records(folder), tmp_path / "all.npz")
+    assert (tmp_path / "all.npz.broken.txt").read_text().split() == [str(folder / "0.png")]
+    assert not (tmp_path / "all.npz.parts").exists()
 
 
 def test_outputs_that_cannot_be_written(predictor, records, tmp_path, extracted):

@@ -7,6 +7,7 @@ from PIL import Image
 from dcal_reid.errors import InputError
 from dcal_reid.evaluation import FaissGallery, Records
 from dcal_reid.search import add_to_gallery, build_gallery, image_records, open_gallery, remove_from_gallery
+from dcal_reid.search.location import MilvusCollection
 
 
 @pytest.fixture
@@ -116,6 +117,34 @@ def test_broken_images_are_left_out_and_listed(skipping_predictor, crops, locati
     build_gallery(skipping_predictor, image_records(crops), location)
     assert "4_0_0.png" not in names(location, skipping_predictor) and len(open_gallery(location)) == 39
     assert Path(f"{location}.broken.txt").read_text().split() == [str(crops / "4_0_0.png")]
+
+
+def test_nothing_but_broken_images_adds_nothing(skipping_predictor, crops, location, tmp_path, capsys):
+    build_gallery(skipping_predictor, image_records(crops), location)
+    (tmp_path / "new").mkdir()
+    broken = tmp_path / "new" / "broken.png"
+    broken.write_bytes(b"no image")
+    gallery, present = add_to_gallery(skipping_predictor, image_records(tmp_path / "new"), location)
+    assert (len(gallery), present) == (40, 0)
+    assert "nothing is added: none of the 1 images can be decoded, first" in capsys.readouterr().out
+    assert Path(f"{location}.broken.txt").read_text().split() == [str(broken)]
+    Image.new("RGB", (32, 64), "red").save(tmp_path / "new" / "good.png")
+    gallery, _ = add_to_gallery(skipping_predictor, image_records(tmp_path / "new"), location)
+    assert len(gallery) == 41 and "good.png" in contents(location)
+
+
+def test_a_collection_is_replaced_once_the_features_are_there(predictor, crops, tmp_path, monkeypatch):
+    for module in ("pymilvus", "milvus_lite"):
+        pytest.importorskip(module, reason='needs pip install "dcal_reid[milvus]"')
+    monkeypatch.chdir(tmp_path)
+    location = MilvusCollection("g", str(tmp_path / "gallery.db"))
+    build_gallery(predictor, image_records(crops), location)
+    few = image_records(crops / "3_0_0.png")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(predictor, "extract", lambda paths: 1 / 0)
+        build_gallery(predictor, few, location, overwrite=True)
+    assert len(open_gallery(location)) == 40
+    assert len(build_gallery(predictor, few, location, overwrite=True)) == 1
 
 
 def test_a_gallery_whose_identities_are_numbers(predictor, crops, location):
