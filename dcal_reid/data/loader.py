@@ -4,6 +4,7 @@ import functools
 import logging
 import os
 import signal
+import threading
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -197,9 +198,20 @@ def available_cores() -> int:
 
 
 def _leave_signals_to_the_main_process(_worker: int) -> None:
-    """Ctrl-C, ``timeout`` and systemd signal them, too, but the main process still needs them, and ends them itself."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+    """Ctrl-C, ``timeout`` and systemd signal the workers, too, but the main process still needs them.
+
+    It ends them by SIGTERM itself, which is told apart; where that is not possible (macOS) any SIGTERM ends them.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with_the_main_process, daemon=True).start()
+
+
+def _end_with_the_main_process() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)
 
 
 def _worker_options(cfg: CfgNode) -> dict:

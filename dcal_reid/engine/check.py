@@ -10,6 +10,7 @@ from fastreid.utils.registry import Registry
 
 from ..compat import registered_names
 from ..errors import InputError
+from ..evaluation.scoring import check_test_options
 from ..modeling.dcal import DCAL
 from ..modeling.pair_samplers import PAIR_SAMPLER_REGISTRY
 from ..task import is_classification
@@ -112,6 +113,7 @@ def check_config(cfg: CfgNode) -> None:
             "standard deviation of at least 0, and a share from 0 to 1"
         )
     _check_solver(cfg)
+    check_test_options(cfg.TEST)
     if not 0 < cfg.SOLVER.EMA.DECAY < 1:
         raise InputError(
             f"SOLVER.EMA.DECAY is {cfg.SOLVER.EMA.DECAY}; it must lie between 0 and 1, for instance 0.9998"
@@ -223,6 +225,11 @@ def _check_solver(cfg: CfgNode) -> None:
         raise InputError(f"SOLVER.BASE_LR is {solver.BASE_LR}; give a learning rate above 0")
     if solver.OPT == "SGD" and solver.NESTEROV and not solver.MOMENTUM > 0:
         raise InputError(f"SOLVER.NESTEROV needs a momentum, and SOLVER.MOMENTUM is {solver.MOMENTUM}; set it above 0")
+    if solver.SCHED == "CosineAnnealingLR" and solver.ETA_MIN_LR > solver.BASE_LR:
+        raise InputError(
+            f"SOLVER.ETA_MIN_LR, where the learning rate ends, is {solver.ETA_MIN_LR}, more than SOLVER.BASE_LR "
+            f"{solver.BASE_LR}; set it lower"
+        )
     if list(solver.STEPS) != sorted(set(solver.STEPS)):
         raise InputError(f"SOLVER.STEPS is {list(solver.STEPS)}; give each epoch once, in ascending order")
 

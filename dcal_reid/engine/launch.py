@@ -49,7 +49,12 @@ def launch(main: Callable, args, *, device: str) -> None:
     if device == "cuda" and args.num_gpus > torch.cuda.device_count():
         raise InputError(f"--num-gpus {args.num_gpus}, but this machine has {torch.cuda.device_count()}")
     url = args.dist_url
-    if args.num_machines == 1 and url == "auto":
+    if url == "auto":
+        if args.num_machines > 1:
+            raise InputError(
+                f"--num-machines is {args.num_machines}, but they do not know where to meet; give --dist-url "
+                "tcp://HOST:PORT with the name of the first machine and a free port of it"
+            )
         url = f"tcp://127.0.0.1:{_free_port()}"
     context = multiprocessing.start_processes(
         _worker, (main, args, world_size, url, device), nprocs=args.num_gpus, join=False, start_method="spawn"

@@ -45,6 +45,8 @@ def argument_parser() -> argparse.ArgumentParser:
     """fast-reid's command line: --config-file, --eval-only, --resume, --num-gpus, ... and KEY VALUE overrides."""
     parser = default_argument_parser()
     parser.description = "Train or evaluate DCAL."
+    # fast-reid's own is one port per user, on which a second job of several processes fails.
+    parser.set_defaults(dist_url="auto")
     parser.add_argument("--report", default="", metavar="FILE", help="with --eval-only: write an HTML report there")
     return parser
 

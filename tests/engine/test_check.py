@@ -79,3 +79,18 @@ def test_nesterov_needs_momentum(tiny_cfg):
     tiny_cfg.SOLVER.OPT, tiny_cfg.SOLVER.NESTEROV, tiny_cfg.SOLVER.MOMENTUM = "SGD", True, 0.0
     with pytest.raises(InputError, match=r"SOLVER\.MOMENTUM is 0\.0"):
         check_config(tiny_cfg)
+
+
+@pytest.mark.parametrize(
+    ("option", "key", "words"), [("RERANK", "K1", "needs k1"), ("AQE", "QE_K", "expansion needs k")]
+)
+def test_what_evaluation_needs_is_asked_for_before_training(tiny_cfg, option, key, words):
+    tiny_cfg.TEST[option].ENABLED, tiny_cfg.TEST[option][key] = True, 0
+    with pytest.raises(InputError, match=words):
+        check_config(tiny_cfg)
+
+
+def test_a_cosine_goes_down(tiny_cfg):
+    tiny_cfg.SOLVER.SCHED, tiny_cfg.SOLVER.ETA_MIN_LR = "CosineAnnealingLR", 1.0
+    with pytest.raises(InputError, match=r"more than SOLVER\.BASE_LR"):
+        check_config(tiny_cfg)

@@ -18,6 +18,9 @@ from runs import (
     weights,
 )
 
+from dcal_reid.engine import argument_parser, main
+from dcal_reid.errors import InputError
+
 
 def table(output):
     return output[output.rindex("Results") :].splitlines()[1:4]
@@ -25,7 +28,7 @@ def table(output):
 
 def test_two_processes_train_and_any_number_gives_the_same_metrics(run_cfg):
     run_cfg.SOLVER.MAX_EPOCH = 1
-    trained = start(run_cfg, "--num-gpus", "2", "--dist-url", "auto")
+    trained = start(run_cfg, "--num-gpus", "2")
     assert trained.returncode == 0, trained.stderr
     assert "2 process(es) on cpu" in trained.stdout
 
@@ -166,3 +169,8 @@ def test_a_wrong_input_in_several_processes_has_no_traceback(run_cfg):
     result = start_forked(run_cfg, "--num-gpus", "2", "--dist-url", "auto", "DATASETS.CSV.PATH", "nothing.csv")
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "error: " in result.stderr and "nothing.csv" in result.stderr
+
+
+def test_machines_must_know_where_to_meet(run_cfg):
+    with pytest.raises(InputError, match="give --dist-url tcp://HOST:PORT"):
+        main(argument_parser().parse_args(command(run_cfg, "--num-gpus", "1", "--num-machines", "2")[2:]))

@@ -222,6 +222,22 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_alone(run_cfg, number):
     assert err.count("a second signal stops at once") == 1
 
 
+def test_workers_end_with_a_process_that_fails(run_cfg):
+    """They leave signals to the main process; its own must reach them all the same."""
+    run_cfg.DATALOADER.NUM_WORKERS = 1
+    python, _, _, config = command(run_cfg)
+    script = (
+        "import sys\n"
+        "from dcal_reid.data import build_train_loader\n"
+        "from dcal_reid.engine import load_config\n"
+        "batches = iter(build_train_loader(load_config(sys.argv[1])))\n"
+        "next(batches)\n"
+        "raise MemoryError\n"
+    )
+    failed = subprocess.run([python, "-c", script, config], capture_output=True, text=True, timeout=120)
+    assert failed.returncode == 1 and failed.stderr.endswith("MemoryError\n"), failed.stderr
+
+
 def test_several_processes_get_their_time_to_save(monkeypatch):
     """It starts anew once they have agreed to stop."""
     ended = []

@@ -1,5 +1,6 @@
 """Datasets given as a table of path, identity, camera and split: what ``CSVReID`` and ``FolderReID`` share."""
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Iterable
@@ -59,6 +60,7 @@ class TableReID(ImageDataset):
         self.key_name = key_name
         if not self.rows:
             raise InputError(f"{source} holds no images")
+        self._resolve = functools.cache(os.path.realpath)
         self._check_rows()
         self.has_cameras = self.rows[0].camera is not None
         self.identity_names = sorted({row.identity for row in self.rows}, key=natural_key)
@@ -76,7 +78,12 @@ class TableReID(ImageDataset):
         self._gallery = lambda: self._select("GALLERY", keys.GALLERY_SPLITS, keys.GALLERY_CAMERAS)
 
     def _camera(self, row: Row) -> str:
-        return row.path if row.camera is None else row.camera
+        return self._file(row) if row.camera is None else row.camera
+
+    def _file(self, row: Row) -> str:
+        """The same for every spelling of a path, also where a folder is a link to another."""
+        folder, name = os.path.split(row.path)
+        return os.path.join(self._resolve(folder), name)
 
     def _check_rows(self) -> None:
         without = [row for row in self.rows if row.camera is None]
@@ -88,14 +95,14 @@ class TableReID(ImageDataset):
         seen: dict[str, Row] = {}
         listed: dict[tuple[str, str], Row] = {}
         for row in self.rows:
-            first = seen.setdefault(row.path, row)
+            first = seen.setdefault(self._file(row), row)
             for what in ("identity", "camera"):
                 if getattr(row, what) != getattr(first, what):
                     raise InputError(
                         f"{self.source} gives {row.path!r} the {what} {getattr(first, what)!r} ({first.where}) and "
                         f"{getattr(row, what)!r} ({row.where})"
                     )
-            twin = listed.setdefault((row.path, row.split), row)
+            twin = listed.setdefault((self._file(row), row.split), row)
             if twin is not row:
                 raise InputError(f"{self.source} lists {row.path!r} twice in {row.split!r}: {twin.where}, {row.where}")
 
@@ -108,9 +115,9 @@ class TableReID(ImageDataset):
                 )
             among = f" among the images of {subset}_SPLITS {tuple(splits)}"
             chosen = self._matching(chosen, f"{subset}_CAMERAS", cameras, lambda row: row.camera, among)
-        images = {row.path: row for row in chosen}  # an image in two of the splits counts once
-        check_files_exist(images, self.source)
-        return [(path, self._pids[row.identity], self._camids[self._camera(row)]) for path, row in images.items()]
+        images = {self._file(row): row for row in chosen}.values()  # an image in two of the splits counts once
+        check_files_exist([row.path for row in images], self.source)
+        return [(row.path, self._pids[row.identity], self._camids[self._camera(row)]) for row in images]
 
     def _matching(
         self, rows: list[Row], key: str, wanted: Iterable, value_of: Callable[[Row], str], among: str = ""

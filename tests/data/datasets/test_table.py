@@ -129,3 +129,14 @@ def test_missing_files_are_counted_when_their_list_is_used(rows):
 def test_contradictions_are_refused(rows, message):
     with pytest.raises(InputError, match=message):
         table(rows)
+
+
+def test_a_file_is_itself_however_it_is_spelt(rows, images, tmp_path, monkeypatch):
+    """Else a query without a camera finds itself."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    other = [(images[0], "dog", None, "train"), ("2.jpg", "cat", None, "query"), ("link/2.jpg", "cat", None, "gallery")]
+    dataset = table(other)
+    assert dataset.query == [("2.jpg", 0, dataset.gallery[0][2])]
+    with pytest.raises(InputError, match=r"the identity 'cat' \(line 3\) and 'cow' \(line 4\)"):
+        table([*other[:2], (images[2], "cow", None, "gallery")])
