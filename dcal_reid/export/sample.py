@@ -36,7 +36,7 @@ def check_images(predictor: Predictor, given: Sequence[str]) -> list[ImageLike]:
 def _image_files(path: str) -> list[str]:
     if os.path.isfile(path):
         return [path]
-    found = images_below(path)
+    found = images_below(path) if os.path.isdir(path) else []
     if not found:
         raise InputError(f"--images {path!r} is no image file, and no folder with any below it; check the path")
     return found
