@@ -34,14 +34,17 @@ class FolderReID(TableReID):
     def __init__(self, root: str = "datasets", *, cfg: CfgNode, **kwargs):
         keys = cfg.DATASETS.FOLDER
         path = own_path("FolderReID", keys.PATH, "DATASETS.FOLDER", root, "folder")
-        super().__init__(_read_rows(path, keys.CAMERA_PATTERN), repr(path), keys, "DATASETS.FOLDER")
+        used = {str(split) for key in ("TRAIN", "QUERY", "GALLERY") for split in keys[f"{key}_SPLITS"]}
+        super().__init__(_read_rows(path, keys.CAMERA_PATTERN, used), repr(path), keys, "DATASETS.FOLDER")
 
 
-def _read_rows(path: str, camera_pattern: str) -> Iterator[Row]:
+def _read_rows(path: str, camera_pattern: str, used: set[str]) -> Iterator[Row]:
+    """The images of all splits; without those of no camera in folders that are not ``used`` as one."""
     camera_of = _compile(camera_pattern) if camera_pattern else None
     some, empty, unmatched = False, [], []
     splits = [os.path.join(path, split) for split in folder_names(path)]
     for folder, identity, names in grouped_images(splits, "an identity"):
+        split = os.path.basename(folder)
         if names:
             some = True
         else:
@@ -49,10 +52,10 @@ def _read_rows(path: str, camera_pattern: str) -> Iterator[Row]:
         for name in names:
             image = os.path.join(folder, identity, name)
             match = camera_of.search(name) if camera_of else None
-            if camera_of and not (match and match[1]):
+            if not camera_of or (match and match[1]):
+                yield Row(image, identity, match[1] if match else None, split, image)
+            elif split in used:
                 unmatched.append(image)
-            else:
-                yield Row(image, identity, match[1] if match else None, os.path.basename(folder), image)
     if not some:
         raise InputError(
             f"{path!r} holds no images in folders <split>/<identity>/, such as train/rex/; see the layout in "

@@ -116,3 +116,16 @@ def test_folders_without_splits_and_a_file_are_told_apart(home, cfg):
     cfg.DATASETS.FOLDER.PATH = "dogs/train/rex/notes.txt"
     with pytest.raises(InputError, match=r"notes\.txt' is no folder"):
         load_dataset("FolderReID", cfg)
+
+
+def test_folders_that_are_no_split_need_no_cameras(home, cfg):
+    """As archives leave them."""
+    cfg.DATASETS.FOLDER.CAMERA_PATTERN = r"c(\d+)_"
+    expected = load_dataset("FolderReID", cfg).train
+    other = home / "__MACOSX" / "rex" / "0.jpg"
+    other.parent.mkdir(parents=True)
+    other.touch()
+    assert load_dataset("FolderReID", cfg).train == expected
+    cfg.DATASETS.FOLDER.TRAIN_SPLITS = ("train", "__MACOSX")
+    with pytest.raises(InputError, match="finds no camera in 1 file names"):
+        load_dataset("FolderReID", cfg)
