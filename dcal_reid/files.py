@@ -92,17 +92,31 @@ def check_writable(path: str | Path) -> None:
 
 
 @contextmanager
-def one_writer(folder: str | Path) -> Iterator[None]:
-    """Other processes that come here for the same folder wait until the block is left; on Windows they do not."""
+def one_writer(folder: str | Path, wait: bool = True) -> Iterator[None]:
+    """Other processes that come here for the same folder wait until the block is left; on Windows they do not.
+
+    Args:
+        folder: which is there.
+        wait: False does not wait for another process.
+
+    Raises:
+        BlockingIOError: another process is in the block, and ``wait`` is False.
+    """
     if fcntl is None:
         yield
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # a file system without locks
+            pass
         yield
     finally:
+        with suppress(OSError):  # closing is not enough where processes were forked in the block
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from ..data.datasets.listing import first_few
 from .gather import gather_rows
 
 __all__ = ["warn_of_broken"]
@@ -20,7 +21,4 @@ def warn_of_broken(paths: Iterable[str]) -> None:
     gathered = gather_rows({"paths": np.array(sorted(paths), dtype=str)})
     found = sorted(set(gathered["paths"].tolist())) if gathered else []
     if found:
-        logger.warning(
-            "%d test images cannot be decoded and are left out: %s%s",
-            *(len(found), ", ".join(found[:3]), ", ..." if len(found) > 3 else ""),
-        )
+        logger.warning("%d test images cannot be decoded and are left out: %s", len(found), first_few(found))

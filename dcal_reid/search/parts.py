@@ -6,7 +6,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,12 +17,7 @@ from tqdm import tqdm
 from ..engine.predictor import Extracted, Predictor
 from ..errors import InputError
 from ..evaluation import Records
-from ..files import written_atomically
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from ..files import one_writer, written_atomically
 
 __all__ = ["NothingDecoded", "Part", "Parts", "extract_parts", "rows_of"]
 
@@ -198,30 +193,20 @@ def _only_job_in(folder: Path) -> Iterator[None]:
     Raises:
         InputError: another job is in it.
     """
-    descriptor, taken = None, False
-    if comm.is_main_process():
-        if not folder.exists():
-            folder.mkdir(parents=True, exist_ok=True)
-        if fcntl is not None:
-            descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if descriptor is not None:
+    with ExitStack() as stack:
+        taken = False
+        if comm.is_main_process():
+            if not folder.exists():
+                folder.mkdir(parents=True, exist_ok=True)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(one_writer(folder, wait=False))
             except BlockingIOError:
                 taken = True
-            except OSError:  # a file system without locks
-                pass
         if any(comm.all_gather(taken)):
             raise InputError(
                 f"another job is at work in {str(folder)!r}; wait until it has ended, or choose another output"
             )
         yield
-    finally:
-        if descriptor is not None:
-            with suppress(OSError):  # closing is not enough where workers were forked
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-            os.close(descriptor)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """A dataset with one folder per identity."""
 
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -9,12 +8,10 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
-from .listing import first_few, folder_names, grouped_images
+from .listing import first_few, folder_names, grouped_images, warn_of_left_out
 from .table import Row, TableReID, own_path
 
 __all__ = ["FolderReID"]
-
-logger = logging.getLogger(__name__)
 
 
 @DATASET_REGISTRY.register()
@@ -61,8 +58,7 @@ def _read_rows(path: str, camera_pattern: str, used: set[str]) -> Iterator[Row]:
             f"{path!r} holds no images in folders <split>/<identity>/, such as train/rex/; see the layout in "
             "datasets/README.md"
         )
-    if empty:
-        logger.warning("%d folders have no images directly in them and are left out: %s", len(empty), first_few(empty))
+    warn_of_left_out(empty, "folders have no images directly in them")
     if unmatched:
         raise InputError(
             f"DATASETS.FOLDER.CAMERA_PATTERN {camera_pattern!r} finds no camera in {len(unmatched)} file names: "

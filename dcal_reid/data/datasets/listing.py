@@ -18,9 +18,12 @@ __all__ = [
     "images_below",
     "listed_lines",
     "natural_key",
+    "warn_of_left_out",
 ]
 
 logger = logging.getLogger(__name__)
+
+_UNREAD = "images are in formats that are not read (convert them to JPEG or PNG)"
 
 
 def natural_key(text: str) -> tuple:
@@ -79,14 +82,15 @@ def images_below(folder: str) -> list[str]:
     found, unread, walked, waiting = [], [], set(), [folder]
     while waiting:
         here = waiting.pop()
-        if os.path.realpath(here) in walked:
+        real = os.path.realpath(here)
+        if real in walked:
             continue
-        walked.add(os.path.realpath(here))
+        walked.add(real)
         content = _content(here)
         waiting += _joined(here, reversed(content.folders))
         found += _joined(here, content.images)
         unread += _joined(here, content.unread)
-    _warn_of_left_out(unread, "images are in formats that are not read (convert them to JPEG or PNG)")
+    warn_of_left_out(unread, _UNREAD)
     return sorted(found, key=natural_key)
 
 
@@ -112,16 +116,17 @@ def grouped_images(folders: Iterable[str], group: str) -> Iterator[tuple[str, st
             nested += _joined(home, inner.folders)
             unread += _joined(home, inner.unread)
             yield folder, name, inner.images
-    _warn_of_left_out(loose, f"images are in no folder of {group}")
-    _warn_of_left_out(nested, f"folders are in a folder of {group}")
-    _warn_of_left_out(unread, "images are in formats that are not read (convert them to JPEG or PNG)")
+    warn_of_left_out(loose, f"images are in no folder of {group}")
+    warn_of_left_out(nested, f"folders are in a folder of {group}")
+    warn_of_left_out(unread, _UNREAD)
 
 
 def _joined(folder: str, names: Iterable[str]) -> list[str]:
     return [os.path.join(folder, name) for name in names]
 
 
-def _warn_of_left_out(paths: list[str], what: str) -> None:
+def warn_of_left_out(paths: list[str], what: str) -> None:
+    """Tell how many ``paths`` are left out, ``what`` they are, and which are the first; without any, nothing."""
     if paths:
         logger.warning("%d %s and are left out: %s", len(paths), what, first_few(paths))
 
