@@ -55,7 +55,8 @@ def add_dcal_config(cfg: CfgNode) -> None:
     # parallel: they stand beside the last M self-attention blocks, and each reads what the block beside it reads.
     # stacked: all read X_L.
     cfg.MODEL.DCAL.GLCA.INPUT = "parallel"
-    # What the local queries are selected by: rollout, the attention of the last block alone (last), or chance (random).
+    # What the local queries are selected by: rollout; the attention of one block alone, the one that rollout ends with
+    # (last) or the one before it (penultimate); or chance (random).
     cfg.MODEL.DCAL.GLCA.SELECTION = "rollout"
     # What the queries attend to: all tokens, or the CLS token and the selected patches alone (local). local with
     # READOUT cls is CrossViT's cross-token fusion.
@@ -74,8 +75,8 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.MODEL.DCAL.PWCA.DISTRACTOR_STREAM = "sa"
     # Whose features the BNNeck that SA and PWCA share averages its running statistics over: sa | sa+pwca.
     cfg.MODEL.DCAL.PWCA.NECK_STATISTICS = "sa"
-    # What distractors are: other images of the batch (batch), images of Gaussian noise (noise), or images of other data
-    # sets (external).
+    # What distractors are: other images of the batch (batch); Gaussian noise in place of keys and values (noise), or in
+    # place of images (noise_image, which is not in the paper); images of other data sets (external).
     cfg.MODEL.DCAL.PWCA.DISTRACTORS = "batch"
     # The data sets, of any task, whose training images are distractors for external.
     cfg.MODEL.DCAL.PWCA.EXTERNAL = ()

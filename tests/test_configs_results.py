@@ -18,7 +18,7 @@ GROUPS = {
     "vehicles_heads": "Base-vehicles-heads.yml",
     "vehicles_sgd": "Base-vehicles-sgd.yml",
 }
-FURTHER = {"vehicles/fastreid.yml", "vehicles_heads/dcal_noise.yml"}
+FURTHER = {"vehicles/fastreid.yml", "vehicles_heads/dcal_noise.yml", "vehicles_heads/dcal_noise_image.yml"}
 TUNED = {"SOLVER.BASE_LR", "SOLVER.HEADS_LR_FACTOR"}
 
 
@@ -27,9 +27,10 @@ def test_every_group_has_every_method():
     assert found == {f"{group}/{method}.yml" for group in GROUPS for method in METHODS} | FURTHER
 
 
-def test_dcal_with_noise_is_dcal_otherwise():
+@pytest.mark.parametrize("name", ["dcal_noise", "dcal_noise_image"])
+def test_dcal_with_noise_is_dcal_otherwise(name):
     group = RESULTS / "vehicles_heads"
-    noise, dcal = (load_config(str(group / f"{name}.yml")) for name in ("dcal_noise", "dcal"))
+    noise, dcal = (load_config(str(group / f"{file}.yml")) for file in (name, "dcal"))
     assert differing(noise, dcal).keys() == {"MODEL.DCAL.PWCA.DISTRACTORS", "OUTPUT_DIR"}
 
 

@@ -24,12 +24,12 @@ _CHOICES = {
     "MODEL.DCAL.LOSS_WEIGHTS": ("learned", "fixed"),
     "MODEL.DCAL.GLCA.INPUT": ("parallel", "stacked"),
     "MODEL.DCAL.GLCA.READOUT": ("cls", "mean", "cls+local"),
-    "MODEL.DCAL.GLCA.SELECTION": ("rollout", "last", "random"),
+    "MODEL.DCAL.GLCA.SELECTION": ("rollout", "last", "penultimate", "random"),
     "MODEL.DCAL.GLCA.KEYS": ("all", "local"),
     "MODEL.DCAL.GLCA.INIT": ("copy", "fresh"),
     "MODEL.DCAL.PWCA.DISTRACTOR_STREAM": ("sa", "pwca"),
     "MODEL.DCAL.PWCA.NECK_STATISTICS": ("sa", "sa+pwca"),
-    "MODEL.DCAL.PWCA.DISTRACTORS": ("batch", "noise", "external"),
+    "MODEL.DCAL.PWCA.DISTRACTORS": ("batch", "noise", "noise_image", "external"),
     "MODEL.HEADS.NECK_FEAT": ("before", "after"),
     "MODEL.HEADS.NORM": ("BN", "syncBN", "GhostBN", "GN"),
     "MODEL.HEADS.CLS_LAYER": ("Linear", "ArcSoftmax", "CosSoftmax", "CircleSoftmax"),
@@ -208,7 +208,7 @@ def _check_dcal(dcal: CfgNode) -> None:
     pwca = dcal.PWCA
     if pwca.DISTRACTORS != "batch" and pwca.DISTRACTOR_STREAM != "sa":
         raise InputError(
-            f"MODEL.DCAL.PWCA.DISTRACTORS is {pwca.DISTRACTORS!r}: such distractors have a self-attention stream only; "
+            f"MODEL.DCAL.PWCA.DISTRACTORS is {pwca.DISTRACTORS!r}: such distractors have no pair-wise stream; "
             "set MODEL.DCAL.PWCA.DISTRACTOR_STREAM sa"
         )
     if pwca.DISTRACTORS == "external" and not pwca.EXTERNAL:

@@ -65,11 +65,11 @@ class DCAL(nn.Module):
             heads: by branch, ``sa`` (which PWCA shares) and, with GLCA, ``glca``.
             glca: the GLCA branch, or None.
             glca_input: parallel | stacked, what the first GLCA block reads.
-            glca_selection: rollout | last | random, what the local queries are selected by.
+            glca_selection: rollout | last | penultimate | random, what the local queries are selected by.
             pwca_blocks: T; the last T blocks are pair-wise. 0: no PWCA.
             distractor_stream: sa | pwca.
             neck_statistics: sa | sa+pwca, whose features the shared BNNeck averages its running statistics over.
-            distractors: batch | noise | external, what they are.
+            distractors: batch | noise | noise_image | external, what they are.
             pair_sampler: for distractors of the batch, identities (B,) -> index (B,) of each image's distractor.
             branch_loss: the loss of one branch.
             loss_weights: how the branches' losses add up; None with a single branch.
@@ -204,7 +204,9 @@ class DCAL(nn.Module):
     ) -> dict[str, Tensor]:
         """The losses of ``training_inputs``. Nothing here waits for the device (``engine.captured``)."""
         images, foreign = self.preprocess_image(images), None
-        if self.pwca_blocks and self.distractors != "batch":
+        if self.pwca_blocks and self.distractors == "noise":
+            partner = torch.arange(len(images), device=self.device)
+        elif self.pwca_blocks and self.distractors != "batch":
             foreign = torch.randn_like(images) if distractors is None else self.preprocess_image(distractors)
             partner = len(images) + torch.arange(len(images), device=self.device)
         if self.image_noise:
@@ -245,7 +247,8 @@ class DCAL(nn.Module):
         glca = self.glca if "glca" in wanted else None
         backbone, num_blocks = self.backbone, len(self.backbone.blocks)
         first_pairwise = num_blocks - (self.pwca_blocks if partner is not None else 0)
-        first_state, depth = self.selection_blocks if glca is not None and glca.needs_selection else (0, 0)
+        distractor_stream = "noise" if self.distractors == "noise" else self.distractor_stream
+        first_state, end_state = self.selection_blocks if glca is not None and glca.needs_selection else (0, 0)
 
         # (S, 1 + N, D), of the batch and then of foreign images; from the first pair-wise block on (S + B, 1 + N, D),
         # the pair-wise stream after the other.
@@ -260,8 +263,8 @@ class DCAL(nn.Module):
                 x, state = self._run(backbone.self_block, number, x, cls_only)
             else:
                 starts = number == first_pairwise
-                x, state = self._run(backbone.pair_block, number, x, partner, self.distractor_stream, starts, cls_only)
-            if first_state <= number < depth:
+                x, state = self._run(backbone.pair_block, number, x, partner, distractor_stream, starts, cls_only)
+            if first_state <= number < end_state:
                 states.append(state and tuple(part[:batch] for part in state))
 
         read_out = backbone.read_out(x)  # (S, D) or (S + B, D)
@@ -286,7 +289,12 @@ class DCAL(nn.Module):
     def selection_blocks(self) -> tuple[int, int]:
         """From which block on, and to which, the attention is used to select GLCA's local queries."""
         depth = self.rollout_depth
-        return {"rollout": (0, depth), "last": (depth - 1, depth), "random": (0, 0)}[self.glca_selection]
+        return {
+            "rollout": (0, depth),
+            "last": (depth - 1, depth),
+            "penultimate": (depth - 2, depth - 1),
+            "random": (0, 0),
+        }[self.glca_selection]
 
     def response(self, x: Tensor, states: list) -> Tensor:
         """By what local queries are selected, (B, num_prefix + N). Outside training chance is one for all images."""
@@ -352,7 +360,8 @@ def check_attention(model: nn.Module) -> None:
 def _check_blocks(cfg: CfgNode, backbone: Backbone) -> None:
     """
     Raises:
-        InputError: more GLCA or PWCA blocks than the backbone has room for.
+        InputError: more GLCA or PWCA blocks than the backbone has room for; GLCA selects by the attention of a block
+            that has no CLS token.
     """
     name = cfg.MODEL.BACKBONE.TIMM_MODEL
     for branch, most, why in (
@@ -364,3 +373,10 @@ def _check_blocks(cfg: CfgNode, backbone: Backbone) -> None:
             raise InputError(
                 f"MODEL.DCAL.{branch}.NUM_BLOCKS is {given}, but {why} {most} blocks of {name!r}; set {most} or less"
             )
+    glca = cfg.MODEL.DCAL.GLCA
+    beside = glca.NUM_BLOCKS if glca.INPUT == "parallel" else 1
+    if glca.SELECTION == "penultimate" and 0 < glca.NUM_BLOCKS and beside == backbone.num_cls_blocks:
+        raise InputError(
+            f"MODEL.DCAL.GLCA.SELECTION is 'penultimate', but a CLS token attends in the last {beside} blocks of "
+            f"{name!r} alone, of which none is before GLCA's; set MODEL.DCAL.GLCA.SELECTION last"
+        )

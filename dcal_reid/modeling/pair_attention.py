@@ -14,7 +14,7 @@ from torch.backends.cuda import SDPAParams, can_use_flash_attention
 
 from .attention import uses_fused_attention
 
-__all__ = ["has_pair_attention", "pair_attention", "stream_places"]
+__all__ = ["has_pair_attention", "of_distractors", "pair_attention", "stream_places"]
 
 _aten = torch.ops.aten
 
@@ -33,6 +33,24 @@ def stream_places(length: int, batch: int, distractor_stream: str, starts: bool)
     images = length if starts else length - batch
     pairs = slice(0, batch) if starts else slice(images, None)
     return images, pairs, slice(0, images) if distractor_stream == "sa" else pairs
+
+
+def of_distractors(own: Tensor, partner: Tensor, distractor_stream: str, starts: bool = False) -> Tensor:
+    """The keys, or the values, of each image's distractor.
+
+    Args:
+        own: (S + B, h, N, d), keys or values of both streams; (S, h, N, d) where the pair-wise stream starts.
+        partner: (B,), for each image the position in its stream of its distractor.
+        distractor_stream: sa | pwca, or noise, which is drawn anew from the standard normal distribution.
+        starts: as for ``pair_attention``.
+
+    Returns:
+        (B, h, N, d).
+    """
+    if distractor_stream == "noise":
+        return torch.randn(len(partner), *own.shape[1:], dtype=own.dtype, device=own.device)
+    *_, distractors = stream_places(len(own), len(partner), distractor_stream, starts)
+    return own[distractors].index_select(0, partner)
 
 
 def has_pair_attention(attn: Attention, v: Tensor) -> bool:

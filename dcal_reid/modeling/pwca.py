@@ -10,7 +10,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor
 
 from .attention import attend, finish_block, project, project_keys_values, project_queries
-from .pair_attention import has_pair_attention, pair_attention, stream_places
+from .pair_attention import has_pair_attention, of_distractors, pair_attention, stream_places
 
 __all__ = ["pairwise_block"]
 
@@ -33,7 +33,7 @@ def pairwise_block(
             the S images; the CLS token first.
         partner: (B,), for each image the position in its stream of its distractor.
         distractor_stream: where the distractor's keys and values come from, its self-attention stream ("sa") or its
-            own pair-wise stream ("pwca").
+            own pair-wise stream ("pwca"), or no image at all ("noise", ``of_distractors``).
         starts: the pair-wise stream starts here: tokens are (S, N, D), Z = X, and so are its projections.
         cls_only: only the CLS tokens' outputs are wanted.
 
@@ -49,7 +49,7 @@ def pairwise_block(
         k, v = project_keys_values(attn, normed)
     else:
         q, k, v = project(attn, normed)
-    if has_pair_attention(attn, v):
+    if distractor_stream != "noise" and has_pair_attention(attn, v):
         attended = pair_attention(q, k, v, partner, attn.scale, distractor_stream, starts)
     else:
         attended = _attend_both(attn, q, k, v, partner, distractor_stream, starts)
@@ -61,10 +61,10 @@ def pairwise_block(
 def _attend_both(
     attn: Attention, q: Tensor, k: Tensor, v: Tensor, partner: Tensor, distractor_stream: str, starts: bool
 ) -> Tensor:
-    """``pair_attention`` with the keys and values of both images concatenated, for any device."""
-    images, pairs, distractors = stream_places(len(q), len(partner), distractor_stream, starts)
+    """``pair_attention`` with the keys and values of both images concatenated, for any device, and for noise."""
+    images, pairs, _ = stream_places(len(q), len(partner), distractor_stream, starts)
     both_k, both_v = (  # (B, h, 2N, d)
-        torch.cat([own[pairs], own[distractors].index_select(0, partner)], dim=2) for own in (k, v)
+        torch.cat([own[pairs], of_distractors(own, partner, distractor_stream, starts)], dim=2) for own in (k, v)
     )
     own = attend(attn, q[:images], k[:images], v[:images])
     return torch.cat([own, attend(attn, q[pairs], both_k, both_v)])

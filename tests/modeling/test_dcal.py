@@ -138,12 +138,13 @@ def test_selection_is_the_rollout_of_the_block_beside(tiny_cfg, tiny_batch, glca
     torch.testing.assert_close(seen["rollout"], product[:, 0], rtol=0, atol=1e-6)
 
 
-def test_selection_by_the_last_block_alone(tiny_cfg, tiny_batch):
-    model = build(tiny_cfg, GLCA__SELECTION="last", GLCA__RATIO=0.5).eval()
+@pytest.mark.parametrize(("selection", "number"), [("last", -1), ("penultimate", -2)])
+def test_selection_by_one_block_alone(tiny_cfg, tiny_batch, selection, number):
+    model = build(tiny_cfg, GLCA__SELECTION=selection, GLCA__RATIO=0.5).eval()
     x = model.backbone.embed(model.preprocess_image(tiny_batch))
-    for block in model.backbone.blocks[:-1]:
+    for block in model.backbone.blocks[:number]:
         x = block(x)
-    block = model.backbone.blocks[-1]
+    block = model.backbone.blocks[number]
     q, k, _ = block.attn.qkv(block.norm1(x)).unflatten(2, (3, 3, 16)).permute(2, 0, 3, 1, 4)
     attention = (q[:, :, :1] @ k.transpose(2, 3) / 4).softmax(dim=3).mean(dim=1)[:, 0, 1:]
     assert torch.equal(model.attention_maps(tiny_batch).selected, attention.topk(4).indices)
@@ -333,13 +334,19 @@ def test_foreign_images_are_distractors_and_nothing_else(tiny_cfg, tiny_batch, b
         torch.testing.assert_close(outside[branch], inside[branch][:4], rtol=1e-5, atol=1e-5)
 
 
-def test_distractors_from_noise_and_from_another_data_set(tiny_cfg, tiny_batch):
-    tiny_cfg.MODEL.DCAL.PWCA.DISTRACTORS = "noise"
-    model = build(tiny_cfg)
-    losses = model(tiny_batch)
+@pytest.mark.parametrize("distractors", ["noise", "noise_image"])
+@pytest.mark.parametrize("blocks", [3, 1])
+def test_distractors_from_noise(tiny_cfg, tiny_batch, distractors, blocks):
+    model = build(tiny_cfg, PWCA__DISTRACTORS=distractors, PWCA__NUM_BLOCKS=blocks)
+    losses, again = model(tiny_batch), model(tiny_batch)
     assert set(losses) == {"loss_sa", "loss_glca", "loss_pwca"}
     sum(losses.values()).backward()
-    model.distractors = "external"
+    assert losses["loss_sa"] == again["loss_sa"] and losses["loss_pwca"] != again["loss_pwca"]
+
+
+def test_distractors_from_another_data_set(tiny_cfg, tiny_batch):
+    tiny_cfg.MODEL.DCAL.PWCA.DISTRACTORS = "external"
+    model = build(tiny_cfg)
     model.loss_weights = None
     # Oneself as the foreign image: the pair-wise loss is that of self-attention.
     losses = model({**tiny_batch, "distractors": tiny_batch["images"]})

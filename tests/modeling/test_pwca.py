@@ -96,3 +96,27 @@ def test_normalised_queries_and_keys_are_honoured(streams, attention):
     new_x, new_z, _, _ = run(block, x, None, torch.arange(3))
     torch.testing.assert_close(new_x, block(x), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(new_z, block(x), rtol=1e-5, atol=1e-5)
+
+
+def test_noise_takes_the_place_of_the_distractors_keys_and_values(block, streams):
+    """Table 4: of no image, so whoever the partner is and whatever the others are, and new in each block."""
+    x, z = streams
+
+    def noisy(x, z, partner):
+        torch.manual_seed(1)
+        return run(block, x, z, partner, distractor_stream="noise")
+
+    new_x, new_z, *_ = noisy(x, z, torch.tensor([2, 0, 1]))
+    torch.manual_seed(1)
+    k, v = (torch.randn(3, 3, 7, 16) for _ in range(2))
+    for i in range(3):
+        qkv = block.norm1(z[i]) @ block.attn.qkv.weight.T + block.attn.qkv.bias
+        q, own_k, own_v = qkv.unflatten(1, (3, 3, 16)).permute(1, 2, 0, 3)
+        weights = (q @ torch.cat([own_k, k[i]], dim=1).transpose(1, 2) / 4).softmax(dim=2)
+        attended = (weights @ torch.cat([own_v, v[i]], dim=1)).transpose(0, 1).flatten(1)
+        expected = z[i] + block.attn.proj(attended)
+        expected = expected + block.mlp(block.norm2(expected))
+        torch.testing.assert_close(new_z[i], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(new_x, self_attention_block(block, x)[0], rtol=1e-5, atol=1e-5)
+    others = x.flip(0)
+    torch.testing.assert_close(noisy(others, z, torch.arange(3))[1], new_z, rtol=1e-6, atol=1e-6)

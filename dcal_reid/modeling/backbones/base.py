@@ -72,7 +72,7 @@ class Backbone(nn.Module):
             number: which block.
             x: both streams.
             partner: (B,), for each image the position in its stream of its distractor.
-            distractor_stream: whose keys and values a distractor gives, sa | pwca.
+            distractor_stream: whose keys and values a distractor gives, sa | pwca; noise: they are random.
             starts: the pair-wise stream starts here, from the self-attention stream, which is all that x holds.
             cls_only: no more than the CLS tokens' outputs are wanted.
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from timm.models.cait import Cait, ClassAttn, LayerScaleBlockClassAttn, TalkingHeadAttn
 from torch import Tensor, nn
 
+from ..pair_attention import of_distractors
 from ..rollout import attention_weights
 from .base import Backbone, State, attention_replaced, both_streams, check_patches_divide
 
@@ -172,4 +173,4 @@ def _with_distractors(own: Tensor, partner: Tensor, distractor_stream: str) -> t
     """From keys or values of both streams (S + B, h, N, d) to those that each stream attends to: (S, h, N, d), own, and
     (B, h, 2N, d), own and the distractor's."""
     sa, pwca = own.split([len(own) - len(partner), len(partner)])
-    return sa, torch.cat([pwca, (sa if distractor_stream == "sa" else pwca)[partner]], dim=2)
+    return sa, torch.cat([pwca, of_distractors(own, partner, distractor_stream)], dim=2)

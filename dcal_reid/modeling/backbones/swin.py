@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformer, WindowAttention
 from torch import Tensor, nn
 
+from ..pair_attention import of_distractors
 from .base import Backbone, State, attention_replaced, both_streams
 
 __all__ = ["SwinBackbone"]
@@ -73,7 +74,7 @@ def _window_pairs(
         images: S + B.
         mask: (w, N, N), 0 and negative, or None: which tokens of a shifted window may see each other.
         partner: (B,), for each image the position in its stream of its distractor.
-        distractor_stream: sa | pwca.
+        distractor_stream: sa | pwca | noise.
     """
     q, k, v = attn.qkv(x).unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # (_, h, N, d)
     windows = len(x) // images
@@ -85,8 +86,7 @@ def _window_pairs(
         bias = bias + mask[:, None]  # (w, h, N, N)
 
     def with_distractors(own: Tensor) -> Tensor:
-        distractors = own[:first] if distractor_stream == "sa" else own[first:]
-        return torch.cat([own[first:], distractors[places]], dim=2)
+        return torch.cat([own[first:], of_distractors(own, places, distractor_stream)], dim=2)
 
     attended = torch.cat(
         [

@@ -102,7 +102,17 @@ def test_rollout_is_row_0_of_the_full_product(build, batch):
     assert maps.sa.shape == maps.glca.shape == (8, 4, 3)
 
 
-@pytest.mark.parametrize("options", [{}, {"GLCA__NUM_BLOCKS": 2}, {"GLCA__INPUT": "stacked"}, {"GLCA__READOUT": "cls"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"GLCA__NUM_BLOCKS": 2},
+        {"GLCA__INPUT": "stacked"},
+        {"GLCA__READOUT": "cls"},
+        {"GLCA__SELECTION": "penultimate"},
+        {"PWCA__DISTRACTORS": "noise"},
+    ],
+)
 def test_a_step_trains_every_parameter(build, batch, options):
     model = build(**options)
     losses = model(batch)
@@ -115,6 +125,8 @@ def test_a_step_trains_every_parameter(build, batch, options):
 def test_glca_has_room_beside_the_class_attention_blocks_only(build):
     with pytest.raises(InputError, match=r"GLCA\.NUM_BLOCKS is 3, but a CLS token attends in 2 blocks"):
         build(GLCA__NUM_BLOCKS=3)
+    with pytest.raises(InputError, match=r"SELECTION is 'penultimate', but a CLS token attends in the last 2 blocks"):
+        build(GLCA__NUM_BLOCKS=2, GLCA__SELECTION="penultimate")
 
 
 def test_sizes_of_whole_patches_only(small):

@@ -76,8 +76,9 @@ def test_a_window_attends_to_the_distractors_window_at_the_same_place(small, ima
     assert differs[:4, :4].all() and differs.sum() == 16
 
 
-def test_a_step_trains_every_parameter(build, batch):
-    model = build()
+@pytest.mark.parametrize("distractors", ["batch", "noise"])
+def test_a_step_trains_every_parameter(build, batch, distractors):
+    model = build(PWCA__DISTRACTORS=distractors)
     losses = model(batch)
     assert set(losses) == {"loss_sa", "loss_pwca"}
     sum(losses.values()).backward()
