@@ -50,7 +50,7 @@ PUBLISHED = {
 LEAVES = list(PUBLISHED)
 LEAF_FILES = [CONFIGS / dataset / f"{method}_{model}.yml" for dataset, method, model in LEAVES]
 IDS = [f"{dataset}/{method}_{model}" for dataset, method, model in LEAVES]
-# In the paper's text, with their mAP.
+# In an extended account of the paper, with their mAP.
 SWIN_FILES = {CONFIGS / "msmt17" / "dcal_swin_t.yml": "56.7", CONFIGS / "msmt17" / "baseline_swin_t.yml": "55.7"}
 # Everything that can be given to tools/train_net.py.
 RUNNABLE = sorted(path for path in CONFIGS.rglob("*.yml") if path.parent != CONFIGS)
@@ -236,7 +236,7 @@ def test_demos_train_a_small_model_from_scratch_on_generated_data(config, datase
 @pytest.mark.parametrize("path", SWIN_FILES, ids=name)
 def test_swin_has_pair_wise_attention_alone(path):
     cfg = load(path)
-    assert path.read_text().splitlines()[0].endswith(f"The paper's text: mAP {SWIN_FILES[path]}.")
+    assert path.read_text().splitlines()[0].endswith(f"An extended account of the paper: mAP {SWIN_FILES[path]}.")
     assert cfg.MODEL.BACKBONE.TIMM_MODEL == "swin_tiny_patch4_window7_224.ms_in1k"
     cfg.MODEL.DEVICE = "meta"
     cfg.MODEL.BACKBONE.PRETRAIN = False

@@ -62,8 +62,8 @@ class BranchLoss:
 class LossWeights(nn.Module):
     """How the losses of the branches add up.
 
-    learned: 1/2 sum_b (exp(-w_b) L_b + w_b) with learned w (Kendall et al., 2018; DCAL sec. 4.1, "dynamic loss
-    weights"). fixed: sum_b exp(-w_b) L_b.
+    learned: 1/2 sum_b (exp(-w_b) L_b + w_b) with learned w (Kendall et al., 2018, as in FairMOT, which DCAL names in
+    sec. 4.1 for its "dynamic loss weights"). fixed: sum_b exp(-w_b) L_b.
     """
 
     def __init__(self, kind: str, initial: Mapping[str, float]) -> None:
