@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from fastreid.modeling.heads import ClasHead
@@ -24,10 +25,13 @@ __all__ = [
     "EXPORT_VERSION",
     "Checkpointer",
     "RandomState",
+    "Weights",
     "class_names_in",
     "evaluation_state",
     "export_metadata",
+    "grid_size_of",
     "num_classes_in",
+    "read_weights",
 ]
 
 logger = logging.getLogger(__name__)
@@ -78,7 +82,7 @@ class Checkpointer(FastreidCheckpointer):
         Raises:
             InputError: it cannot be written, because the disk is full, say. What was there before still is.
         """
-        data = {"model": self.model.state_dict(), "grid_size": _grid_size(self.model)}
+        data = {"model": self.model.state_dict(), "grid_size": grid_size_of(self.model)}
         data |= {key: obj.state_dict() for key, obj in self.checkpointables.items()}
         if not (self.save_dir and self.save_to_disk):
             return
@@ -132,10 +136,10 @@ class Checkpointer(FastreidCheckpointer):
         Raises:
             InputError: the file cannot be read or has none of the model's backbone.
         """
-        content = read_tensors(path)
+        weights = read_weights(path)
         # The weights of the losses stand for the branches of the run that they are of.
-        state = {name: value for name, value in _evaluated(content).items() if not name.startswith("loss_weights.")}
-        old, new = content.get("grid_size"), _grid_size(self.model)
+        state = {name: value for name, value in weights.state.items() if not name.startswith("loss_weights.")}
+        old, new = weights.grid_size, grid_size_of(self.model)
         if old and new and old != new and _POS_EMBED in state:
             state[_POS_EMBED] = _resized(state[_POS_EMBED], old, new)
             logger.warning("%s has %d x %d patches, the model %d x %d: position embeddings resized.", path, *old, *new)
@@ -149,13 +153,13 @@ class Checkpointer(FastreidCheckpointer):
         Raises:
             InputError: the file cannot be read, or is of another backbone, size or branch.
         """
-        content = read_tensors(path)
-        self._load(path, _evaluated(content), may_miss=_not_needed(self.model))
-        self._check_grid(path, content.get("grid_size"))
+        weights = read_weights(path)
+        self._load(path, weights.state, may_miss=_not_needed(self.model))
+        self._check_grid(path, weights.grid_size)
 
     def _check_grid(self, path: str, grid_size: list[int] | None) -> None:
         """16 x 8 and 8 x 16 patches have position embeddings of one shape."""
-        own = _grid_size(self.model)
+        own = grid_size_of(self.model)
         if grid_size and own and grid_size != own:
             raise InputError(
                 f"checkpoint {str(path)!r} is of images with {grid_size[0]} x {grid_size[1]} patches, the model's have "
@@ -182,6 +186,27 @@ class Checkpointer(FastreidCheckpointer):
             path,
             *(_names(keys) for keys in (absent, other_shape, unused)),
         )
+
+
+class Weights(NamedTuple):
+    """What a checkpoint, or exported weights, hold for those who use the model."""
+
+    state: dict[str, Tensor]  # of the model, or of its average where a checkpoint has both
+    grid_size: list[int] | None  # of the images; None: the file does not say
+    class_names: list[str] | None  # by label; None: the file does not say
+
+
+def read_weights(path: str | Path) -> Weights:
+    """Read a checkpoint, or what ``weights.save_weights`` wrote.
+
+    Raises:
+        InputError: see ``read_tensors`` and :func:`export_metadata`.
+    """
+    content = told = read_tensors(path)
+    if Path(path).suffix == ".safetensors":
+        metadata = export_metadata(str(path))
+        told = {name: json.loads(metadata[name]) for name in ("grid_size", "class_names") if name in metadata}
+    return Weights(_evaluated(content), told.get("grid_size"), told.get("class_names"))
 
 
 def _not_needed(model: nn.Module) -> re.Pattern:
@@ -238,9 +263,9 @@ def _evaluated(content: dict) -> dict[str, Tensor]:
     return content
 
 
-def _grid_size(model: nn.Module) -> list[int] | None:
+def grid_size_of(model: nn.Module) -> list[int] | None:
     """[rows, columns] of patches, which no tensor's shape tells. None: the backbone has no such grid."""
-    grid_size = getattr(model.backbone, "grid_size", None)
+    grid_size = getattr(getattr(model, "backbone", None), "grid_size", None)
     return grid_size and list(grid_size)
 
 

@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..evaluation.fingerprint import model_fingerprint
 from ..files import no_such_checkpoint, written_atomically
 from .check import check_config
-from .checkpoint import EXPORT_VERSION, evaluation_state, export_metadata
+from .checkpoint import EXPORT_VERSION, evaluation_state, export_metadata, grid_size_of
 from .job import evaluation_model
 from .setup import load_config, parse_config, resolve_device
 
@@ -94,8 +94,9 @@ def save_weights(path: str | Path, cfg: CfgNode, model: nn.Module, class_names: 
     # The paths of this machine mean nothing on another.
     cfg.MODEL.WEIGHTS, cfg.MODEL.BACKBONE.PRETRAIN_PATH, cfg.MODEL.DEVICE = "", "", "auto"
     metadata = {"dcal_reid": EXPORT_VERSION, "fingerprint": fingerprint(cfg, model), "config": cfg.dump()}
-    if class_names is not None:
-        metadata["class_names"] = json.dumps(class_names)
+    for name, value in (("grid_size", grid_size_of(model)), ("class_names", class_names)):
+        if value is not None:
+            metadata[name] = json.dumps(value)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in evaluation_state(model).items()}
     with written_atomically(path) as temporary:
         save_file(tensors, temporary, metadata)

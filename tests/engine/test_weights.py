@@ -2,11 +2,17 @@ import stat
 
 import pytest
 import torch
+from fastreid.modeling.meta_arch import build_model
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from timm.layers import resample_abs_pos_embed
 
 from dcal_reid import Predictor, load_model
+from dcal_reid.engine import Checkpointer
 from dcal_reid.engine.weights import save_weights
 from dcal_reid.errors import InputError
+
+ON_THEIR_SIDE = ("INPUT.SIZE_TRAIN", "[32, 64]", "INPUT.SIZE_TEST", "[32, 64]")
 
 
 @pytest.fixture
@@ -35,6 +41,32 @@ def test_holds_what_inference_needs_and_nothing_of_this_machine(exported, tmp_pa
     assert "model_final.pth" not in metadata["config"]
     assert stat.S_IMODE(path.stat().st_mode) & stat.S_IRUSR
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(_created(tmp_path / "other").stat().st_mode)
+
+
+def test_images_on_their_side_have_other_patches(exported):
+    """Of which the position embeddings have the same shape."""
+    _, path = exported
+    with pytest.raises(InputError, match="images with 4 x 2 patches, the model's have 2 x 4"):
+        Predictor(path, overrides=ON_THEIR_SIDE)
+
+
+def test_training_at_another_size_starts_from_resized_position_embeddings(exported, tiny_cfg):
+    predictor, path = exported
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [32, 64]
+    model = build_model(tiny_cfg)
+    Checkpointer(model).load_weights(path)
+    given, resized = (each.backbone.vit.pos_embed for each in (predictor.model, model))
+    torch.testing.assert_close(resized, resample_abs_pos_embed(given, [2, 4], [4, 2]))
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [64, 64]
+    Checkpointer(build_model(tiny_cfg)).load_weights(path)
+
+
+def test_exports_that_do_not_tell_the_patches_are_not_checked(exported):
+    _, path = exported
+    with safe_open(path, framework="pt") as file:
+        metadata = {name: text for name, text in file.metadata().items() if name != "grid_size"}
+    save_file(load_file(path), path, metadata)
+    assert Predictor(path).dim == Predictor(path, overrides=ON_THEIR_SIDE).dim == 96
 
 
 def _created(path):
