@@ -6,6 +6,7 @@ import math
 import re
 import secrets
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import faiss
@@ -106,15 +107,17 @@ class FaissGallery(Gallery):
             self._train(scaled)
         ids = np.arange(self._next_id, self._next_id + len(scaled))
         self._records.append(ids, records)
+        self._next_id += len(ids)  # used up, also if what follows fails
         more = f"an index {self.factory!r} with {len(ids)} more items"
         try:
             for start in range(0, len(scaled), _BLOCK):
                 block = slice(start, start + _BLOCK)
                 _or_input_error(more, self._index.add_with_ids, _single(scaled, block), ids[block])
-        except InputError:
+        except BaseException:
             self._records.drop(ids)
+            with suppress(InputError):  # of an index that cannot remove
+                self._remove_vectors(ids)
             raise
-        self._next_id += len(scaled)
         return ids
 
     def remove(self, ids) -> None:
@@ -122,6 +125,10 @@ class FaissGallery(Gallery):
         self._own()
         self.recall = None
         self._records.rows(ids)  # refuses those that are not there
+        self._remove_vectors(ids)
+        self._records.drop(ids)
+
+    def _remove_vectors(self, ids: np.ndarray) -> None:
         try:
             self._index.remove_ids(faiss.IDSelectorBatch(ids))
         except RuntimeError:
@@ -130,14 +137,12 @@ class FaissGallery(Gallery):
                     f"an index {self.factory!r} cannot remove items; build the gallery again without them"
                 ) from None
             self._hidden = np.union1d(self._hidden, ids)
-        self._records.drop(ids)
 
     def search(self, features, k: int) -> Hits:
         parameters = None
         if len(self._hidden):
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(self._hidden))
-            effort = int(self.search_options.removeprefix("efSearch="))
-            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=effort)
+            parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=_innermost(self._index).hnsw.efSearch)
         return self._hits(self._searcher(k), features, k, parameters)
 
     def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:

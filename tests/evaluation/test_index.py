@@ -363,6 +363,38 @@ def test_an_index_that_cannot_add():
     assert len(gallery) == 1500
 
 
+@pytest.mark.parametrize("factory", ["Flat", "HNSW16", "IVF16,Flat"])
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError, KeyboardInterrupt])
+def test_what_was_added_before_adding_failed_is_not_found(factory, error, monkeypatch):
+    gallery = FaissGallery.build(features(), records(), factory=factory)
+    add, calls = gallery._index.add_with_ids, []
+
+    def second_fails(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise error("out of memory")
+        add(*arguments)
+
+    with monkeypatch.context() as patch, pytest.raises(InputError if error is RuntimeError else error):
+        patch.setattr(index, "_BLOCK", 10)
+        patch.setattr(gallery._index, "add_with_ids", second_fails)
+        gallery.add(features(20, seed=5), records(20, first=1500))
+    assert len(calls) == 2 and len(gallery) == 1500
+    found = gallery.add(features(20, seed=6), records(20, first=2000))
+    assert gallery.search(features(20, seed=6), 1).ids.ravel().tolist() == found.tolist()
+    lost = gallery.search(features(10, seed=5), 1500)
+    assert len(gallery.records(lost.ids[lost.ids >= 0])) and (lost.distances[:, 0] > 1e-3).all()
+
+
+def test_more_than_one_search_option(tmp_path):
+    gallery = FaissGallery(32, factory="HNSW16", search="efSearch=200,verbose=0")
+    gallery.add(features(), records())
+    gallery.remove([0, 1])
+    gallery.save(tmp_path)
+    for one in (gallery, FaissGallery.open(tmp_path)):
+        assert one.search(features()[2:4], 1).ids.ravel().tolist() == [2, 3]
+
+
 def test_on_gpus_where_there_are_some(monkeypatch):
     """The copy is made once, dropped by a change, and not asked for what GPUs cannot do. GPUs are played here."""
     copies = []
