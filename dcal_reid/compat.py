@@ -44,7 +44,8 @@ def _names_that_python_and_torch_removed():
     They are taken away again: other packages test for ``torch._six`` to find out how old PyTorch is.
     """
     added_mapping = not hasattr(collections, "Mapping")
-    added_six = importlib.util.find_spec("torch._six") is None
+    # A user's own stand-in has no specification, and to look for one is an error then.
+    added_six = "torch._six" not in sys.modules and importlib.util.find_spec("torch._six") is None
     if added_mapping:
         collections.Mapping = collections.abc.Mapping
     if added_six:
@@ -73,8 +74,8 @@ def _sklearn_when_used():
 
     fast-reid needs it for the ROC curve of its own evaluator alone.
     """
-    spec = importlib.util.find_spec("sklearn")
-    if "sklearn" in sys.modules or spec is None:
+    spec = None if "sklearn" in sys.modules else importlib.util.find_spec("sklearn")
+    if spec is None:
         yield
         return
     sys.modules["sklearn"] = sklearn = importlib.util.module_from_spec(spec)
@@ -94,18 +95,20 @@ def import_fastreid() -> None:
             importlib.import_module(module)
 
 
-def repair_default_trainer_optimizer() -> None:
-    """Make fast-reid's own ``DefaultTrainer`` train.
+def repair_optimizer() -> None:
+    """Make fast-reid's own ``DefaultTrainer`` train, and any loop that takes its optimiser from ``fastreid.solver``.
 
-    Its ``build_optimizer`` hands the optimiser one flat copy of all weights, whose gradient is a view of the
+    ``build_optimizer`` hands the optimiser one flat copy of all weights, whose gradient is a view of the
     parameters' gradients. Since PyTorch 2.0 ``zero_grad`` drops gradients instead of zeroing them, the views part,
     and training runs without an error and changes no weight. With ``contiguous=False`` the copy is not made.
     """
+    from fastreid import solver
     from fastreid.engine import defaults
 
-    build = defaults.build_optimizer
-    if inspect.signature(build).parameters["contiguous"].default is True:
-        defaults.build_optimizer = functools.partial(build, contiguous=False)
+    for module in (solver.build, solver, defaults):
+        build = module.build_optimizer
+        if inspect.signature(build).parameters["contiguous"].default is True:
+            module.build_optimizer = functools.partial(build, contiguous=False)
 
 
 def replace_registered(registry, name: str, obj: object) -> None:
@@ -129,4 +132,4 @@ def apply() -> None:
     """Everything that must happen before the rest of ``dcal_reid`` can be imported."""
     require_dependencies()
     import_fastreid()
-    repair_default_trainer_optimizer()
+    repair_optimizer()

@@ -47,6 +47,20 @@ def test_leaves_no_trace_in_python_and_torch():
     assert importlib.util.find_spec("torch._six") is None
 
 
+def test_modules_that_a_user_put_there_stay():
+    """As a script does that had to import fast-reid before."""
+    result = run(
+        "import collections.abc, sys, types\n"
+        "collections.Mapping = collections.abc.Mapping\n"
+        "own = {name: types.ModuleType(name) for name in ('torch._six', 'sklearn')}\n"
+        "own['torch._six'].string_classes, own['sklearn'].metrics = (str,), None\n"
+        "sys.modules.update(own)\n"
+        "import dcal_reid\n"
+        "print(all(sys.modules[name] is module for name, module in own.items()), hasattr(collections, 'Mapping'))\n"
+    )
+    assert result.stdout == "True True\n", result.stderr
+
+
 def test_can_be_applied_twice():
     build = fastreid.engine.defaults.build_optimizer
     compat.apply()
@@ -69,11 +83,15 @@ def test_a_missing_dependency_is_one_line_with_the_command(monkeypatch, module, 
     assert command in str(error.value) and "\n" not in str(error.value)
 
 
-def test_fastreids_own_trainer_trains(tiny_cfg):
-    """Its optimiser, as it is, changes no weight on PyTorch 2 and raises no error."""
+BUILDERS = pytest.mark.parametrize("module", [fastreid.engine.defaults, fastreid.solver, fastreid.solver.build])
+
+
+@BUILDERS
+def test_fastreids_own_trainer_and_solver_train(tiny_cfg, module):
+    """Its optimiser, as it is (contiguous), changes no weight on PyTorch 2 and raises no error."""
     model = torch.nn.Linear(3, 2)
-    for build, trains in ((fastreid.solver.build_optimizer, False), (fastreid.engine.defaults.build_optimizer, True)):
-        optimizer, _ = build(tiny_cfg, model)
+    for options, trains in (({"contiguous": True}, False), ({}, True)):
+        optimizer, _ = module.build_optimizer(tiny_cfg, model, **options)
         before = model.weight.detach().clone()
         for _ in range(2):
             optimizer.zero_grad()
@@ -82,13 +100,14 @@ def test_fastreids_own_trainer_trains(tiny_cfg):
         assert torch.equal(model.weight, before) is not trains
 
 
-def test_the_repair_is_a_no_op_where_it_is_not_needed(monkeypatch):
+@BUILDERS
+def test_the_repair_is_a_no_op_where_it_is_not_needed(monkeypatch, module):
     def repaired(cfg, model, contiguous=False):
         return None
 
-    monkeypatch.setattr(fastreid.engine.defaults, "build_optimizer", repaired)
-    compat.repair_default_trainer_optimizer()
-    assert fastreid.engine.defaults.build_optimizer is repaired
+    monkeypatch.setattr(module, "build_optimizer", repaired)
+    compat.repair_optimizer()
+    assert module.build_optimizer is repaired
 
 
 def test_replace_registered():
