@@ -26,7 +26,8 @@ def add_dcal_config(cfg: CfgNode) -> None:
     # Passed on to timm.create_model, for instance {depth: 6, embed_dim: 96, num_heads: 3, patch_size: 8}.
     cfg.MODEL.BACKBONE.TIMM_KWARGS = CN(new_allowed=True)
     # Where the mean and the standard deviation of the pixels come from. weights: timm's record of how the
-    # weights were trained; config: MODEL.PIXEL_MEAN and MODEL.PIXEL_STD.
+    # weights were trained, for the backbones of TIMM_MODEL (build_timm_backbone, build_fastreid_vit); config, and for
+    # other backbones always: MODEL.PIXEL_MEAN and MODEL.PIXEL_STD.
     cfg.MODEL.PIXEL_STATS = "weights"
 
     # Compile the branches with torch.compile, for training and inference. The first steps take a minute or two.

@@ -22,6 +22,9 @@ from .vit import ViTBackbone
 
 __all__ = ["build_timm_backbone", "input_size", "pixel_statistics"]
 
+# Backbones whose weights are those of MODEL.BACKBONE.TIMM_MODEL.
+_OF_TIMM_MODEL = ("build_timm_backbone", "build_fastreid_vit")
+
 # Which adapter serves which class of timm's. Subclasses are not served: their forward pass differs.
 ADAPTERS: dict[type[nn.Module], type[Backbone]] = {
     VisionTransformer: ViTBackbone,
@@ -118,11 +121,14 @@ def input_size(cfg: CfgNode) -> tuple[int, int]:
 def pixel_statistics(cfg: CfgNode) -> tuple[list[float], list[float]]:
     """Mean and standard deviation of the three channels, in 0..255, as MODEL.PIXEL_STATS says.
 
+    The weights' are known for the backbones of MODEL.BACKBONE.TIMM_MODEL. For another, such as fast-reid's ResNet or
+    one of your own, they are the config's.
+
     Raises:
         InputError: they are those of the weights, and the config has others that would count for nothing.
     """
     given = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
-    if cfg.MODEL.PIXEL_STATS == "config":
+    if cfg.MODEL.PIXEL_STATS == "config" or cfg.MODEL.BACKBONE.NAME not in _OF_TIMM_MODEL:
         return given
     _check_name(cfg.MODEL.BACKBONE.TIMM_MODEL)
     weights = timm.get_pretrained_cfg(cfg.MODEL.BACKBONE.TIMM_MODEL)

@@ -139,6 +139,14 @@ def test_pixel_statistics_follow_the_weights(tiny_cfg):
     assert pixel_statistics(tiny_cfg)[0] == [1.0, 2.0, 3.0]
 
 
+@pytest.mark.parametrize("name", ["build_resnet_backbone", "build_vit_backbone", "build_my_own"])
+def test_pixel_statistics_of_another_backbone_are_the_configs(tiny_cfg, name):
+    tiny_cfg.MODEL.BACKBONE.NAME, tiny_cfg.MODEL.PIXEL_MEAN = name, [1.0, 2.0, 3.0]
+    assert pixel_statistics(tiny_cfg) == ([1.0, 2.0, 3.0], list(tiny_cfg.MODEL.PIXEL_STD))
+    tiny_cfg.MODEL.BACKBONE.NAME, tiny_cfg.MODEL.PIXEL_MEAN = "build_fastreid_vit", [127.5] * 3
+    assert pixel_statistics(tiny_cfg)[1] == [127.5] * 3
+
+
 def test_refuses_pixel_statistics_that_would_count_for_nothing(tiny_cfg):
     tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = "vit_base_patch16_224.orig_in21k"
     tiny_cfg.MODEL.PIXEL_MEAN = tiny_cfg.MODEL.PIXEL_STD = [127.5, 127.5, 127.5]  # those of the weights
