@@ -9,6 +9,7 @@ from ...errors import InputError
 from .classification import ClassificationDataset
 from .csv_table import Line, find_table, read_table
 from .listing import first_few, natural_key
+from .table import own_keys
 
 __all__ = ["CSVFGVC"]
 
@@ -27,8 +28,8 @@ class CSVFGVC(ClassificationDataset):
 
     dataset_name = "csv_fgvc"
 
-    def __init__(self, root: str = "datasets", *, cfg: CfgNode, **kwargs):
-        keys, key_name = cfg.DATASETS.CLASS_CSV, "DATASETS.CLASS_CSV"
+    def __init__(self, root: str = "datasets", *, cfg: CfgNode | None = None, **kwargs):
+        keys, key_name = own_keys("CSVFGVC", cfg, "CLASS_CSV"), "DATASETS.CLASS_CSV"
         path, image_root = find_table("CSVFGVC", keys, key_name, root)
         source = repr(path)
         lines = list(read_table(path, image_root, key_name, ("path", "label", "split")))

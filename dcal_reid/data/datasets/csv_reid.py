@@ -4,7 +4,7 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from .csv_table import find_table, read_table
-from .table import Row, TableReID
+from .table import Row, TableReID, own_keys
 
 __all__ = ["CSVReID"]
 
@@ -22,8 +22,8 @@ class CSVReID(TableReID):
 
     dataset_name = "csv"
 
-    def __init__(self, root: str = "datasets", *, cfg: CfgNode, **kwargs):
-        keys, key_name = cfg.DATASETS.CSV, "DATASETS.CSV"
+    def __init__(self, root: str = "datasets", *, cfg: CfgNode | None = None, **kwargs):
+        keys, key_name = own_keys("CSVReID", cfg, "CSV"), "DATASETS.CSV"
         path, image_root = find_table("CSVReID", keys, key_name, root)
         rows = (
             Row(image, values["identity"], values.get("camera") or None, values["split"], where)

@@ -8,7 +8,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from ...errors import InputError
 from .classification import ClassificationDataset, home_folder
 from .listing import grouped_images, natural_key
-from .table import own_path
+from .table import own_keys, own_path
 
 __all__ = ["DemoFGVC", "ImageFolderFGVC"]
 
@@ -47,8 +47,8 @@ class ImageFolderFGVC(_ClassFolders):
 
     dataset_name = "folder_fgvc"
 
-    def __init__(self, root: str = "datasets", *, cfg: CfgNode, **kwargs):
-        keys = cfg.DATASETS.CLASS_FOLDER
+    def __init__(self, root: str = "datasets", *, cfg: CfgNode | None = None, **kwargs):
+        keys = own_keys("ImageFolderFGVC", cfg, "CLASS_FOLDER")
         path = own_path("ImageFolderFGVC", keys.PATH, "DATASETS.CLASS_FOLDER", root, "folder")
         for key in ("TRAIN_FOLDER", "TEST_FOLDER"):
             folder = os.path.join(path, keys[key])

@@ -9,7 +9,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
 from .listing import first_few, folder_names, grouped_images, warn_of_left_out
-from .table import Row, TableReID, own_path
+from .table import Row, TableReID, own_keys, own_path
 
 __all__ = ["FolderReID"]
 
@@ -28,8 +28,8 @@ class FolderReID(TableReID):
 
     dataset_name = "folder"
 
-    def __init__(self, root: str = "datasets", *, cfg: CfgNode, **kwargs):
-        keys = cfg.DATASETS.FOLDER
+    def __init__(self, root: str = "datasets", *, cfg: CfgNode | None = None, **kwargs):
+        keys = own_keys("FolderReID", cfg, "FOLDER")
         path = own_path("FolderReID", keys.PATH, "DATASETS.FOLDER", root, "folder")
         used = {str(split) for key in ("TRAIN", "QUERY", "GALLERY") for split in keys[f"{key}_SPLITS"]}
         super().__init__(_read_rows(path, keys.CAMERA_PATTERN, used), repr(path), keys, "DATASETS.FOLDER")

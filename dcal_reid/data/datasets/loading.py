@@ -35,7 +35,8 @@ def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
     """The registered dataset ``name`` below the folder FASTREID_DATASETS (by default "datasets").
 
     Returns:
-        fast-reid's ``ImageDataset``: ``train``, ``query`` and ``gallery`` are lists of (path, pid, camid).
+        fast-reid's ``ImageDataset``: ``train``, ``query`` and ``gallery`` are lists of (path, pid, camid, ...). What a
+        data set of a user has after these three counts for nothing, as in fast-reid.
 
     Raises:
         InputError: no dataset of this name, or its files are missing or not as they should be.
@@ -109,7 +110,7 @@ def _named(dataset: ImageDataset, items: Iterable[Item], pid_prefix: str = "") -
     def name(value: int | str, inner: str = "") -> str:
         return value if isinstance(value, str) and value.startswith(prefix) else f"{prefix}{inner}{value}"
 
-    return [(path, name(pid, pid_prefix), name(camid)) for path, pid, camid in items]
+    return [(path, name(pid, pid_prefix), name(camid)) for path, pid, camid, *_ in items]
 
 
 def load_test_items(cfg: CfgNode, name: str) -> tuple[list[Item], int]:
@@ -121,7 +122,7 @@ def load_test_items(cfg: CfgNode, name: str) -> tuple[list[Item], int]:
     dataset = load_dataset(name, cfg)
     _check_task(name, dataset, cfg)
     _log_table(name, dataset, ("query", "gallery"))
-    query, gallery = ([tuple(item) for item in items] for items in (dataset.query, dataset.gallery))
+    query, gallery = ([tuple(item[:3]) for item in items] for items in (dataset.query, dataset.gallery))
     for subset, items in (("query", query), ("gallery", gallery)):
         if not items:
             raise InputError(f"dataset {name} has no {subset} images, so it cannot be tested on; see DATASETS.TESTS")

@@ -133,6 +133,20 @@ class TableReID(ImageDataset):
         return [row for row in rows if value_of(row) in wanted]
 
 
+def own_keys(dataset: str, cfg: CfgNode | None, key: str) -> CfgNode:
+    """``cfg.DATASETS[key]``, where the config says where the user's own data are, and how they are split.
+
+    Raises:
+        InputError: no config. fast-reid's loaders do not hand it on.
+    """
+    if cfg is None:
+        raise InputError(
+            f"dataset {dataset} is described by DATASETS.{key} of the configuration, which fast-reid's own loaders do "
+            "not hand on; use dcal_reid.data.build_train_loader(cfg) and build_test_loader(cfg, name)"
+        )
+    return cfg.DATASETS[key]
+
+
 def own_path(dataset: str, path: str, key_name: str, root: str, kind: str) -> str:
     """Where the user's own data are, as ``key_name``.PATH of the config says.
 

@@ -110,6 +110,25 @@ def test_several_training_sets_share_no_identity_and_no_camera(register, cfg):
     ]
 
 
+def test_what_a_dataset_of_a_user_knows_beside_the_camera_counts_for_nothing(register, cfg):
+    """fast-reid reads the first three of what an item holds."""
+    register("One", [("a", 1, 0, "red")], [("b", 2, 0, "red")], [("c", 2, 1, "blue", 7)])
+    cfg.DATASETS.NAMES, cfg.DATASETS.COMBINEALL = ("One",), True
+    assert load_train_items(cfg) == [
+        ("a", "one_1", "one_0"), ("b", "one_test_2", "one_0"), ("c", "one_test_2", "one_1")
+    ]  # fmt: skip
+    assert load_test_items(cfg, "One") == ([("b", 2, 0), ("c", 2, 1)], 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("CSVReID", "CSV"), ("FolderReID", "FOLDER"), ("CSVFGVC", "CLASS_CSV"), ("ImageFolderFGVC", "CLASS_FOLDER")],
+)
+def test_fastreids_own_loader_is_told_which_one_to_use(name, key):
+    with pytest.raises(InputError, match=rf"{name} .*DATASETS\.{key} .*use dcal_reid\.data\.build_train_loader"):
+        DATASET_REGISTRY.get(name)(root="datasets")
+
+
 @pytest.mark.parametrize("names", [(), ("One", "One")])
 def test_no_training_set_or_one_twice(register, cfg, names):
     register("One", [("a", 1, 0)])
