@@ -3,8 +3,9 @@
 import difflib
 
 from fastreid.config import CfgNode
+from fastreid.layers import pooling
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
-from fastreid.modeling.heads import REID_HEADS_REGISTRY
+from fastreid.modeling.heads import REID_HEADS_REGISTRY, ClasHead, EmbeddingHead
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Baseline
 from fastreid.utils.registry import Registry
 
@@ -12,6 +13,7 @@ from ..compat import registered_names
 from ..errors import InputError
 from ..evaluation.scoring import check_test_options
 from ..modeling.dcal import DCAL
+from ..modeling.heads import DCALHead
 from ..modeling.pair_samplers import PAIR_SAMPLER_REGISTRY
 from ..task import is_classification
 from .solver import OPTIMIZERS
@@ -32,6 +34,7 @@ _CHOICES = {
     "MODEL.DCAL.PWCA.DISTRACTORS": ("batch", "noise", "noise_image", "external"),
     "MODEL.HEADS.NECK_FEAT": ("before", "after"),
     "MODEL.HEADS.NORM": ("BN", "syncBN", "GhostBN", "GN"),
+    "MODEL.HEADS.POOL_LAYER": pooling.__all__,
     "MODEL.HEADS.CLS_LAYER": ("Linear", "ArcSoftmax", "CosSoftmax", "CircleSoftmax"),
     "INPUT.CROP.METHOD": ("scaled", "fixed"),
     "DATALOADER.BROKEN_IMAGES": ("stop", "skip"),
@@ -40,8 +43,6 @@ _CHOICES = {
     "SOLVER.WARMUP_METHOD": ("linear", "constant"),
     "SOLVER.AMP.DTYPE": ("bf16", "fp16"),
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("norm", "value"),
-    "TEST.METRIC": ("cosine", "euclidean"),
-    "TEST.AP": ("step", "trapezoid"),
 }
 
 # Positive, or at least the number given.
@@ -68,7 +69,6 @@ _MOST_SEEDS = 2**31
 
 # What fast-reid's own baseline cannot do would be ignored, or fail in the first step.
 _FASTREID_BASELINE = {
-    "MODEL.HEADS.NAME": "EmbeddingHead",
     "MODEL.DCAL.GLCA.NUM_BLOCKS": 0,
     "MODEL.DCAL.PWCA.NUM_BLOCKS": 0,
     "MODEL.NOISE.IMAGE": 0,
@@ -159,10 +159,12 @@ def _check_registered(cfg: CfgNode) -> None:
 def _check_architecture(cfg: CfgNode) -> None:
     name = cfg.MODEL.META_ARCHITECTURE
     architecture = META_ARCH_REGISTRY.get(name)
-    if architecture.__module__.startswith("fastreid."):
+    if getattr(architecture, "preprocess_image", architecture).__module__.startswith("fastreid."):
+        fastreids = architecture.__module__.startswith("fastreid.")
+        cure = "use DCAL, or for fast-reid's own baseline" if fastreids else "derive it from"
         raise InputError(
-            f"MODEL.META_ARCHITECTURE is {name!r}, which cannot take the loader's uint8 images; use DCAL, or for "
-            "fast-reid's own baseline FastReIDBaseline"
+            f"MODEL.META_ARCHITECTURE is {name!r}, whose preprocess_image, fast-reid's, cannot take the loader's uint8 "
+            f"images; {cure} FastReIDBaseline"
         )
     if issubclass(architecture, DCAL):
         _check_fits_dcal("MODEL.BACKBONE.NAME", BACKBONE_REGISTRY, cfg, "build_timm_backbone")
@@ -184,6 +186,12 @@ def _check_architecture(cfg: CfgNode) -> None:
             raise InputError(
                 f"{key} is {_value(cfg, key)!r}; with MODEL.META_ARCHITECTURE {name} it can only be {only!r}"
             )
+    head = REID_HEADS_REGISTRY.get(cfg.MODEL.HEADS.NAME)
+    if not issubclass(head, EmbeddingHead) or issubclass(head, DCALHead | ClasHead):
+        raise InputError(
+            f"MODEL.HEADS.NAME is {cfg.MODEL.HEADS.NAME!r}; with MODEL.META_ARCHITECTURE {name} it can only be "
+            "'EmbeddingHead' or a head of your own that is derived from it"
+        )
 
 
 def _check_fits_dcal(key: str, registry: Registry, cfg: CfgNode, ours: str) -> None:
@@ -229,6 +237,11 @@ def _check_solver(cfg: CfgNode) -> None:
         raise InputError(
             f"SOLVER.ETA_MIN_LR, where the learning rate ends, is {solver.ETA_MIN_LR}, more than SOLVER.BASE_LR "
             f"{solver.BASE_LR}; set it lower"
+        )
+    if solver.SCHED == "MultiStepLR" and solver.DELAY_EPOCHS > 0:
+        raise InputError(
+            f"SOLVER.DELAY_EPOCHS is {solver.DELAY_EPOCHS}, but SOLVER.SCHED MultiStepLR goes down at the epochs of "
+            "SOLVER.STEPS alone; set it 0, and give later STEPS"
         )
     if list(solver.STEPS) != sorted(set(solver.STEPS)):
         raise InputError(f"SOLVER.STEPS is {list(solver.STEPS)}; give each epoch once, in ascending order")

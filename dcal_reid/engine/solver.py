@@ -77,9 +77,10 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 def learning_rate_factor(cfg: CfgNode, iteration: int, iters_per_epoch: int) -> float:
     """What the base learning rate is multiplied with in iteration 0, 1, ... MAX_EPOCH * iters_per_epoch - 1.
 
-    Linear from WARMUP_FACTOR, reaching 1 in iteration WARMUP_ITERS; held at 1 until DELAY_EPOCHS; then a cosine that
-    reaches ETA_MIN_LR in the last iteration (CosineAnnealingLR), or steps (MultiStepLR). A function of the iteration
-    alone: a resumed run, or one resumed with another MAX_EPOCH, has no schedule state to restore.
+    Linear from WARMUP_FACTOR, reaching 1 in iteration WARMUP_ITERS. Then, with CosineAnnealingLR, held at 1 until
+    DELAY_EPOCHS, and from there a cosine that reaches ETA_MIN_LR in the last iteration; with MultiStepLR, which has no
+    delay, times GAMMA at each epoch of STEPS. A function of the iteration alone: a resumed run, or one resumed with
+    another MAX_EPOCH, has no schedule state to restore.
     """
     solver = cfg.SOLVER
     if iteration < solver.WARMUP_ITERS:

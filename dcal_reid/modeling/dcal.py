@@ -23,7 +23,7 @@ from .heads import running_statistics_kept
 from .losses import BranchLoss, LossWeights
 from .pair_samplers import PAIR_SAMPLER_REGISTRY
 
-__all__ = ["DCAL", "AttentionMaps", "check_attention"]
+__all__ = ["DCAL", "AttentionMaps", "check_attention", "check_group_norm"]
 
 
 @META_ARCH_REGISTRY.register()
@@ -102,13 +102,23 @@ class DCAL(nn.Module):
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
+        """
+        Raises:
+            InputError: a backbone or a head that the branches cannot share, or that does not fit the other keys.
+        """
         dcal = cfg.MODEL.DCAL
         backbone = build_backbone(cfg)
+        if not isinstance(backbone, Backbone):
+            raise InputError(
+                f"MODEL.BACKBONE.NAME {cfg.MODEL.BACKBONE.NAME!r} builds a {type(backbone).__name__}, whose blocks the "
+                "branches cannot share; derive it from dcal_reid.modeling.backbones.Backbone"
+            )
         cfg = cfg.clone()
         cfg.defrost()
         cfg.MODEL.BACKBONE.FEAT_DIM = backbone.embed_dim
 
         _check_blocks(cfg, backbone)
+        check_group_norm(cfg)
         num_glca = dcal.GLCA.NUM_BLOCKS
         glca = None
         if num_glca:
@@ -126,10 +136,16 @@ class DCAL(nn.Module):
             )
         branches = ["sa"] + ["glca"] * bool(num_glca) + ["pwca"] * bool(dcal.PWCA.NUM_BLOCKS)
         initial = dict(zip(("sa", "glca", "pwca"), dcal.LOSS_WEIGHTS_INIT, strict=True))
+        heads = {branch: build_heads(cfg) for branch in branches if branch != "pwca"}
+        if not hasattr(heads["sa"], "combine"):
+            raise InputError(
+                f"MODEL.HEADS.NAME {cfg.MODEL.HEADS.NAME!r} has no `combine`, which makes one output of the branches'; "
+                "derive it from DCALHead or DCALClassificationHead"
+            )
         mean, std = pixel_statistics(cfg)
         return {
             "backbone": backbone,
-            "heads": {branch: build_heads(cfg) for branch in branches if branch != "pwca"},
+            "heads": heads,
             "glca": glca,
             "glca_input": dcal.GLCA.INPUT,
             "glca_selection": dcal.GLCA.SELECTION,
@@ -357,6 +373,20 @@ def check_attention(model: nn.Module) -> None:
         raise InputError(f"{type(model).__name__} says nothing of its attention; choose MODEL.META_ARCHITECTURE DCAL")
 
 
+def check_group_norm(cfg: CfgNode) -> None:
+    """
+    Raises:
+        InputError: MODEL.HEADS.NORM is GN, and fast-reid's 32 groups do not divide the features that it normalises.
+    """
+    heads = cfg.MODEL.HEADS
+    width = heads.EMBEDDING_DIM or cfg.MODEL.BACKBONE.FEAT_DIM
+    if heads.WITH_BNNECK and heads.NORM == "GN" and width % 32:
+        raise InputError(
+            f"MODEL.HEADS.NORM is GN, whose 32 groups do not divide features of {width}; set it BN, or "
+            "MODEL.HEADS.EMBEDDING_DIM to a multiple of 32"
+        )
+
+
 def _check_blocks(cfg: CfgNode, backbone: Backbone) -> None:
     """
     Raises:
@@ -375,7 +405,7 @@ def _check_blocks(cfg: CfgNode, backbone: Backbone) -> None:
             )
     glca = cfg.MODEL.DCAL.GLCA
     beside = glca.NUM_BLOCKS if glca.INPUT == "parallel" else 1
-    if glca.SELECTION == "penultimate" and 0 < glca.NUM_BLOCKS and beside == backbone.num_cls_blocks:
+    if glca.SELECTION == "penultimate" and glca.NUM_BLOCKS > 0 and beside == backbone.num_cls_blocks:
         raise InputError(
             f"MODEL.DCAL.GLCA.SELECTION is 'penultimate', but a CLS token attends in the last {beside} blocks of "
             f"{name!r} alone, of which none is before GLCA's; set MODEL.DCAL.GLCA.SELECTION last"

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbones import ViTBackbone, build_timm_backbone, input_size, pixel_statistics
+from .dcal import check_group_norm
 
 __all__ = ["FastReIDBaseline", "build_fastreid_vit"]
 
@@ -26,8 +27,10 @@ class FastReIDBaseline(Baseline):
     def from_config(cls, cfg: CfgNode) -> dict:
         """
         Raises:
-            InputError: MODEL.BACKBONE.FEAT_DIM, from which the head is built, is not the backbone's.
+            InputError: MODEL.BACKBONE.FEAT_DIM, from which the head is built, is not the backbone's, or
+                MODEL.HEADS.NORM cannot divide it.
         """
+        check_group_norm(cfg)
         mean, std = pixel_statistics(cfg)
         parts = super().from_config(cfg) | {"pixel_mean": mean, "pixel_std": std}
         given = cfg.MODEL.BACKBONE.FEAT_DIM

@@ -36,7 +36,8 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("MODEL.FREEZE_LAYERS", ["backbone"], "freezing"),
         ("MODEL.BACKBONE.STRIDE_SIZE", (12, 12), "overlap"),
         ("TEST.PRECISE_BN.ENABLED", True, "PRECISE_BN"),
-        ("TEST.METRIC", "jaccard", "cosine, euclidean"),
+        ("TEST.METRIC", "jaccard", "use cosine or euclidean with TEST.RERANK"),
+        ("TEST.AP", "mean", "TEST.AP is 'mean'; use one of step, trapezoid"),
         ("TEST.EVAL_PERIOD", -1, "at least 0"),
         ("SOLVER.OPT", "Lamb", "SGD"),
         ("SOLVER.MAX_EPOCH", 0, "at least 1"),
@@ -46,6 +47,7 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("DATASETS.TESTS", (), "name the data set to evaluate on"),
         ("DATALOADER.NUM_INSTANCE", 1, "set it 2 or more"),
         ("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPoolingP", "set it Identity"),
+        ("MODEL.HEADS.POOL_LAYER", "GeMPool", "is 'GeMPool'; choose one of Identity, Flatten, GlobalAvgPool"),
         ("MODEL.HEADS.NORM", "GhostBN", "set it BN"),
         ("MODEL.HEADS.NORM", "SyncBN", "choose one of BN, syncBN"),
         ("MODEL.HEADS.CLS_LAYER", "arcface", "choose one of Linear"),
@@ -88,6 +90,14 @@ def test_what_evaluation_needs_is_asked_for_before_training(tiny_cfg, option, ke
     tiny_cfg.TEST[option].ENABLED, tiny_cfg.TEST[option][key] = True, 0
     with pytest.raises(InputError, match=words):
         check_config(tiny_cfg)
+
+
+def test_steps_have_no_delay(tiny_cfg):
+    tiny_cfg.SOLVER.SCHED, tiny_cfg.SOLVER.DELAY_EPOCHS = "MultiStepLR", 30
+    with pytest.raises(InputError, match=r"DELAY_EPOCHS is 30, but .* give later STEPS"):
+        check_config(tiny_cfg)
+    tiny_cfg.SOLVER.SCHED = "CosineAnnealingLR"
+    check_config(tiny_cfg)
 
 
 def test_a_cosine_goes_down(tiny_cfg):

@@ -6,10 +6,12 @@ import torch
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
 from fastreid.modeling.backbones.vision_transformer import VisionTransformer
-from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, build_model
+from fastreid.modeling.heads import REID_HEADS_REGISTRY, ClasHead, EmbeddingHead
+from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Baseline, build_model
 from fastreid.utils.events import EventStorage
 from runs import run
 from safetensors.torch import save_file
+from torch import nn
 
 from dcal_reid.ablation import cost
 from dcal_reid.data import build_test_loader
@@ -137,6 +139,35 @@ def test_what_it_does_not_know_is_refused(tiny_cfg, key, value, words):
     with pytest.raises(InputError, match=words) as error:
         check_config(tiny_cfg)
     assert "\n" not in str(error.value)
+
+
+def test_a_users_own_baseline_takes_images_as_ours_does(tiny_cfg, monkeypatch):
+    for base, refused in ((Baseline, True), (FastReIDBaseline, False)):
+        monkeypatch.setitem(META_ARCH_REGISTRY._obj_map, "Own", type("Own", (base,), {}))
+        tiny_cfg.MODEL.META_ARCHITECTURE = "Own"
+        if not refused:
+            check_config(tiny_cfg)
+            continue
+        with pytest.raises(InputError, match=r"is 'Own', whose preprocess_image, .* derive it from FastReIDBaseline"):
+            check_config(tiny_cfg)
+
+
+@pytest.mark.parametrize(("base", "fits"), [(EmbeddingHead, True), (ClasHead, False), (nn.Module, False)])
+def test_a_users_own_head_is_derived_from_fastreids(tiny_cfg, tiny_batch, monkeypatch, base, fits):
+    monkeypatch.setitem(REID_HEADS_REGISTRY._obj_map, "Own", type("Own", (base,), {}))
+    tiny_cfg.MODEL.HEADS.NAME = "Own"
+    if not fits:
+        with pytest.raises(InputError, match=r"is 'Own'; .* 'EmbeddingHead' or a head of your own"):
+            check_config(tiny_cfg)
+        return
+    check_config(tiny_cfg)
+    assert losses_of(build_model(tiny_cfg), tiny_batch).keys() == {"loss_cls", "loss_triplet"}
+
+
+def test_groups_must_divide_the_features(tiny_cfg):
+    tiny_cfg.MODEL.HEADS.NORM = "GN"
+    with pytest.raises(InputError, match="32 groups do not divide features of 48"):
+        build_model(tiny_cfg)
 
 
 @pytest.mark.parametrize(
