@@ -2,6 +2,7 @@ import collections
 import importlib.util
 import subprocess
 import sys
+import types
 
 import fastreid.engine.defaults
 import pytest
@@ -47,18 +48,23 @@ def test_leaves_no_trace_in_python_and_torch():
     assert importlib.util.find_spec("torch._six") is None
 
 
-def test_modules_that_a_user_put_there_stay():
-    """As a script does that had to import fast-reid before."""
+def test_what_a_script_did_to_import_fastreid_by_itself_stays():
     result = run(
         "import collections.abc, sys, types\n"
         "collections.Mapping = collections.abc.Mapping\n"
-        "own = {name: types.ModuleType(name) for name in ('torch._six', 'sklearn')}\n"
-        "own['torch._six'].string_classes, own['sklearn'].metrics = (str,), None\n"
-        "sys.modules.update(own)\n"
+        "sys.modules['torch._six'] = six = types.ModuleType('torch._six')\n"
+        "six.string_classes = (str,)\n"
         "import dcal_reid\n"
-        "print(all(sys.modules[name] is module for name, module in own.items()), hasattr(collections, 'Mapping'))\n"
+        "print(sys.modules['torch._six'] is six, hasattr(collections, 'Mapping'))\n"
     )
     assert result.stdout == "True True\n", result.stderr
+
+
+def test_a_stand_in_for_scikit_learn_stays(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", own := types.ModuleType("sklearn"))
+    with compat._sklearn_when_used():
+        assert sys.modules["sklearn"] is own
+    assert sys.modules["sklearn"] is own
 
 
 def test_can_be_applied_twice():
