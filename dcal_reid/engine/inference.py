@@ -9,13 +9,21 @@ from fastreid.config import CfgNode
 from fastreid.evaluation import inference_on_dataset
 from fastreid.utils import comm
 from torch import Tensor, nn
+from tqdm import tqdm
 
 from ..data import build_classification_test_loader, build_test_loader
 from ..errors import InputError
 from ..evaluation import DCALClasEvaluator, DCALReidEvaluator
 from ..task import is_classification
 
-__all__ = ["autocast", "evaluate_dataset", "has_half_precision", "mean_over_flip", "uses_half_precision"]
+__all__ = [
+    "autocast",
+    "evaluate_dataset",
+    "has_half_precision",
+    "mean_over_flip",
+    "score_dataset",
+    "uses_half_precision",
+]
 
 
 def has_half_precision(device: str, dtype: str) -> bool:
@@ -56,14 +64,51 @@ def evaluate_dataset(
     Returns:
         The metrics in percent (empty but on the first process), and the evaluator, which knows every image's result.
     """
-    if is_classification(cfg):
-        return _evaluate_classification(cfg, model, dataset_name)
-    loader, num_query = build_test_loader(cfg, dataset_name)
     folder = Path(cfg.OUTPUT_DIR, "features", dataset_name) if cfg.TEST.SAVE_FEATURES else None
-    evaluator = DCALReidEvaluator(cfg, num_query, folder)
+    metrics, evaluator = score_dataset(cfg, model, dataset_name, features_folder=folder)
+    if is_classification(cfg) and comm.is_main_process():
+        # Here, not above: OpenCV is imported only where pictures are drawn.
+        from ..visualize.confusion import draw_confusion
+
+        folder, result = Path(cfg.OUTPUT_DIR, "evaluation", dataset_name), evaluator.result
+        result.save(folder)
+        draw_confusion(folder / "confusion.png", result.confusion(), result.class_names, title=dataset_name)
+    return metrics, evaluator
+
+
+def score_dataset(
+    cfg: CfgNode, model: nn.Module, dataset_name: str, *, features_folder: Path | None = None, progress: bool = False
+) -> tuple[dict, DCALReidEvaluator | DCALClasEvaluator]:
+    """``evaluate_dataset``, but nothing is written.
+
+    Args:
+        features_folder: but the features of a re-identification model, there.
+        progress: show a bar.
+    """
+    if is_classification(cfg):
+        loader, class_names = build_classification_test_loader(cfg, dataset_name)
+        _check_number_of_classes(model, class_names, dataset_name)
+        evaluator = DCALClasEvaluator(class_names, model.inference.split("+"))
+        model = _BranchScores(model)
+    else:
+        loader, num_query = build_test_loader(cfg, dataset_name)
+        evaluator = DCALReidEvaluator(cfg, num_query, features_folder)
+    if progress:
+        images = loader.dataset
+        loader = tqdm(loader, dataset_name, unit="batch")
+        loader.dataset = images  # which fast-reid counts
     with autocast(cfg):
         metrics = inference_on_dataset(model, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
     return metrics, evaluator
+
+
+def _check_number_of_classes(model: nn.Module, class_names: list[str], dataset_name: str) -> None:
+    num_classes = len(model.heads["sa"].weight)
+    if num_classes != len(class_names):
+        raise InputError(
+            f"the model knows {num_classes} classes, but dataset {dataset_name} has {len(class_names)}; evaluate it on "
+            "the data set it was trained on"
+        )
 
 
 class _BranchScores(nn.Module):
@@ -75,25 +120,6 @@ class _BranchScores(nn.Module):
         self.train(model.training)
 
     def forward(self, batch: dict) -> Tensor:
+        if not len(batch["images"]):  # all are broken, and fast-reid's head cannot take none
+            return torch.empty(0, len(self.model.inference.split("+")), len(self.model.heads["sa"].weight))
         return torch.stack(list(self.model.branch_outputs(batch).values()), dim=1)
-
-
-def _evaluate_classification(cfg: CfgNode, model: nn.Module, dataset_name: str) -> tuple[dict, DCALClasEvaluator]:
-    loader, class_names = build_classification_test_loader(cfg, dataset_name)
-    num_classes = len(model.heads["sa"].weight)
-    if num_classes != len(class_names):
-        raise InputError(
-            f"the model knows {num_classes} classes, but dataset {dataset_name} has {len(class_names)}; evaluate it on "
-            "the data set it was trained on"
-        )
-    evaluator = DCALClasEvaluator(class_names, model.inference.split("+"))
-    with autocast(cfg):
-        metrics = inference_on_dataset(_BranchScores(model), loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
-    if comm.is_main_process():
-        # Here, not above: OpenCV is imported only where pictures are drawn.
-        from ..visualize.confusion import draw_confusion
-
-        folder = Path(cfg.OUTPUT_DIR, "evaluation", dataset_name)
-        evaluator.result.save(folder)
-        draw_confusion(folder / "confusion.png", evaluator.result.confusion(), class_names, title=dataset_name)
-    return metrics, evaluator

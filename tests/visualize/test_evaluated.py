@@ -29,12 +29,29 @@ def test_classes_are_what_an_evaluation_finds(class_run_folder, flip):
     np.testing.assert_allclose(found.result.probabilities, expected.result.probabilities, atol=1e-5)
 
 
-def test_images_that_cannot_be_decoded(run_folder, crops):
+def test_images_that_cannot_be_decoded(run_folder, crops, caplog):
     (crops / "7_1_0.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"7_1_0\.png"):
         evaluated_retrieval(Predictor(run_folder / "model_final.pth"), "CSVReID")
     skipping = Predictor(run_folder / "model_final.pth", overrides=("DATALOADER.BROKEN_IMAGES", "skip"))
     assert evaluated_retrieval(skipping, "CSVReID").result.num_gallery == 11
+    assert "1 test images cannot be decoded and are left out" in caplog.text
+
+
+@pytest.mark.parametrize("batch", ["1", "5"])
+def test_images_of_classes_that_cannot_be_decoded(class_run_folder, tmp_path, caplog, batch):
+    (tmp_path / "images" / "val" / "grey" / "0.png").write_bytes(b"no image")
+    skip = ("DATALOADER.BROKEN_IMAGES", "skip", "TEST.IMS_PER_BATCH", batch)
+    found = evaluated_classes(Predictor(class_run_folder / "model_final.pth", overrides=skip), "ImageFolderFGVC")
+    assert len(found.result.labels) == 11
+    assert "1 test images cannot be decoded and are left out" in caplog.text
+
+
+def test_nothing_is_written(run_folder):
+    before = sorted(run_folder.rglob("*"))
+    predictor = Predictor(run_folder / "model_final.pth", overrides=("TEST.SAVE_FEATURES", "True"))
+    evaluated_retrieval(predictor, "CSVReID")
+    assert sorted(run_folder.rglob("*")) == before
 
 
 def test_a_model_for_another_task_or_other_classes(class_run_folder):
