@@ -223,9 +223,14 @@ def evaluation_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def num_classes_in(path: str) -> int:
-    """How many identities or classes the classifier in a checkpoint has; 0 if it has none."""
-    state = _evaluated(read_tensors(path))
-    return next((len(state[name]) for name in ("heads.sa.weight", "heads.weight") if name in state), 0)
+    """How many identities or classes the classifier in a checkpoint has; 0 if it has none.
+
+    The checkpoint may say so as ``num_classes``: an architecture of a user's own has any classifier.
+    """
+    content = read_tensors(path)
+    state = _evaluated(content)
+    found = (len(state[name]) for name in ("heads.sa.weight", "heads.weight") if name in state)
+    return content.get("num_classes") or next(found, 0)
 
 
 def class_names_in(path: str) -> list[str] | None:

@@ -77,6 +77,16 @@ def test_evaluation_needs_no_classifier(tiny_cfg, tiny_model, saved):
     assert same(model, tiny_model, features)
 
 
+def test_an_architecture_of_a_users_own_needs_no_backbone_and_any_classifier(tmp_path):
+    model = torch.nn.Linear(3, 7)
+    checkpointer = Checkpointer(model, str(tmp_path))
+    checkpointer.save("weights", num_classes=7)
+    assert num_classes_in(tmp_path / "weights.pth") == 7
+    other = torch.nn.Linear(3, 7)
+    Checkpointer(other).load_for_evaluation(tmp_path / "weights.pth")
+    assert same(other, model)
+
+
 def test_evaluation_refuses_a_checkpoint_without_the_branch(tiny_cfg, tmp_path):
     baseline = build(copy.deepcopy(tiny_cfg), DCAL__GLCA__NUM_BLOCKS=0, DCAL__PWCA__NUM_BLOCKS=0)
     Checkpointer(baseline, str(tmp_path)).save("baseline")
