@@ -4,7 +4,6 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -139,7 +138,7 @@ class Predictor:
         Raises:
             InputError: an image that is none, or cannot be decoded.
         """
-        if isinstance(images, str | Path | Image.Image) or getattr(images, "ndim", 4) < 4:
+        if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
             images = [images]
         size = self.cfg.TEST.IMS_PER_BATCH
         parts = [self._forward(self.preprocess(images[start : start + size])) for start in range(0, len(images), size)]

@@ -59,6 +59,7 @@ class MilvusGallery(Gallery):
             )
         self.metric, self.fingerprint = properties["dcal_reid.metric"], properties["dcal_reid.fingerprint"]
         self.dim = int(properties["dcal_reid.dim"])
+        self.index = properties.get("dcal_reid.index")  # None: an earlier version did not say
         # Which of the columns are integers; Milvus keeps all as texts.
         self._integers = properties["dcal_reid.integers"].split()
         self._client.load_collection(name)
@@ -87,12 +88,13 @@ class MilvusGallery(Gallery):
             overwrite: one that is there is removed first.
 
         Raises:
-            InputError: a metric or an index that does not exist.
+            InputError: a metric or an index that does not exist, or see :meth:`check_free`.
         """
         if metric not in METRICS:
             raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
         from pymilvus import DataType, MilvusClient, MilvusException
 
+        cls.check_free(uri, name, metric=metric, index=index, fingerprint=fingerprint, overwrite=overwrite)
         client = _connect(uri)
         if client.has_collection(name):
             if not overwrite:
@@ -106,7 +108,7 @@ class MilvusGallery(Gallery):
         indexes = client.prepare_index_params()
         indexes.add_index("feature", index_type=index, metric_type=_METRIC_TYPES[metric])
         properties = {
-            "version": _VERSION, "metric": metric, "dim": str(dim), "fingerprint": fingerprint,
+            "version": _VERSION, "metric": metric, "index": index, "dim": str(dim), "fingerprint": fingerprint,
             "integers": " ".join(integers),
         }  # fmt: skip
         properties = {f"dcal_reid.{key}": value for key, value in properties.items()}
@@ -119,12 +121,12 @@ class MilvusGallery(Gallery):
         return cls(uri, name)
 
     @classmethod
-    def check_free(cls, uri: str, name: str, *, fingerprint: str, overwrite: bool) -> None:
+    def check_free(cls, uri: str, name: str, *, metric: str, index: str, fingerprint: str, overwrite: bool) -> None:
         """Before the long work for a collection: whether :meth:`create` can have this name. One whose upload was
         interrupted may be there; with ``overwrite`` any.
 
         Raises:
-            InputError: there is a complete one, or one of another model.
+            InputError: there is a complete one, or one of another model, metric or index.
         """
         client = _connect(uri)
         if overwrite or not client.has_collection(name):
@@ -132,7 +134,11 @@ class MilvusGallery(Gallery):
         gallery = cls(uri, name)
         if gallery.is_finished:
             raise InputError(f"gallery {name!r} exists at {uri!r}; --add adds to it, --overwrite replaces it")
-        check_fingerprint(f"gallery {name!r}, whose upload was interrupted,", gallery.fingerprint, fingerprint)
+        interrupted = f"gallery {name!r}, whose upload was interrupted,"
+        check_fingerprint(interrupted, gallery.fingerprint, fingerprint)
+        for what, has, wanted in (("metric", gallery.metric, metric), ("index", gallery.index, index)):
+            if has not in (None, wanted):
+                raise InputError(f"{interrupted} has {what} {has}, not {wanted}; give the same, or --overwrite")
 
     @property
     def is_finished(self) -> bool:

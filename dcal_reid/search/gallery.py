@@ -72,14 +72,15 @@ def _build_in_milvus(
     if search:
         raise InputError(f"--search is {search!r}, but Milvus chooses by itself how hard to search; leave it out")
     place = (location.uri, location.name)
-    MilvusGallery.check_free(*place, fingerprint=predictor.fingerprint, overwrite=overwrite)
+    options = {
+        "metric": predictor.cfg.TEST.METRIC, "index": index, "fingerprint": predictor.fingerprint,
+        "overwrite": overwrite,
+    }  # fmt: skip
+    MilvusGallery.check_free(*place, **options)
     columns = {"identity": records.identities, "camera": records.cameras}
     integers = [name for name, column in columns.items() if column.dtype.kind != "U"]
-    options = {
-        "metric": predictor.cfg.TEST.METRIC, "index": index, "integers": integers, "overwrite": overwrite,
-    }  # fmt: skip
     with _features(predictor, records, location) as (features, known):
-        gallery = MilvusGallery.create(*place, predictor.dim, fingerprint=predictor.fingerprint, **options)
+        gallery = MilvusGallery.create(*place, predictor.dim, integers=integers, **options)
         gallery.add(features, known)
         gallery.finish()
     return gallery
@@ -174,6 +175,9 @@ def _as_in(gallery: Gallery, records: Records) -> Records:
         if not text and (column == "").all():
             column = np.full(len(records), -1)
         if text != (column.dtype.kind == "U"):
-            raise InputError(f"{name} of the gallery are integers, those of the new images texts such as {column[0]!r}")
+            kinds = ("texts", "integers") if text else ("integers", "texts")
+            raise InputError(
+                f"{name} of the gallery are {kinds[0]}, those of the new images {kinds[1]} such as {column[0].item()!r}"
+            )
         columns[name] = column
     return Records(records.paths, **columns)

@@ -10,6 +10,7 @@ from ..config import get_cfg
 from ..engine.arguments import values_and_rest
 from ..errors import InputError
 from ..evaluation import Gallery
+from ..evaluation.gallery import check_fingerprint
 from ..files import check_writable, written_atomically
 from ..names import printable
 from .gallery import add_to_gallery, build_gallery, open_gallery, remove_from_gallery
@@ -107,9 +108,9 @@ def search(args: argparse.Namespace) -> None:
         check_picture_path(args.picture)
     queries = list(dict.fromkeys(path for source in args.images for path in image_records(source).paths.tolist()))
     location = gallery_location(args)
-    open_gallery(location)  # before the model: a wrong path is known at once
+    gallery = open_gallery(location)  # before the model: a wrong path is known at once
     predictor = feature_predictor(args)
-    gallery = open_gallery(location, predictor.fingerprint)
+    check_fingerprint(f"gallery {str(location)!r}", gallery.fingerprint, predictor.fingerprint)
     features = predictor(queries).numpy()
     started = time.perf_counter()
     found = look_up(gallery, queries, features, args.top, cameras=args.cameras, exclude_cameras=args.exclude_camera)

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,14 @@ def test_features_are_those_of_an_evaluation(predictor):
     torch.testing.assert_close(found, torch.from_numpy(expected.features))
 
 
+class OwnPath(os.PathLike):
+    def __init__(self, path):
+        self.path = path
+
+    def __fspath__(self):
+        return self.path
+
+
 def test_an_image_may_come_as_anything(predictor, paths):
     expected = predictor(paths[0])
     assert expected.shape == (1, 96)
@@ -41,6 +50,8 @@ def test_an_image_may_come_as_anything(predictor, paths):
         torch.testing.assert_close(predictor(form), expected)
     torch.testing.assert_close(together, expected.expand(4, -1))
     assert predictor([]).shape == (0, 96)
+    for path in (Path(paths[0]), OwnPath(paths[0])):
+        torch.testing.assert_close(predictor(path), expected)
 
 
 def test_grey_arrays_and_any_size(predictor):

@@ -125,13 +125,21 @@ def test_names_that_are_not_utf8_are_refused(gallery):
 
 
 def test_only_a_finished_one_stands_in_the_way(gallery, uri):
-    MilvusGallery.check_free(uri, "g", fingerprint="abc", overwrite=False)
-    with pytest.raises(InputError, match="whose upload was interrupted, holds features of model abc"):
-        MilvusGallery.check_free(uri, "g", fingerprint="other", overwrite=False)
+    options = {"metric": "cosine", "index": "FLAT", "fingerprint": "abc", "overwrite": False}
+    MilvusGallery.check_free(uri, "g", **options)
+    for other, message in (
+        ({"fingerprint": "other"}, "whose upload was interrupted, holds features of model abc"),
+        ({"metric": "euclidean"}, "whose upload was interrupted, has metric cosine, not euclidean; give the same"),
+        ({"index": "HNSW"}, "whose upload was interrupted, has index FLAT, not HNSW; give the same"),
+    ):
+        with pytest.raises(InputError, match=message):
+            MilvusGallery.check_free(uri, "g", **options | other)
+        with pytest.raises(InputError, match=message):
+            MilvusGallery.create(uri, "g", 32, **options | other)
     gallery.finish()
     with pytest.raises(InputError, match=r"gallery 'g' exists at .*; --add adds to it"):
-        MilvusGallery.check_free(uri, "g", fingerprint="abc", overwrite=False)
-    MilvusGallery.check_free(uri, "g", fingerprint="abc", overwrite=True)
+        MilvusGallery.check_free(uri, "g", **options)
+    MilvusGallery.check_free(uri, "g", **options | {"overwrite": True})
     assert len(MilvusGallery(uri, "g")) == 60  # it is only checked
     assert len(MilvusGallery.create(uri, "g", 16, overwrite=True)) == 0
 

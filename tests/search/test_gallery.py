@@ -158,3 +158,10 @@ def test_a_gallery_whose_identities_are_numbers(predictor, crops, location):
         add_to_gallery(predictor, image_records(crops / "labels.csv"), location)
     remove_from_gallery(location, ["0_0_0.png"])
     assert names(location, predictor) == ["1_0_0.png"]
+
+
+def test_a_gallery_whose_identities_are_texts(predictor, crops, location):
+    build_gallery(predictor, image_records(crops / "labels.csv"), location)
+    numbers = Records([str(crops / "new.png")], [3], ["0"])
+    with pytest.raises(InputError, match=r"identities of the gallery are texts, those of the new images .* as 3$"):
+        add_to_gallery(predictor, numbers, location)

@@ -7,6 +7,8 @@ import torch
 
 from dcal_reid import Predictor
 from dcal_reid.errors import InputError
+from dcal_reid.evaluation import Records
+from dcal_reid.evaluation.milvus import MilvusGallery
 from dcal_reid.search import build_gallery, image_records
 from dcal_reid.search.jobs import images_and_overrides
 
@@ -80,6 +82,16 @@ def test_wrong_input(search, gallery, crops, tmp_path):
     ]:
         with pytest.raises(InputError, match=message):
             search(*arguments)
+
+
+def test_an_incomplete_gallery_is_warned_of_once(search, crops, run_folder, tmp_path, caplog):
+    pytest.importorskip("milvus_lite", reason='needs pip install "dcal_reid[milvus]"')
+    predictor = Predictor(run_folder / "model_final.pth", device="cpu")
+    uri, query = str(tmp_path / "gallery.db"), str(crops / "3_0_0.png")
+    gallery = MilvusGallery.create(uri, "g", predictor.dim, fingerprint=predictor.fingerprint)
+    gallery.add(predictor(query), Records([query], [""], [""]))
+    search("g", query, "--backend", "milvus", "--uri", uri)
+    assert caplog.text.count("is incomplete") == 1
 
 
 def test_where_nothing_can_be_written_nothing_is_searched(search, gallery, crops, tmp_path, capsys):
