@@ -30,11 +30,10 @@ class DCALClasEvaluator(DatasetEvaluator):
 
     Args:
         class_names: the names of the classes, by label.
-        branches: what the second dimension of the model's outputs is, for instance ("sa", "glca"). Empty: the outputs
-            are the scores (B, C) themselves.
+        branches: what the second dimension of the model's outputs is, for instance ("sa", "glca").
     """
 
-    def __init__(self, class_names: Sequence[str], branches: Sequence[str] = ()):
+    def __init__(self, class_names: Sequence[str], branches: Sequence[str]):
         self._class_names = tuple(class_names)
         self._branches = tuple(branches)
         self.reset()
@@ -43,6 +42,9 @@ class DCALClasEvaluator(DatasetEvaluator):
         self._batches: list[dict[str, np.ndarray]] = []
         self._broken: set[str] = set()
         self._result: ClassificationResult | None = None
+        # A process without images takes part in evaluate() all the same.
+        nothing = {"targets": [], "indices": [], "img_paths": []}
+        self.process(nothing, torch.empty(0, len(self._branches), len(self._class_names)))
 
     def process(self, inputs: dict, outputs: Tensor) -> None:
         """Keep what is needed of one batch.
@@ -50,12 +52,12 @@ class DCALClasEvaluator(DatasetEvaluator):
         Args:
             inputs: ``targets`` (B,) labels, ``indices`` (B,) positions in the data set, ``img_paths``; and if some
                 could not be decoded ``broken_paths``, theirs.
-            outputs: (B, b, C) probabilities by branch, which add up to the combined prediction; or (B, C).
+            outputs: (B, b, C) probabilities by branch, which add up to the combined prediction.
 
         Raises:
             InputError: another shape, or scores that are NaN or infinite.
         """
-        expected = (len(inputs["targets"]), *([len(self._branches)] * bool(self._branches)), len(self._class_names))
+        expected = (len(inputs["targets"]), len(self._branches), len(self._class_names))
         if outputs.shape != expected:
             raise InputError(f"scores are {tuple(outputs.shape)}; {expected} belong to this batch and these classes")
         scores = outputs.detach().to("cpu", torch.float32)
@@ -67,7 +69,7 @@ class DCALClasEvaluator(DatasetEvaluator):
             )
         self._broken.update(inputs.get("broken_paths", ()))
         labels = torch.as_tensor(inputs["targets"]).to("cpu", torch.int64)
-        combined = scores.sum(dim=1, keepdim=True) if self._branches else scores[:, None]
+        combined = scores.sum(dim=1, keepdim=True)
         columns = torch.cat([combined, scores], dim=1) if len(self._branches) > 1 else combined  # (B, 1 + b, C)
         # Ties go to the class that comes first.
         order = columns.argsort(dim=2, descending=True, stable=True)
@@ -78,7 +80,7 @@ class DCALClasEvaluator(DatasetEvaluator):
                 "predicted": order[:, :, 0].numpy(),
                 "rank": 1 + (order == labels[:, None, None]).int().argmax(dim=2).numpy().astype(np.int64),
                 "top": order[:, 0, :_TOP].numpy(),
-                "probabilities": (combined[:, 0].gather(1, order[:, 0, :_TOP]) / max(len(self._branches), 1)).numpy(),
+                "probabilities": (combined[:, 0].gather(1, order[:, 0, :_TOP]) / len(self._branches)).numpy(),
                 "paths": np.array(inputs["img_paths"], dtype=str),
             }
         )
@@ -93,8 +95,9 @@ class DCALClasEvaluator(DatasetEvaluator):
             InputError: no image was processed.
         """
         warn_of_broken(self._broken)
-        parts = gather_rows(self._concatenated())
-        self._batches = []
+        parts = gather_rows(
+            {name: np.concatenate([batch[name] for batch in self._batches]) for name in self._batches[0]}
+        )
         if parts is None:
             return OrderedDict()
         if not len(parts["labels"]):
@@ -113,18 +116,3 @@ class DCALClasEvaluator(DatasetEvaluator):
         if self._result is None:
             raise RuntimeError("there is a result only after evaluate(), and on the main process")
         return self._result
-
-    def _concatenated(self) -> dict[str, np.ndarray]:
-        if self._batches:
-            return {name: np.concatenate([batch[name] for batch in self._batches]) for name in self._batches[0]}
-        columns = 1 + len(self._branches) if len(self._branches) > 1 else 1
-        top = min(_TOP, len(self._class_names))
-        return {
-            "indices": np.empty(0, dtype=np.int64),
-            "labels": np.empty(0, dtype=np.int64),
-            "predicted": np.empty((0, columns), dtype=np.int64),
-            "rank": np.empty((0, columns), dtype=np.int64),
-            "top": np.empty((0, top), dtype=np.int64),
-            "probabilities": np.empty((0, top), dtype=np.float32),
-            "paths": np.empty(0, dtype=str),
-        }
