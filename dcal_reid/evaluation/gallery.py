@@ -11,9 +11,6 @@ from .records import Records
 
 __all__ = ["Gallery", "Hits", "check_fingerprint", "check_k", "check_one_record_each"]
 
-# Where some of the items that were asked for do not count, this many times as many are asked for next.
-_GROWTH = 4
-
 
 @dataclass(frozen=True)
 class Hits:
@@ -42,9 +39,9 @@ class Gallery(ABC):
         """(n,) int64, those of all items, ascending."""
 
     @property
+    @abstractmethod
     def cameras(self) -> list[str]:
         """All cameras, each once, as texts."""
-        return np.unique(self.records(self.ids).cameras.astype(str)).tolist()
 
     @abstractmethod
     def add(self, features, records: Records) -> np.ndarray:
@@ -70,29 +67,9 @@ class Gallery(ABC):
             InputError: as for :meth:`add`, or k below 1.
         """
 
+    @abstractmethod
     def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
-        """As :meth:`search`, among the items of some cameras alone.
-
-        Here by searching on until ``k`` of them are found. An approximate index may end before: it finds no item beyond
-        the lists that it searches.
-        """
-        ids = np.full((len(features), k), -1, dtype=np.int64)
-        distances = np.full((len(features), k), np.inf, dtype=np.float32)
-        asked, left = k, np.arange(len(features))
-        while len(left):
-            hits, unfinished = self.search(features[left], asked), []
-            for query, found, values in zip(left.tolist(), hits.ids, hits.distances, strict=True):
-                found = found[found >= 0]
-                kept = np.flatnonzero(self._in_cameras(found, cameras))[:k]
-                if len(kept) < k and len(found) == asked < len(self):  # there may be more further on
-                    unfinished.append(query)
-                ids[query, : len(kept)], distances[query, : len(kept)] = found[kept], values[kept]
-            asked, left = min(_GROWTH * asked, len(self)), np.array(unfinished, dtype=np.int64)
-        return Hits(ids, distances)
-
-    def _in_cameras(self, ids: np.ndarray, cameras: Sequence[str]) -> np.ndarray:
-        """Whether each of some items is of one of the cameras."""
-        return np.isin(self.records(ids).cameras.astype(str), cameras)
+        """As :meth:`search`, among the items of some cameras alone."""
 
     @abstractmethod
     def records(self, ids) -> Records:

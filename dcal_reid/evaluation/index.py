@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 _VERSION = 1
 # Features that are scaled and copied at a time.
 _BLOCK = 2**16
+# Where some of the items that were asked for do not count, this many times as many are asked for next.
+_GROWTH = 4
 
 
 class FaissGallery(Gallery):
@@ -146,7 +148,7 @@ class FaissGallery(Gallery):
         return self._hits(self._searcher(k), features, k, parameters)
 
     def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
-        """As of any gallery; an index that can looks at the items of these cameras only.
+        """An index that can looks at the items of these cameras only.
 
         The fewer they are the more of it is searched: their nearest are further away, where it would not look.
         """
@@ -159,7 +161,7 @@ class FaissGallery(Gallery):
         elif isinstance(innermost, faiss.IndexHNSW) and len(ids) <= _BLOCK:
             return self._hits(self._exact(ids), features, k, None)
         else:
-            return super().search_cameras(features, k, cameras)
+            return self._search_on(features, k, cameras)
         return self._hits(self._index, features, k, parameters)  # on the CPU: not every index on GPUs can select
 
     def _selector(self, ids: np.ndarray):
@@ -173,8 +175,22 @@ class FaissGallery(Gallery):
         flat.add_with_ids(self._index.reconstruct_batch(ids), ids)
         return flat
 
-    def _in_cameras(self, ids: np.ndarray, cameras: Sequence[str]) -> np.ndarray:
-        return self._records.is_among("cameras", cameras, self._records.rows(ids))
+    def _search_on(self, features, k: int, cameras: Sequence[str]) -> Hits:
+        """Until ``k`` items of the cameras are found. An approximate index may end before: it finds no item beyond the
+        lists that it searches."""
+        ids = np.full((len(features), k), -1, dtype=np.int64)
+        distances = np.full((len(features), k), np.inf, dtype=np.float32)
+        asked, left = k, np.arange(len(features))
+        while len(left):
+            hits, unfinished = self.search(features[left], asked), []
+            for query, found, values in zip(left.tolist(), hits.ids, hits.distances, strict=True):
+                found = found[found >= 0]
+                kept = np.flatnonzero(self._records.is_among("cameras", cameras, self._records.rows(found)))[:k]
+                if len(kept) < k and len(found) == asked < len(self):  # there may be more further on
+                    unfinished.append(query)
+                ids[query, : len(kept)], distances[query, : len(kept)] = found[kept], values[kept]
+            asked, left = min(_GROWTH * asked, len(self)), np.array(unfinished, dtype=np.int64)
+        return Hits(ids, distances)
 
     def _hits(self, index, features, k: int, parameters) -> Hits:
         scaled = self._scaled(features)
