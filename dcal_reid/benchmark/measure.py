@@ -29,7 +29,6 @@ class Measurement:
 
     seconds: float
     memory: int | None
-    runs: int
     result: object
 
 
@@ -54,7 +53,7 @@ def measure(ways: dict[str, Callable[[], object]], repeats: int = 3) -> dict[str
             if before is not None:
                 memory[name].append(_status("VmHWM") - before)
     return {
-        name: Measurement(statistics.median(seconds[name]), max(memory[name], default=None), repeats, results[name])
+        name: Measurement(statistics.median(seconds[name]), max(memory[name], default=None), results[name])
         for name in ways
     }
 

@@ -75,7 +75,7 @@ def time_calls(calls: dict[str, Callable[[], object]], repeats: int, device: str
     """
     runs = {name: _run_of(call, device) for name, call in calls.items()}
     found = measure({name: run for name, (run, _) in runs.items()}, repeats)
-    return {name: Measurement(way.seconds / runs[name][1], way.memory, way.runs, None) for name, way in found.items()}
+    return {name: Measurement(way.seconds / runs[name][1], way.memory, None) for name, way in found.items()}
 
 
 def matrix_product_rate(device: str, dtype: torch.dtype, size: int | None = None) -> float:

@@ -13,6 +13,9 @@ from ..files import written_atomically
 
 __all__ = ["ClassificationResult", "ConfusedPair"]
 
+# The hardest classes, and the pairs confused most, that the log names.
+_DESCRIBED = 5
+
 
 @dataclass(frozen=True)
 class ConfusedPair:
@@ -95,14 +98,14 @@ class ClassificationResult:
         metrics["metric"] = metrics["Top-1"]
         return metrics
 
-    def describe(self, count: int = 5) -> str:
+    def describe(self) -> str:
         """For the log: what the figures are over, the hardest classes, the pairs that are confused most."""
         names, per_class = self.class_names, 100 * self.per_class()
-        hardest = [c for c in np.argsort(per_class, kind="stable") if per_class[c] < 100][:count]
+        hardest = [c for c in np.argsort(per_class, kind="stable") if per_class[c] < 100][:_DESCRIBED]
         lines = [f"{len(self.labels)} images of {np.count_nonzero(~np.isnan(per_class))} classes"]
         if hardest:
             lines.append("hardest: " + ", ".join(f"{names[c]} {per_class[c]:.0f} %" for c in hardest))
-        pairs = [[names[p.true], names[p.predicted], p.count, p.reverse] for p in self.most_confused(count)]
+        pairs = [[names[p.true], names[p.predicted], p.count, p.reverse] for p in self.most_confused(_DESCRIBED)]
         if pairs:
             headers = ["class", "taken for", "images", "the other way"]
             lines.append("most confused:\n" + tabulate(pairs, headers=headers, tablefmt="github"))

@@ -9,9 +9,10 @@ from .scaled import ScaledFeatures, pair_distances
 __all__ = ["exact_nearest", "recall_at"]
 
 _BLOCK = 2**16
+_QUERIES = 1000
 
 
-def recall_at(k: int, gallery: Gallery, features, num_queries: int = 1000) -> float:
+def recall_at(k: int, gallery: Gallery, features) -> float:
     """The share of the ``k`` exactly nearest items that are among the ``k`` that ``gallery`` finds.
 
     Queries are some of its own items, evenly spread, each without itself. Of items that are equally near, such as
@@ -20,7 +21,7 @@ def recall_at(k: int, gallery: Gallery, features, num_queries: int = 1000) -> fl
     Args:
         features: (n, D) of all its items, in the order of their ids, which are 0 to n - 1.
     """
-    queries = np.unique(np.linspace(0, len(features) - 1, num_queries).astype(np.int64))
+    queries = np.unique(np.linspace(0, len(features) - 1, _QUERIES).astype(np.int64))
     k = min(k, len(features) - 1)
     if k < 1:
         return 1.0

@@ -63,7 +63,7 @@ def draw_found(
     else:
         legend |= {RIGHT: f"✓ match: distance below {threshold:.4g}", WRONG: "✗ no match"}
     columns = 1 + max(len(one.ids) for one in found)
-    rows = ImageRows(len(found), columns, size=size, caption_lines=3, legend=legend, dpi=120)
+    rows = ImageRows(len(found), columns, size=size, caption_lines=3, legend=legend)
     for row, one in enumerate(found):
         cells = []
         for rank, (image, distance) in enumerate(zip(one.records.paths, one.distances, strict=True), 1):

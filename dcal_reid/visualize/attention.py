@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from ..errors import InputError
-from .saving import save_picture
+from .saving import DPI, save_picture
 
 __all__ = ["draw_attention", "enlarge", "overlay"]
 
@@ -30,8 +30,6 @@ def draw_attention(
     selected: torch.Tensor | np.ndarray | None = None,
     *,
     row_titles: Sequence[str] | None = None,
-    title: str = "",
-    dpi: int = 120,
 ) -> None:
     """One row per image: the image, each map as a heat map over it, and the selected patches.
 
@@ -45,8 +43,6 @@ def draw_attention(
         maps: by column title, (B, gh, gw), not negative; gh x gw is the grid of patches. At least one.
         selected: (B, n), the patches selected in each image, 0 .. gh * gw - 1 row by row; None leaves them out.
         row_titles: B texts, shown to the left of the rows.
-        title: shown above everything.
-        dpi: pixels per inch of the picture.
 
     Raises:
         InputError: shapes, types or values that do not fit together.
@@ -60,8 +56,8 @@ def draw_attention(
     aspect = images.shape[3] / images.shape[2]
     cell_width = max(CELL_HEIGHT * aspect, 1.75)
     figure = Figure(
-        figsize=(cell_width * columns + 1.4, (CELL_HEIGHT + 0.3) * rows + (1.0 if title else 0.6)),
-        dpi=dpi,
+        figsize=(cell_width * columns + 1.4, (CELL_HEIGHT + 0.3) * rows + 0.6),
+        dpi=DPI,
         layout="constrained",
     )
     axes = figure.subplots(rows, columns, squeeze=False)
@@ -89,8 +85,6 @@ def draw_attention(
         axes[0, column].set_title(text, fontsize=11)
     scale = figure.colorbar(ScalarMappable(Normalize(0, 1), "turbo"), ax=axes, fraction=0.03, aspect=40, shrink=0.8)
     scale.set_label("attention, each map divided by its own maximum", fontsize=10)
-    if title:
-        figure.suptitle(title, fontsize=13, weight="bold")
     save_picture(figure, path)
 
 

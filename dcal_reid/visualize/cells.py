@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 from torchvision.transforms.v2 import functional as F
 
 from ..data.images import ImageLike, as_image
-from .saving import save_picture
+from .saving import DPI, save_picture
 
 __all__ = ["QUERY", "RIGHT", "WRONG", "Cell", "ImageRows"]
 
@@ -39,7 +39,6 @@ class ImageRows:
         caption_lines: in the longest caption.
         legend: what the colours of the frames mean, by colour.
         note: said beside the legend.
-        dpi: pixels per inch.
     """
 
     def __init__(
@@ -50,20 +49,19 @@ class ImageRows:
         size: tuple[int, int],
         caption_lines: int,
         legend: Mapping[str, str],
-        dpi: int,
         note: str = "",
     ) -> None:
         # Five images make a picture wide enough for the legend.
         columns = max(5, columns)
         image_height = CELL_WIDTH * size[0] / size[1]
         caption_height = CAPTION_GAP + CAPTION_LINE * caption_lines
-        self.pixels = [round(image_height * dpi), round(CELL_WIDTH * dpi)]
+        self.pixels = [round(image_height * DPI), round(CELL_WIDTH * DPI)]
         self.figure = Figure(
             figsize=(
                 CELL_WIDTH * (columns + FIRST_GAP),
                 LINE_HEIGHT + (LINE_HEIGHT + image_height + caption_height) * rows,
             ),
-            dpi=dpi,
+            dpi=DPI,
             layout="constrained",
         )
         self.figure.get_layout_engine().set(w_pad=0.06, h_pad=0.02, wspace=0, hspace=0)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..errors import InputError
-from .saving import save_picture
+from .saving import DPI, save_picture
 
 __all__ = ["draw_confusion"]
 
@@ -24,9 +24,7 @@ TICK_LENGTH, PAIR_LENGTH = 24, 28
 EMPTY, BAR = "#d9d9d9", "#d7191c"
 
 
-def draw_confusion(
-    path: str | Path, counts: np.ndarray, class_names: Sequence[str], *, title: str = "", dpi: int = 120
-) -> None:
+def draw_confusion(path: str | Path, counts: np.ndarray, class_names: Sequence[str], *, title: str = "") -> None:
     """The confusion matrix as a heat map, each row in percent, beside a list of the most confused pairs.
 
     Colours follow the square root, so that a few percent away from the diagonal can be seen. Up to 40 classes are
@@ -37,13 +35,12 @@ def draw_confusion(
         counts: (C, C) integers, images by [true class, predicted class].
         class_names: C texts.
         title: shown above everything.
-        dpi: pixels per inch of the picture.
 
     Raises:
         InputError: counts that are no confusion matrix, or another number of names.
     """
     counts = _check(np.asarray(counts), class_names)
-    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=dpi, layout="constrained")
+    figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
     matrix, pairs = figure.subplots(1, 2, width_ratios=[1.35, 1])
     _draw_matrix(figure, matrix, counts, class_names)
     _draw_pairs(pairs, counts, class_names)

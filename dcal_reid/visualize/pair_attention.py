@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from ..errors import InputError
 from ..modeling.attention_maps import PairAttentionMaps
 from .attention import CELL_HEIGHT, enlarge, overlay
-from .saving import save_picture
+from .saving import DPI, save_picture
 
 __all__ = ["draw_pair_attention"]
 
@@ -33,7 +33,6 @@ def draw_pair_attention(
     pwca: PairAttentionMaps,
     *,
     names: Sequence[str] = ("a", "b"),
-    dpi: int = 120,
 ) -> None:
     """Two rows: each image as the target, with the other one as its distractor.
 
@@ -46,7 +45,6 @@ def draw_pair_attention(
         sa: (2, gh, gw), of ``attention_maps``.
         pwca: of ``pair_attention_maps``.
         names: of both images.
-        dpi: pixels per inch of the picture.
 
     Raises:
         InputError: shapes that do not fit together.
@@ -59,7 +57,7 @@ def draw_pair_attention(
     pixels = [enlarge(image) for image in images.permute(0, 2, 3, 1).cpu().numpy()]
     sa, last, rollout = (maps.float().cpu().numpy() for maps in (sa, *pwca))
     cell_width = max(CELL_HEIGHT * images.shape[3] / images.shape[2], 1.9)
-    figure = Figure(figsize=(6 * cell_width + 1.4, 2 * (CELL_HEIGHT + 0.3) + 0.6), dpi=dpi, layout="constrained")
+    figure = Figure(figsize=(6 * cell_width + 1.4, 2 * (CELL_HEIGHT + 0.3) + 0.6), dpi=DPI, layout="constrained")
     grid = figure.subplots(2, 6)
     for target, axes in enumerate(grid):
         panels = [(pixels[target], names[target]), (overlay(pixels[target], sa[target]), _share(sa[target]))]

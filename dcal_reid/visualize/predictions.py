@@ -46,9 +46,7 @@ class Prediction:
             )
 
 
-def draw_predictions(
-    path: str | Path, predictions: Sequence[Prediction], *, size: tuple[int, int], dpi: int = 120
-) -> None:
+def draw_predictions(path: str | Path, predictions: Sequence[Prediction], *, size: tuple[int, int]) -> None:
     """One row per test image: the image in a blue frame, then its most probable classes.
 
     A class is shown by its training image, framed green where it is the true class and red where it is another.
@@ -57,7 +55,6 @@ def draw_predictions(
         path: the picture to write; its suffix is the format.
         predictions: at least one, of any length.
         size: (height, width) that the model takes. Images are shown in this shape, in a resolution for people.
-        dpi: pixels per inch of the picture.
 
     Raises:
         InputError: no prediction, or an image that cannot be read.
@@ -70,7 +67,6 @@ def draw_predictions(
         size=size,
         caption_lines=3,
         legend={QUERY: "test image", RIGHT: "✓ its class", WRONG: "✗ another class"},
-        dpi=dpi,
     )
     for row, prediction in enumerate(predictions):
         parts = zip(prediction.classes, prediction.probabilities, prediction.examples, strict=True)

@@ -56,7 +56,6 @@ def draw_rank_lists(
     *,
     size: tuple[int, int] = (256, 128),
     note: str = "",
-    dpi: int = 120,
 ) -> None:
     """One row per query: the query in a blue frame, then its gallery images, green where right and red where wrong.
 
@@ -65,7 +64,6 @@ def draw_rank_lists(
         rank_lists: at least one, of any length.
         size: (height, width) that the model takes. Images are shown in this shape, in a resolution for people.
         note: said above the rank lists.
-        dpi: pixels per inch of the picture.
 
     Raises:
         InputError: no rank list, or an image that cannot be read.
@@ -78,7 +76,6 @@ def draw_rank_lists(
         size=size,
         caption_lines=2,
         legend={QUERY: "query", RIGHT: "✓ same identity", WRONG: "✗ another identity"},
-        dpi=dpi,
         note=note,
     )
     for row, rank_list in enumerate(rank_lists):

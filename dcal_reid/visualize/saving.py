@@ -9,7 +9,9 @@ from matplotlib.text import Text
 from ..evaluation.plot import save_figure
 from ..names import printable
 
-__all__ = ["save_picture"]
+__all__ = ["DPI", "save_picture"]
+
+DPI = 120  # pixels per inch of a picture
 
 # Matplotlib's own font has no Chinese, Japanese or Korean. These have, on Linux, Windows and macOS.
 _FONTS_WITH_MORE = (

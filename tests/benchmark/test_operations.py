@@ -63,7 +63,7 @@ def test_time_is_that_of_one_call():
 
     found = time_calls({"sleep": call}, repeats=2, device="cpu")["sleep"]
     assert 0.019 < found.seconds < 0.2
-    assert found.runs == 2 and len(calls) > 3 and found.result is None
+    assert len(calls) > 3 and found.result is None
 
 
 def test_rate_of_a_matrix_product(monkeypatch):

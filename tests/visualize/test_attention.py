@@ -62,7 +62,7 @@ def test_flat_maps_are_told_from_peaked_ones(tmp_path, drawn, images):
 
 
 def test_a_dollar_begins_no_formula(tmp_path, drawn, images, maps):
-    draw_attention(tmp_path / "attention.png", images, maps, row_titles=["$5_to_$10", "b", "c"], title="$a_$b")
+    draw_attention(tmp_path / "attention.png", images, maps, row_titles=["$5_to_$10", "b", "c"])
     assert drawn[0].axes[0].get_ylabel() == "$5_to_$10"
 
 
@@ -71,7 +71,7 @@ def test_picture_is_legible(tmp_path, drawn, assert_legible, maps, selected, siz
     images = torch.zeros(3, 3, *size, dtype=torch.uint8)
     titles = [f"identity {number:04d}" for number in range(3)]
     maps["GLCA: attention of the CLS token, averaged over heads"] = maps.pop("GLCA")
-    draw_attention(tmp_path / "attention.png", images, maps, selected, row_titles=titles, title="Where DCAL looks")
+    draw_attention(tmp_path / "attention.png", images, maps, selected, row_titles=titles)
     assert_legible(drawn[0])
     with Image.open(tmp_path / "attention.png") as picture:
         assert picture.width > 500 and picture.height > 500

@@ -70,8 +70,8 @@ def test_a_true_class_that_is_not_among_the_first_is_said_so(tmp_path, drawn, fi
 
 
 def test_images_have_the_shape_that_the_model_sees_and_a_resolution_for_people(tmp_path, drawn, prediction):
-    draw_predictions(tmp_path / "predictions.png", [prediction], size=(32, 16), dpi=100)
-    assert {axes.images[0].get_array().shape for axes in images(drawn[0])} == {(250, 125, 3)}
+    draw_predictions(tmp_path / "predictions.png", [prediction], size=(32, 16))
+    assert {axes.images[0].get_array().shape for axes in images(drawn[0])} == {(300, 150, 3)}
 
 
 @pytest.mark.parametrize("size", [(448, 448), (64, 128), (256, 128)])

@@ -81,8 +81,8 @@ def test_a_query_without_a_match_in_the_gallery_says_so(tmp_path, drawn, crops):
 
 
 def test_images_have_the_shape_that_the_model_sees_and_a_resolution_for_people(tmp_path, drawn, rank_list):
-    draw_rank_lists(tmp_path / "rank.png", [rank_list], size=(32, 16), dpi=100)
-    assert {axes.images[0].get_array().shape for axes in images(drawn[0])} == {(250, 125, 3)}
+    draw_rank_lists(tmp_path / "rank.png", [rank_list], size=(32, 16))
+    assert {axes.images[0].get_array().shape for axes in images(drawn[0])} == {(300, 150, 3)}
 
 
 @pytest.mark.parametrize("size", [(256, 128), (256, 256), (96, 192)])
