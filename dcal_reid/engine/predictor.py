@@ -120,8 +120,6 @@ class Predictor:
         Raises:
             InputError: an image that is none, or cannot be decoded.
         """
-        if not len(images):
-            return torch.empty((0, 3, *self.image_size), dtype=torch.uint8)
         return torch.stack([self.transform(as_image(image)) for image in images])
 
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Tensor:

@@ -22,7 +22,7 @@ from fastreid.utils.logger import setup_logger
 from .. import __version__
 from ..config import get_cfg
 from ..errors import InputError
-from ..files import written_atomically
+from ..files import check_writable, written_atomically
 from ..task import is_classification
 from .check import check_config
 from .inference import uses_half_precision
@@ -221,9 +221,7 @@ def _seed_of_the_run(cfg: CfgNode) -> int | None:
 def _make_output_folder(cfg: CfgNode) -> None:
     try:
         Path(cfg.OUTPUT_DIR).mkdir(parents=True, exist_ok=True)
-        with written_atomically(Path(cfg.OUTPUT_DIR, f".probe{comm.get_rank()}")) as temporary:
-            temporary.touch()
-        Path(cfg.OUTPUT_DIR, f".probe{comm.get_rank()}").unlink()
+        check_writable(Path(cfg.OUTPUT_DIR, "config.yaml"))
     except OSError as error:
         raise InputError(f"OUTPUT_DIR {cfg.OUTPUT_DIR!r} cannot be written to: {error.strerror}") from error
 

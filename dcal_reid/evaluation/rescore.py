@@ -8,7 +8,6 @@ from fastreid.config import CfgNode
 
 from ..files import check_writable, written_atomically
 from .features import FeatureSet
-from .plot import check_picture_path, draw_curves
 from .result import RankingResult
 from .scoring import check_test_options, score
 
@@ -32,6 +31,9 @@ def rescore(features: str, cfg: CfgNode, json_path: str = "", plot_path: str = "
     if json_path:
         check_writable(json_path)
     if plot_path:
+        # Here, not above: matplotlib is imported only where pictures are drawn.
+        from .plot import check_picture_path, draw_curves
+
         check_picture_path(plot_path)
     data = FeatureSet.load(features)
     device = "cuda" if torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu" else "cpu"

@@ -78,8 +78,6 @@ def dataset_records(name: str, split: str, cfg: CfgNode) -> Records:
     if split not in SPLITS:
         raise InputError(f"--split is {split!r}; choose one of {', '.join(SPLITS)}")
     dataset = load_dataset(name, cfg)
-    if not hasattr(dataset, split):
-        raise InputError(f"dataset {name} is for classification and has no {split}; give its folder instead")
     items = [tuple(item) for item in getattr(dataset, split)]
     check_files_exist((os.path.abspath(path) for path, *_ in items), f"dataset {name}")
     return _records(items, f"{split} of dataset {name}")

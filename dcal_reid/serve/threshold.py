@@ -6,7 +6,7 @@ import numpy as np
 
 from ..engine.predictor import Predictor
 from ..errors import InputError
-from ..evaluation import FaissGallery, Records
+from ..evaluation.scaled import ScaledFeatures, pair_distances
 from .shared import SharedGallery
 
 __all__ = ["FALSE_POSITIVE_RATE", "find_threshold"]
@@ -63,9 +63,5 @@ def find_threshold(predictor: Predictor, gallery: SharedGallery) -> tuple[float,
 
 def _distances(features: np.ndarray, metric: str) -> np.ndarray:
     """Between all pairs of n features (n, D), as a gallery measures them: (n, n)."""
-    hits = FaissGallery.build(features, Records.of_paths([""] * len(features)), metric=metric).search(
-        features, len(features)
-    )
-    distances = np.empty(hits.distances.shape)
-    np.put_along_axis(distances, hits.ids, hits.distances, axis=1)
-    return distances
+    scaled, (row, column) = ScaledFeatures(features, metric), np.indices((len(features), len(features)))
+    return scaled.shown(pair_distances(scaled, row.ravel(), scaled, column.ravel())).reshape(row.shape)

@@ -1,4 +1,4 @@
-"""Pictures of what a model looks at and of what it finds. The only part that imports matplotlib and OpenCV."""
+"""Pictures of what a model looks at and of what it finds; they need matplotlib and OpenCV."""
 
 from .attention import draw_attention
 from .confusion import draw_confusion
