@@ -26,11 +26,9 @@ __all__ = [
     "Checkpointer",
     "RandomState",
     "Weights",
-    "class_names_in",
     "evaluation_state",
     "export_metadata",
     "grid_size_of",
-    "num_classes_in",
     "read_weights",
 ]
 
@@ -44,6 +42,15 @@ _LOSS_WEIGHTS = r"loss_weights\..*"
 _NOT_FOR_FEATURES = re.compile(rf"heads\.(\w+\.)?weight|{_LOSS_WEIGHTS}")
 _NOT_FOR_CLASSES = re.compile(_LOSS_WEIGHTS)
 _POS_EMBED = "backbone.vit.pos_embed"
+
+
+class Weights(NamedTuple):
+    """What a checkpoint, or exported weights, hold for those who use the model."""
+
+    state: dict[str, Tensor]  # of the model, or of its average where a checkpoint has both
+    grid_size: list[int] | None  # of the images; None: the file does not say
+    class_names: list[str] | None  # by label; None: the file does not say
+    num_classes: int  # identities or classes of the classifier; 0: there is none
 
 
 class RandomState:
@@ -147,13 +154,16 @@ class Checkpointer(FastreidCheckpointer):
         if isinstance(self.model, DCAL) and _of_glca(state) != _of_glca(self.model.state_dict()):
             self.model.copy_into_glca()
 
-    def load_for_evaluation(self, path: str) -> None:
+    def load_for_evaluation(self, path: str, weights: Weights | None = None) -> None:
         """Load what features, or the scores of classes, need; nothing of that may be missing.
+
+        Args:
+            weights: what is in the file, where it has been read.
 
         Raises:
             InputError: the file cannot be read, or is of another backbone, size or branch.
         """
-        weights = read_weights(path)
+        weights = weights or read_weights(path)
         self._load(path, weights.state, may_miss=_not_needed(self.model))
         self._check_grid(path, weights.grid_size)
 
@@ -188,16 +198,10 @@ class Checkpointer(FastreidCheckpointer):
         )
 
 
-class Weights(NamedTuple):
-    """What a checkpoint, or exported weights, hold for those who use the model."""
-
-    state: dict[str, Tensor]  # of the model, or of its average where a checkpoint has both
-    grid_size: list[int] | None  # of the images; None: the file does not say
-    class_names: list[str] | None  # by label; None: the file does not say
-
-
 def read_weights(path: str | Path) -> Weights:
     """Read a checkpoint, or what ``weights.save_weights`` wrote.
+
+    A checkpoint may have ``num_classes``: an architecture of a user's own has any classifier.
 
     Raises:
         InputError: see ``read_tensors`` and :func:`export_metadata`.
@@ -206,7 +210,11 @@ def read_weights(path: str | Path) -> Weights:
     if Path(path).suffix == ".safetensors":
         metadata = export_metadata(str(path))
         told = {name: json.loads(metadata[name]) for name in ("grid_size", "class_names") if name in metadata}
-    return Weights(_evaluated(content), told.get("grid_size"), told.get("class_names"))
+    state = _evaluated(content)
+    found = (len(state[name]) for name in ("heads.sa.weight", "heads.weight") if name in state)
+    return Weights(
+        state, told.get("grid_size"), told.get("class_names"), num_classes=told.get("num_classes") or next(found, 0)
+    )
 
 
 def _not_needed(model: nn.Module) -> re.Pattern:
@@ -220,24 +228,6 @@ def evaluation_state(model: nn.Module) -> dict[str, Tensor]:
     without identity classifiers."""
     not_needed = _not_needed(model)
     return {name: tensor for name, tensor in model.state_dict().items() if not not_needed.fullmatch(name)}
-
-
-def num_classes_in(path: str) -> int:
-    """How many identities or classes the classifier in a checkpoint has; 0 if it has none.
-
-    The checkpoint may say so as ``num_classes``: an architecture of a user's own has any classifier.
-    """
-    content = read_tensors(path)
-    state = _evaluated(content)
-    found = (len(state[name]) for name in ("heads.sa.weight", "heads.weight") if name in state)
-    return content.get("num_classes") or next(found, 0)
-
-
-def class_names_in(path: str) -> list[str] | None:
-    """The classes that a checkpoint, or exported weights, were trained on, by label; None if it does not say."""
-    if Path(path).suffix == ".safetensors":
-        return json.loads(export_metadata(path).get("class_names", "null"))
-    return read_tensors(path).get("class_names")
 
 
 def export_metadata(weights: str) -> dict[str, str]:

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..published import published
 from ..task import is_classification
 from .check import check_config
-from .checkpoint import Checkpointer, class_names_in, num_classes_in
+from .checkpoint import Checkpointer, Weights, read_weights
 from .inference import evaluate_dataset
 from .launch import launch
 from .setup import load_config, resolve_device, save_config, setup
@@ -63,8 +63,8 @@ def _evaluate_with_report(cfg: CfgNode, path: str) -> dict:
     from .predictor import Predictor
 
     check_report_path(path)
-    _check_evaluated(cfg)
-    predictor = Predictor.of(cfg)
+    weights = _evaluated_weights(cfg)
+    predictor = Predictor.of(cfg, evaluation_model(cfg, weights), weights and weights.class_names)
     metrics, evaluator = evaluate_dataset(cfg, predictor.model, cfg.DATASETS.TESTS[0])
     write_report(predictor, path, evaluator=evaluator)
     logger.info("The report is %s", path)
@@ -95,20 +95,22 @@ def evaluate(cfg: CfgNode) -> dict:
     Raises:
         InputError: the weights do not fit the model.
     """
-    _check_evaluated(cfg)
-    return Trainer.test(cfg, evaluation_model(cfg))
+    return Trainer.test(cfg, evaluation_model(cfg, _evaluated_weights(cfg)))
 
 
-def _check_evaluated(cfg: CfgNode) -> None:
+def _evaluated_weights(cfg: CfgNode) -> Weights | None:
+    """What is in MODEL.WEIGHTS; None if that is empty."""
     if not cfg.MODEL.WEIGHTS:
         logger.warning("MODEL.WEIGHTS is empty: evaluating the model before any training of its own.")
-    elif is_classification(cfg):
-        _check_class_names(cfg)
+        return None
+    weights = read_weights(cfg.MODEL.WEIGHTS)
+    if is_classification(cfg):
+        _check_class_names(cfg, weights.class_names)
+    return weights
 
 
-def _check_class_names(cfg: CfgNode) -> None:
+def _check_class_names(cfg: CfgNode, trained: list[str] | None) -> None:
     """The labels of the data set must mean what they meant in training."""
-    trained = class_names_in(cfg.MODEL.WEIGHTS)
     for name in cfg.DATASETS.TESTS:
         found = list(load_dataset(name, cfg).class_names)
         if trained is not None and trained != found:
@@ -119,19 +121,24 @@ def _check_class_names(cfg: CfgNode) -> None:
             )
 
 
-def evaluation_model(cfg: CfgNode) -> nn.Module:
+def evaluation_model(cfg: CfgNode, weights: Weights | None = None) -> nn.Module:
     """The model for features or scores: with MODEL.WEIGHTS, or if that is empty as it starts. In evaluation mode.
+
+    Args:
+        weights: what is in MODEL.WEIGHTS, where it has been read.
 
     Raises:
         InputError: the weights do not fit the model.
     """
-    weights = cfg.MODEL.WEIGHTS
-    cfg = without_pretrained_weights(cfg) if weights else cfg.clone()
+    path = cfg.MODEL.WEIGHTS
+    if path and weights is None:
+        weights = read_weights(path)
+    cfg = without_pretrained_weights(cfg) if path else cfg.clone()
     cfg.defrost()
-    cfg.MODEL.HEADS.NUM_CLASSES = num_classes_in(weights) if weights else _untrained_classes(cfg)
+    cfg.MODEL.HEADS.NUM_CLASSES = weights.num_classes if path else _untrained_classes(cfg)
     model = build_model(cfg).eval()
-    if weights:
-        Checkpointer(model).load_for_evaluation(weights)
+    if path:
+        Checkpointer(model).load_for_evaluation(path, weights)
     if cfg.MODEL.COMPILE:
         model.compile()
     return model

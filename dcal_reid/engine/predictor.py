@@ -19,9 +19,7 @@ from ..errors import InputError
 from ..modeling.dcal import AttentionMaps, check_attention
 from ..task import is_classification
 from . import weights as model_file
-from .checkpoint import class_names_in
 from .inference import autocast, mean_over_flip
-from .job import evaluation_model
 
 __all__ = ["Extracted", "Predictor", "load_model"]
 
@@ -87,16 +85,15 @@ class Predictor:
         self._set(*model_file.load(os.fspath(weights), config_file, overrides, device))
 
     @classmethod
-    def of(cls, cfg: CfgNode) -> "Predictor":
-        """Of MODEL.WEIGHTS, as ``cfg`` says, which is checked and has its device resolved."""
+    def of(cls, cfg: CfgNode, model: nn.Module, class_names: list[str] | None = None) -> "Predictor":
+        """Of a model in evaluation mode. ``cfg``, of which it is, is checked and has its device resolved."""
         predictor = cls.__new__(cls)
-        predictor._set(cfg, evaluation_model(cfg))
+        predictor._set(cfg, model, class_names)
         return predictor
 
-    def _set(self, cfg: CfgNode, model: nn.Module) -> None:
+    def _set(self, cfg: CfgNode, model: nn.Module, class_names: list[str] | None) -> None:
         self.cfg, self.model = cfg, model
-        weights = cfg.MODEL.WEIGHTS
-        self.class_names = class_names_in(weights) if weights and is_classification(cfg) else None
+        self.class_names = class_names if is_classification(cfg) else None
         self.transform = build_transforms(self.cfg, is_train=False)
 
     @property

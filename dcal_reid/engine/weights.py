@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..evaluation.fingerprint import model_fingerprint
 from ..files import no_such_checkpoint, written_atomically
 from .check import check_config
-from .checkpoint import EXPORT_VERSION, evaluation_state, export_metadata, grid_size_of
+from .checkpoint import EXPORT_VERSION, evaluation_state, export_metadata, grid_size_of, read_weights
 from .job import evaluation_model
 from .setup import load_config, parse_config, resolve_device
 
@@ -32,8 +32,9 @@ _DECIDES = (
 
 def load(
     weights: str = "", config_file: str = "", overrides: Sequence[str] = (), device: str = "auto"
-) -> tuple[CfgNode, nn.Module]:
-    """A model to use, in evaluation mode, after its configuration.
+) -> tuple[CfgNode, nn.Module, list[str] | None]:
+    """A model to use, in evaluation mode, after its configuration and before the names of its classes, where they are
+    told.
 
     Args:
         weights: what :func:`save_weights` wrote, or a checkpoint. Empty: the model that the configuration describes, as
@@ -68,10 +69,11 @@ def load(
     resolve_device(cfg)
     check_config(cfg)
     cfg.freeze()
-    model = evaluation_model(cfg)
+    found = read_weights(weights) if weights else None
+    model = evaluation_model(cfg, found)
     if "fingerprint" in metadata and not (config_file or given) and fingerprint(cfg, model) != metadata["fingerprint"]:
         raise InputError(f"{weights!r} is not as it was written: its fingerprint differs; export it again")
-    return cfg, model
+    return cfg, model, found and found.class_names
 
 
 def save_weights(path: str | Path, cfg: CfgNode, model: nn.Module, class_names: list[str] | None = None) -> None:

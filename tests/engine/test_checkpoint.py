@@ -4,7 +4,7 @@ import pytest
 import torch
 from fastreid.modeling.meta_arch import build_model
 
-from dcal_reid.engine.checkpoint import Checkpointer, RandomState, num_classes_in
+from dcal_reid.engine.checkpoint import Checkpointer, RandomState, read_weights
 from dcal_reid.errors import InputError
 
 
@@ -70,7 +70,7 @@ def test_resume_needs_more_than_weights(tiny_model, tmp_path):
 
 
 def test_evaluation_needs_no_classifier(tiny_cfg, tiny_model, saved):
-    assert num_classes_in(saved) == 4
+    assert read_weights(saved).num_classes == 4
     model = build(tiny_cfg, HEADS__NUM_CLASSES=7)
     Checkpointer(model).load_for_evaluation(saved)
     features = [n for n in model.state_dict() if not n.endswith(("sa.weight", "glca.weight"))]
@@ -81,7 +81,7 @@ def test_an_architecture_of_a_users_own_needs_no_backbone_and_any_classifier(tmp
     model = torch.nn.Linear(3, 7)
     checkpointer = Checkpointer(model, str(tmp_path))
     checkpointer.save("weights", num_classes=7)
-    assert num_classes_in(tmp_path / "weights.pth") == 7
+    assert read_weights(tmp_path / "weights.pth").num_classes == 7
     other = torch.nn.Linear(3, 7)
     Checkpointer(other).load_for_evaluation(tmp_path / "weights.pth")
     assert same(other, model)

@@ -9,7 +9,7 @@ from runs import command
 from dcal_reid.data import build_classification_test_loader
 from dcal_reid.engine import argument_parser, evaluate, main, train
 from dcal_reid.engine.check import check_config
-from dcal_reid.engine.checkpoint import class_names_in
+from dcal_reid.engine.checkpoint import read_weights
 from dcal_reid.engine.inference import evaluate_dataset
 from dcal_reid.engine.job import evaluation_model
 from dcal_reid.errors import InputError
@@ -29,7 +29,7 @@ def test_train_then_evaluate(class_cfg):
     assert results["Top-1"] > 50
     cfg = weights_of(class_cfg)
     assert evaluate(cfg) == results
-    assert class_names_in(cfg.MODEL.WEIGHTS) == ["blue", "green", "grey", "red"]
+    assert read_weights(cfg.MODEL.WEIGHTS).class_names == ["blue", "green", "grey", "red"]
     folder = Path(cfg.OUTPUT_DIR, "evaluation", "ImageFolderFGVC")
     files = {"predictions.csv", "classes.csv", "confused_pairs.csv", "confusion.csv", "confusion.png"}
     assert {path.name for path in folder.iterdir()} == files

@@ -9,6 +9,7 @@ from PIL import Image
 from dcal_reid import Predictor
 from dcal_reid.data import build_test_loader
 from dcal_reid.engine.inference import evaluate_dataset
+from dcal_reid.engine.job import evaluate
 from dcal_reid.engine.setup import save_config
 from dcal_reid.errors import InputError
 
@@ -106,6 +107,17 @@ def test_nan_features_are_refused(predictor):
         predictor.model.backbone.vit.norm.weight.fill_(float("nan"))
     with pytest.raises(InputError, match="a feature is NaN or infinite"):
         predictor(np.zeros((64, 32, 3), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_a_checkpoint_is_read_once(request, classes, monkeypatch):
+    """It has the optimiser's state, too."""
+    folder, read, load = request.getfixturevalue("class_run_folder" if classes else "run_folder"), [], torch.load
+    monkeypatch.setattr(torch, "load", lambda path, **options: read.append(path) or load(path, **options))
+    predictor = Predictor(folder / "model_final.pth")
+    assert len(read) == 1 and (predictor.class_names is not None) == classes
+    evaluate(predictor.cfg)
+    assert len(read) == 2
 
 
 @pytest.mark.usefixtures("fastreid_cfg")
