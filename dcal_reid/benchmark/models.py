@@ -118,23 +118,19 @@ class PlainTimm(nn.Module):
 
 
 class _FastReidViT(nn.Module):
-    """fast-reid's ``Baseline`` with its own vision transformer, on uint8 batches and with a place for its scalars."""
+    """fast-reid's baseline on its own vision transformer, with a place for its scalars."""
 
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
         cfg = cfg.clone()
         cfg.defrost()
-        cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS.NAME = "Baseline", "EmbeddingHead"
-        cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.DEPTH = "build_vit_backbone", "base"
-        cfg.MODEL.BACKBONE.STRIDE_SIZE, cfg.MODEL.BACKBONE.FEAT_DIM = (16, 16), 768
+        cfg.MODEL.META_ARCHITECTURE, cfg.MODEL.HEADS.NAME = "FastReIDBaseline", "EmbeddingHead"
+        cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.FEAT_DIM = "build_fastreid_vit", 768
         self.model = build_model(cfg)
 
     def forward(self, batch: dict | Tensor):
-        # It normalises in place, so it gets a copy.
-        if not self.training:
-            return self.model(batch.float())
         with EventStorage():
-            return self.model({"images": batch["images"].float(), "targets": batch["targets"]})
+            return self.model(batch)
 
 
 def select_cases(names: Sequence[str] | None) -> list[Case]:
