@@ -197,6 +197,7 @@ class Trainer(TrainerBase):
         """
         place = {"epochs": epochs, "iteration": iteration or self.iter, "iters_per_epoch": self.iters_per_epoch}
         state = {"place": place, "best_metric": self.best_metric, "best_epoch": self.best_epoch}
+        state["num_classes"] = self.cfg.MODEL.HEADS.NUM_CLASSES
         if self.class_names is not None:
             state["class_names"] = self.class_names
         self.checkpointer.save(name, **state)
