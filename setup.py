@@ -49,7 +49,7 @@ setup(
         "opencv-python-headless>=4.8.1.78",
         *FASTREID_NEEDS,
     ],
-    package_data={"dcal_reid": ["serve/static/*", "visualize/templates/*"]},
+    package_data={"dcal_reid": ["py.typed", "serve/static/*", "visualize/templates/*"]},
     extras_require=EXTRAS
     | {
         "cpu": ["faiss-cpu>=1.8"],

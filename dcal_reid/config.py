@@ -23,6 +23,9 @@ def add_dcal_config(cfg: CfgNode) -> None:
     # Which timm model `build_timm_backbone` builds, with the tag that names its weights.
     # MODEL.BACKBONE.PRETRAIN True loads them: from PRETRAIN_PATH (.safetensors, .pth), or from timm's hub if empty.
     cfg.MODEL.BACKBONE.TIMM_MODEL = "vit_base_patch16_224.orig_in21k"
+    # The size [H, W] of the images that the weights of PRETRAIN_PATH were trained on, where they were no squares: their
+    # position embeddings do not tell 16 x 8 from 8 x 16 or 18 x 8 from 12 x 12 patches. Empty: squares.
+    cfg.MODEL.BACKBONE.PRETRAIN_SIZE = ()
     # Passed on to timm.create_model, for instance {depth: 6, embed_dim: 96, num_heads: 3, patch_size: 8}.
     cfg.MODEL.BACKBONE.TIMM_KWARGS = CN(new_allowed=True)
     # Where the mean and the standard deviation of the pixels come from. weights: timm's record of how the

@@ -289,7 +289,7 @@ class DCAL(nn.Module):
             features["pwca"] = read_out[-batch:]
         if glca is not None:
             contexts = contexts or [x[:batch]] * len(glca.blocks)
-            features["glca"] = glca(contexts, self.response(x[:batch], states) if glca.needs_selection else None)
+            features["glca"] = glca(contexts, self.response(contexts[0], states) if glca.needs_selection else None)
         return features
 
     def _run(self, function: Callable, *args):
@@ -313,14 +313,12 @@ class DCAL(nn.Module):
         }[self.glca_selection]
 
     def response(self, x: Tensor, states: list) -> Tensor:
-        """By what local queries are selected, (B, num_prefix + N). Outside training chance is one for all images."""
+        """By what local queries of x (B, N, D) are selected, (B, N). Outside training chance is one for all images."""
         if states:
             return self.backbone.cls_rollout(states)
-        height, width = self.backbone.grid_size
-        tokens = self.backbone.num_prefix + height * width
         if self.training:
-            return torch.rand(len(x), tokens, device=x.device)
-        return torch.rand(tokens, generator=torch.Generator().manual_seed(0)).to(x.device).expand(len(x), -1)
+            return torch.rand(x.shape[:2], device=x.device)
+        return torch.rand(x.shape[1], generator=torch.Generator().manual_seed(0)).to(x.device).expand(len(x), -1)
 
     @property
     def rollout_depth(self) -> int:

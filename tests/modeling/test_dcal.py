@@ -194,6 +194,15 @@ def test_selection_by_chance_is_new_in_each_step_and_fixed_outside_training(tiny
     assert torch.equal(seen[2][:1].expand(8, -1), seen[2]) and not torch.equal(seen[0][:1].expand(8, -1), seen[0])
 
 
+def test_chance_selects_among_the_patches_that_dropout_has_left(tiny_cfg, tiny_batch):
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.patch_drop_rate = 0.5
+    model = build(tiny_cfg, GLCA__SELECTION="random", GLCA__RATIO=1.0)
+    seen = []
+    model.glca.register_forward_pre_hook(lambda module, args: seen.append(args[1]))
+    sum(model(tiny_batch).values()).backward()
+    assert seen[0].shape == (8, 1 + 4)
+
+
 def test_registers_are_never_local_queries(tiny_cfg, tiny_batch):
     tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.reg_tokens = 3
     model = build(tiny_cfg, GLCA__RATIO=1.0).eval()

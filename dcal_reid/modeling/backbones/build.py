@@ -2,6 +2,7 @@
 
 import numpy as np
 import timm
+import torch
 from fastreid.config import CfgNode
 from fastreid.config import get_cfg as fastreid_get_cfg
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
@@ -46,9 +47,19 @@ def build_timm_backbone(cfg: CfgNode) -> Backbone:
     path = options.PRETRAIN_PATH
     if path and not options.PRETRAIN:
         raise InputError(f"MODEL.BACKBONE.PRETRAIN_PATH is {path!r} but MODEL.BACKBONE.PRETRAIN is False; set it True")
-    vit = _create(cfg, from_hub=options.PRETRAIN and not path)
+    size = options.PRETRAIN_SIZE
+    if len(size) and (not path or len(size) != 2 or min(size) < 1):
+        raise InputError(
+            f"MODEL.BACKBONE.PRETRAIN_SIZE is {list(size)}; it is the [H,W] that the weights of PRETRAIN_PATH were "
+            "trained at, and goes with that key"
+        )
+    from_hub = options.PRETRAIN and not path
+    if from_hub:
+        with torch.device("meta"):  # what is refused is not downloaded
+            _create(cfg, from_hub=False)
+    vit = _create(cfg, from_hub)
     if path:
-        load_pretrained(vit, path)
+        load_pretrained(vit, path, size)
     return ADAPTERS[type(vit)](vit)
 
 
@@ -56,6 +67,11 @@ def _create(cfg: CfgNode, from_hub: bool) -> nn.Module:
     options = cfg.MODEL.BACKBONE
     name, kwargs = options.TIMM_MODEL, dict(options.TIMM_KWARGS)
     _check_name(name)
+    if kwargs.get("in_chans", 3) != 3:
+        raise InputError(
+            f"MODEL.BACKBONE.TIMM_KWARGS.in_chans is {kwargs['in_chans']}; images have three channels here, grey ones "
+            "three equal ones: remove it"
+        )
     height, width = input_size(cfg)
     try:
         vit = timm.create_model(
@@ -73,7 +89,7 @@ def _create(cfg: CfgNode, from_hub: bool) -> nn.Module:
         if isinstance(error, TypeError | AssertionError | ValueError | RuntimeError) and not isinstance(error, OSError):
             raise InputError(
                 f"timm cannot build MODEL.BACKBONE.TIMM_MODEL {name!r} for {height}x{width} with "
-                f"TIMM_KWARGS {kwargs}: {error}"
+                f"TIMM_KWARGS {kwargs}: {str(error) or type(error).__name__}"
             ) from error
         if not from_hub:
             raise

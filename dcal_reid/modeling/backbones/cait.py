@@ -44,9 +44,8 @@ class CaiTBackbone(Backbone):
         block = self.blocks[number]
         if not isinstance(block, LayerScaleBlockClassAttn):
             return self._run(number, x), None
-        states: list[State] = []
-        with attention_replaced(block.attn, partial(_class_attention, block.attn, states=states)):
-            return self._run(number, x), states[0]
+        cls, q, k = _class_block(block, x[:, :1], x)
+        return torch.cat([cls, x[:, 1:]], dim=1), (q, k)
 
     def pair_block(
         self, number: int, x: Tensor, partner: Tensor, distractor_stream: str, starts: bool, cls_only: bool = False
@@ -75,11 +74,7 @@ class CaiTBackbone(Backbone):
 
     @staticmethod
     def cross_block(block: LayerScaleBlockClassAttn, queries: Tensor, context: Tensor) -> Tensor:
-        attn, normed = block.attn, block.norm1(context)
-        q, k = _queries_and_keys(attn, block.norm1(queries), normed)
-        attended = _finish(attn, _attend(attn, q, k, _heads(attn, attn.v, normed)))
-        x = queries + block.drop_path(block.gamma_1 * attended)
-        return x + block.drop_path(block.gamma_2 * block.mlp(block.norm2(x)))
+        return _class_block(block, queries, context)[0]
 
     @staticmethod
     def cross_attention(block: LayerScaleBlockClassAttn, queries: Tensor, context: Tensor) -> Tensor:
@@ -127,11 +122,13 @@ def _finish(attn: nn.Module, attended: Tensor) -> Tensor:
     return attn.proj_drop(attn.proj(attended.transpose(1, 2).flatten(2)))
 
 
-def _class_attention(attn: ClassAttn, x: Tensor, *, states: list[State]) -> Tensor:
-    """``ClassAttn``, (S, 1 + N, D) -> (S, 1, D), which leaves its queries and keys in ``states``."""
-    q, k = _queries_and_keys(attn, x[:, :1], x)
-    states.append((q, k))
-    return _finish(attn, _attend(attn, q, k, _heads(attn, attn.v, x)))
+def _class_block(block: LayerScaleBlockClassAttn, queries: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """A class-attention block for (B, n, D), keys and values from (B, N, D): -> (B, n, D), its q and k."""
+    attn, normed = block.attn, block.norm1(context)
+    q, k = _queries_and_keys(attn, block.norm1(queries), normed)
+    attended = _finish(attn, _attend(attn, q, k, _heads(attn, attn.v, normed)))
+    x = queries + block.drop_path(block.gamma_1 * attended)
+    return x + block.drop_path(block.gamma_2 * block.mlp(block.norm2(x))), q, k
 
 
 def _class_pairs(attn: ClassAttn, x: Tensor, *, partner: Tensor, distractor_stream: str, states: list[State]) -> Tensor:

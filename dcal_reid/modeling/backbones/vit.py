@@ -37,6 +37,13 @@ class ViTBackbone(Backbone):
                 f"MODEL.BACKBONE.TIMM_MODEL {name!r} has no CLS token, which DCAL reads out; choose another"
             )
         check_patches_divide(name, vit, size)
+        if not len(vit.blocks):
+            raise InputError(f"MODEL.BACKBONE.TIMM_MODEL {name!r} has no blocks; set TIMM_KWARGS.depth to 1 or more")
+        if vit.attn_pool is not None:
+            raise InputError(
+                f"MODEL.BACKBONE.TIMM_MODEL {name!r} pools with attention of its own, which DCAL leaves out; remove "
+                "TIMM_KWARGS.global_pool, or choose another"
+            )
         for block in vit.blocks:
             check_block(block)
 

@@ -108,6 +108,36 @@ def test_what_timm_refuses_is_not_the_hubs_fault(tiny_cfg, pretrain):
         build_backbone(tiny_cfg)
 
 
+@pytest.mark.parametrize(
+    ("kwargs", "reason"),
+    [
+        ({"in_chans": 1}, "in_chans is 1; images have three channels"),
+        ({"depth": 0}, "has no blocks; set TIMM_KWARGS.depth to 1 or more"),
+        ({"global_pool": "map"}, "pools with attention of its own"),
+    ],
+)
+def test_refuses_arguments_that_dcal_has_no_use_for(tiny_cfg, kwargs, reason):
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.update(kwargs)
+    with pytest.raises(InputError, match=reason):
+        build_backbone(tiny_cfg)
+
+
+def test_what_is_refused_is_not_downloaded(tiny_cfg, monkeypatch):
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.clear()
+    tiny_cfg.MODEL.BACKBONE.TIMM_MODEL, tiny_cfg.MODEL.BACKBONE.PRETRAIN = "vit_base_patch16_siglip_224.webli", True
+    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [224, 224]
+    monkeypatch.setattr("timm.models._builder.load_pretrained", lambda *args, **kwargs: pytest.fail("downloaded"))
+    with pytest.raises(InputError, match="no CLS token"):
+        build_backbone(tiny_cfg)
+
+
+@pytest.mark.parametrize("size", [[256], [256, 128, 3], [0, 128], [256, 128]])
+def test_refuses_a_size_of_no_weights(tiny_cfg, size):
+    tiny_cfg.MODEL.BACKBONE.PRETRAIN_SIZE = size
+    with pytest.raises(InputError, match=r"PRETRAIN_SIZE is .* goes with that key"):
+        build_backbone(tiny_cfg)
+
+
 def test_weights_of_an_unknown_kind_are_refused(tiny_cfg):
     tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = "vit_tiny_patch16_224.foo"
     with pytest.raises(InputError, match=r"timm cannot build .*\(foo\)"):
@@ -121,8 +151,12 @@ def test_a_path_needs_pretrain(tiny_cfg):
 
 
 def test_says_what_to_do_without_the_hub(tiny_cfg, monkeypatch):
-    def offline(*args, **kwargs):
-        raise ConnectionError("no route to host")
+    create = timm.create_model
+
+    def offline(*args, pretrained, **kwargs):
+        if pretrained:
+            raise ConnectionError("no route to host")
+        return create(*args, pretrained=False, **kwargs)
 
     monkeypatch.setattr(timm, "create_model", offline)
     tiny_cfg.MODEL.BACKBONE.PRETRAIN = True

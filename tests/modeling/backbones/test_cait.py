@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -27,6 +29,18 @@ def test_sa_equals_timms_features(build, batch):
     expected = model.backbone.vit.forward_features(images)[:, 0]
     torch.testing.assert_close(model.branch_features(images)["sa"], expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(model.backbone(images)[:, :, 0, 0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_threads_may_share_a_model(build, batch):
+    """As with ViT: nothing of the model is changed for a call."""
+    model = build().eval()
+    images = model.preprocess_image(batch)
+    with torch.no_grad():
+        expected = [model.branch_features(image[None])["glca"] for image in images]
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda image: model.branch_features(image[None])["glca"], [*images] * 8))
+    for feature, other in zip(found, expected * 8, strict=True):
+        torch.testing.assert_close(feature, other, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("stream", ["sa", "pwca"])
