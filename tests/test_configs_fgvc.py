@@ -133,7 +133,8 @@ def test_model_builds(leaf, cfg):
 def test_comment_names_the_published_figure_and_the_command(leaf):
     path = path_of(*leaf)
     aim, command = path.read_text().splitlines()[:2]
-    words = f"Table 1 of the paper: top-1 {PUBLISHED[leaf]}." if leaf in PUBLISHED else f"text: top-1 {TEXT[leaf]}."
+    account = "An extended account of the paper: top-1"
+    words = f"Table 1 of the paper: top-1 {PUBLISHED[leaf]}." if leaf in PUBLISHED else f"{account} {TEXT[leaf]}."
     assert aim.startswith("# ") and aim.endswith(words)
     assert command == f"# python tools/train_net.py --config-file {path.relative_to(CONFIGS.parent)}"
 
