@@ -19,11 +19,11 @@ from ..errors import InputError
 from .attention_maps import AttentionMaps, PairAttentionMaps, attention_maps, pair_attention_maps
 from .backbones import Backbone, pixel_statistics
 from .glca import GLCA
-from .heads import running_statistics_kept
+from .heads import check_group_norm, running_statistics_kept
 from .losses import BranchLoss, LossWeights
 from .pair_samplers import PAIR_SAMPLER_REGISTRY
 
-__all__ = ["DCAL", "AttentionMaps", "check_attention", "check_group_norm"]
+__all__ = ["DCAL", "AttentionMaps", "check_attention"]
 
 
 @META_ARCH_REGISTRY.register()
@@ -221,7 +221,7 @@ class DCAL(nn.Module):
         """The losses of ``training_inputs``. Nothing here waits for the device (``engine.captured``)."""
         images, foreign = self.preprocess_image(images), None
         if self.pwca_blocks and self.distractors == "noise":
-            partner = torch.arange(len(images), device=self.device)
+            partner = torch.arange(len(images), device=self.device)  # for the number; nobody's keys are taken
         elif self.pwca_blocks and self.distractors != "batch":
             foreign = torch.randn_like(images) if distractors is None else self.preprocess_image(distractors)
             partner = len(images) + torch.arange(len(images), device=self.device)
@@ -369,20 +369,6 @@ def check_attention(model: nn.Module) -> None:
     """
     if not isinstance(model, DCAL):
         raise InputError(f"{type(model).__name__} says nothing of its attention; choose MODEL.META_ARCHITECTURE DCAL")
-
-
-def check_group_norm(cfg: CfgNode) -> None:
-    """
-    Raises:
-        InputError: MODEL.HEADS.NORM is GN, and fast-reid's 32 groups do not divide the features that it normalises.
-    """
-    heads = cfg.MODEL.HEADS
-    width = heads.EMBEDDING_DIM or cfg.MODEL.BACKBONE.FEAT_DIM
-    if heads.WITH_BNNECK and heads.NORM == "GN" and width % 32:
-        raise InputError(
-            f"MODEL.HEADS.NORM is GN, whose 32 groups do not divide features of {width}; set it BN, or "
-            "MODEL.HEADS.EMBEDDING_DIM to a multiple of 32"
-        )
 
 
 def _check_blocks(cfg: CfgNode, backbone: Backbone) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .backbones import ViTBackbone, build_timm_backbone, input_size, pixel_statistics
-from .dcal import check_group_norm
+from .heads import check_group_norm
 
 __all__ = ["FastReIDBaseline", "build_fastreid_vit"]
 

@@ -4,10 +4,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
+from fastreid.config import CfgNode
 from fastreid.modeling.heads import REID_HEADS_REGISTRY, ClasHead, EmbeddingHead
 from torch import Tensor, nn
 
-__all__ = ["DCALClassificationHead", "DCALHead", "running_statistics_kept"]
+from ..errors import InputError
+
+__all__ = ["DCALClassificationHead", "DCALHead", "check_group_norm", "running_statistics_kept"]
 
 
 @REID_HEADS_REGISTRY.register()
@@ -77,3 +80,17 @@ def running_statistics_kept(module: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+
+
+def check_group_norm(cfg: CfgNode) -> None:
+    """
+    Raises:
+        InputError: MODEL.HEADS.NORM is GN, and fast-reid's 32 groups do not divide the features that it normalises.
+    """
+    heads = cfg.MODEL.HEADS
+    width = heads.EMBEDDING_DIM or cfg.MODEL.BACKBONE.FEAT_DIM
+    if heads.WITH_BNNECK and heads.NORM == "GN" and width % 32:
+        raise InputError(
+            f"MODEL.HEADS.NORM is GN, whose 32 groups do not divide features of {width}; set it BN, or "
+            "MODEL.HEADS.EMBEDDING_DIM to a multiple of 32"
+        )
