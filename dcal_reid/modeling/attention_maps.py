@@ -12,7 +12,7 @@ from ..errors import InputError
 from .attention import project
 from .backbones import Backbone
 from .backbones.vit import ViTBackbone
-from .pair_attention import stream_places
+from .pair_attention import of_distractors, stream_places
 from .rollout import attention_weights, top_patches
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ def _joint_attention(
     distractor's keys come from, averaged over heads: both streams, as for ``Backbone.pair_block`` -> (B, 2N, 2N)."""
     attn = backbone.blocks[number].attn
     q, k, _ = project(attn, backbone.blocks[number].norm1(x))
-    images, pairs, distractors = stream_places(len(x), len(partner), distractor_stream, starts)
-    both_k = torch.cat([k[pairs], k[distractors][partner]], dim=2)
+    images, pairs, _ = stream_places(len(x), len(partner), distractor_stream, starts)
+    both_k = torch.cat([k[pairs], of_distractors(k, partner, distractor_stream, starts)], dim=2)
     rows = attention_weights(q[pairs], both_k, attn.scale).mean(dim=1)  # (B, N, 2N)
     if distractor_stream == "pwca":
         own, other = rows[partner].chunk(2, dim=2)

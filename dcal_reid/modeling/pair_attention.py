@@ -112,19 +112,15 @@ def _backward(
     return function(grad, q, k, v, out, lse, *lengths, 0.0, False, *random, scale=scale)
 
 
-def _of_partners(k: Tensor, v: Tensor, distractors: slice, partner: Tensor) -> tuple[Tensor, Tensor]:
-    """Keys and values (B, h, N, d) of each image's distractor."""
-    return k[distractors].index_select(0, partner), v[distractors].index_select(0, partner)
-
-
 class _PairAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q, k, v, partner, scale, distractor_stream, starts):
         q = q.to(v.dtype)
-        images, pairs, distractors = stream_places(len(q), len(partner), distractor_stream, starts)
+        images, pairs, _ = stream_places(len(q), len(partner), distractor_stream, starts)
         pairs_out = slice(images, None)  # where the pair-wise stream is in the outputs
         out, lse, random = _forward(q, k, v, scale)
-        other, other_lse, _ = _forward(q[pairs], *_of_partners(k, v, distractors, partner), scale)
+        theirs = (of_distractors(own, partner, distractor_stream, starts) for own in (k, v))
+        other, other_lse, _ = _forward(q[pairs], *theirs, scale)
         if starts:
             out, lse = torch.cat([out, out[pairs]]), torch.cat([lse, lse[pairs]])
         own_lse = lse[pairs_out]
@@ -133,14 +129,14 @@ class _PairAttention(torch.autograd.Function):
         out[pairs_out].mul_((own_lse - both).exp()[..., None]).add_(other * (other_lse - both).exp()[..., None])
         lse = torch.cat([lse[:images], both])
         ctx.save_for_backward(q, k, v, partner, out, lse, *random)
-        ctx.scale, ctx.starts, ctx.pairs, ctx.distractors = scale, starts, pairs, distractors
+        ctx.scale, ctx.starts, ctx.distractor_stream = scale, starts, distractor_stream
         return out.transpose(1, 2).flatten(2)
 
     @staticmethod
     def backward(ctx, grad):
         q, k, v, partner, out, lse, *random = ctx.saved_tensors
-        pairs, distractors = ctx.pairs, ctx.distractors
-        pairs_out = slice(len(out) - len(partner), None)
+        images, pairs, distractors = stream_places(len(q), len(partner), ctx.distractor_stream, ctx.starts)
+        pairs_out = slice(images, None)
         grad = grad.unflatten(2, (q.shape[1], q.shape[3])).transpose(1, 2)
 
         def gradients(rows, q, k, v):
@@ -152,7 +148,8 @@ class _PairAttention(torch.autograd.Function):
                 total[pairs] += part
         else:
             dq, dk, dv = gradients(slice(None), q, k, v)
-        to_q, to_k, to_v = gradients(pairs_out, q[pairs], *_of_partners(k, v, distractors, partner))
+        theirs = (of_distractors(own, partner, ctx.distractor_stream, ctx.starts) for own in (k, v))
+        to_q, to_k, to_v = gradients(pairs_out, q[pairs], *theirs)
         dq[pairs] += to_q
         dk[distractors].index_add_(0, partner, to_k)
         dv[distractors].index_add_(0, partner, to_v)
