@@ -1,6 +1,6 @@
 """A model's features or predictions of a test set, scored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -54,18 +54,24 @@ def mean_over_flip(function: Callable[[Tensor], Tensor], images: Tensor, enabled
 
 
 def evaluate_dataset(
-    cfg: CfgNode, model: nn.Module, dataset_name: str
+    cfg: CfgNode, model: nn.Module, dataset_name: str, class_names: Sequence[str] | None = None
 ) -> tuple[dict, DCALReidEvaluator | DCALClasEvaluator]:
     """Evaluate on a registered test set, as ``cfg.TEST`` and the head say.
 
     Classification leaves predictions, accuracies by class, confused pairs and the confusion matrix (also as a picture)
     in OUTPUT_DIR/evaluation/<dataset>.
 
+    Args:
+        class_names: of a classification model, by label, where they are known.
+
     Returns:
         The metrics in percent (empty but on the first process), and the evaluator, which knows every image's result.
+
+    Raises:
+        InputError: a dataset or an image that cannot be used, or classes other than the model's.
     """
     folder = Path(cfg.OUTPUT_DIR, "features", dataset_name) if cfg.TEST.SAVE_FEATURES else None
-    metrics, evaluator = score_dataset(cfg, model, dataset_name, features_folder=folder)
+    metrics, evaluator = score_dataset(cfg, model, dataset_name, class_names, features_folder=folder)
     if is_classification(cfg) and comm.is_main_process():
         # Here, not above: OpenCV is imported only where pictures are drawn.
         from ..visualize.confusion import draw_confusion
@@ -77,7 +83,13 @@ def evaluate_dataset(
 
 
 def score_dataset(
-    cfg: CfgNode, model: nn.Module, dataset_name: str, *, features_folder: Path | None = None, progress: bool = False
+    cfg: CfgNode,
+    model: nn.Module,
+    dataset_name: str,
+    class_names: Sequence[str] | None = None,
+    *,
+    features_folder: Path | None = None,
+    progress: bool = False,
 ) -> tuple[dict, DCALReidEvaluator | DCALClasEvaluator]:
     """``evaluate_dataset``, but nothing is written.
 
@@ -86,9 +98,9 @@ def score_dataset(
         progress: show a bar.
     """
     if is_classification(cfg):
-        loader, class_names = build_classification_test_loader(cfg, dataset_name)
-        _check_number_of_classes(model, class_names, dataset_name)
-        evaluator = DCALClasEvaluator(class_names, model.inference.split("+"))
+        loader, found = build_classification_test_loader(cfg, dataset_name)
+        _check_classes(class_names or [None] * len(model.heads["sa"].weight), found, dataset_name)
+        evaluator = DCALClasEvaluator(found, model.inference.split("+"))
         model = _BranchScores(model)
     else:
         loader, num_query = build_test_loader(cfg, dataset_name)
@@ -102,12 +114,14 @@ def score_dataset(
     return metrics, evaluator
 
 
-def _check_number_of_classes(model: nn.Module, class_names: list[str], dataset_name: str) -> None:
-    num_classes = len(model.heads["sa"].weight)
-    if num_classes != len(class_names):
+def _check_classes(trained: Sequence[str | None], found: Sequence[str], dataset_name: str) -> None:
+    """The labels of the data set must mean what they meant in training. Where that is not known, None stands."""
+    differing = [pair for pair in zip(trained, found, strict=False) if pair[0] not in (None, pair[1])]
+    if differing or len(trained) != len(found):
+        first = ", the first that differs is {!r} there and {!r} here".format(*differing[0]) if differing else ""
         raise InputError(
-            f"the model knows {num_classes} classes, but dataset {dataset_name} has {len(class_names)}; evaluate it on "
-            "the data set it was trained on"
+            f"the model was trained on {len(trained)} classes, dataset {dataset_name} has {len(found)}{first}; "
+            "evaluate it on the data set it was trained on"
         )
 
 

@@ -339,15 +339,18 @@ class Trainer(TrainerBase):
             nn.utils.clip_grad_value_(self.model.parameters(), clip.CLIP_VALUE)
 
     @classmethod
-    def test(cls, cfg: CfgNode, model: nn.Module) -> dict:
+    def test(cls, cfg: CfgNode, model: nn.Module, class_names: Sequence[str] | None = None) -> dict:
         """Evaluate on every data set of DATASETS.TESTS.
+
+        Args:
+            class_names: as of ``evaluate_dataset``.
 
         Returns:
             On the first process the metrics, by data set if there are several; on others an empty dict.
         """
         _share_buffers(model)
         model = model.module if isinstance(model, DistributedDataParallel) else model
-        results = OrderedDict((name, evaluate_dataset(cfg, model, name)[0]) for name in cfg.DATASETS.TESTS)
+        results = OrderedDict((name, evaluate_dataset(cfg, model, name, class_names)[0]) for name in cfg.DATASETS.TESTS)
         if not comm.is_main_process():
             return {}
         return next(iter(results.values())) if len(results) == 1 else results

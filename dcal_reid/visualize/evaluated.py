@@ -3,7 +3,6 @@
 import torch
 from fastreid.config import CfgNode
 
-from ..data.datasets.loading import load_classes
 from ..engine.inference import score_dataset
 from ..engine.predictor import Predictor
 from ..errors import InputError
@@ -44,13 +43,10 @@ def evaluated_features(features: str, cfg: CfgNode) -> DCALReidEvaluator:
 def evaluated_classes(predictor: Predictor, dataset: str) -> DCALClasEvaluator:
     """The test images of a registered dataset for classification, all branches combined and each.
 
+    Args:
+        predictor: of a classification model.
+
     Raises:
-        InputError: another task, classes other than the model's, or an image that cannot be used.
+        InputError: a dataset for another task or with other classes, or an image that cannot be used.
     """
-    class_names = list(load_classes(predictor.cfg, dataset).class_names)
-    if predictor.class_names not in (None, class_names):
-        raise InputError(
-            f"the model knows {len(predictor.class_names)} classes, which are not the {len(class_names)} of dataset "
-            f"{dataset}; evaluate it on the dataset it was trained on"
-        )
-    return score_dataset(predictor.cfg, predictor.model, dataset, progress=True)[1]
+    return score_dataset(predictor.cfg, predictor.model, dataset, predictor.class_names, progress=True)[1]

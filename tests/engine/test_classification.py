@@ -63,7 +63,7 @@ def test_other_classes_than_those_of_training_are_refused(class_cfg, tmp_path):
     for folder in ("train", "val"):
         (tmp_path / "images" / folder / "red").rename(tmp_path / "images" / folder / "pink")
     with pytest.raises(
-        InputError, match=r"trained on 4 classes.* has 4; the first that differs is 'red' there and 'pi"
+        InputError, match=r"trained on 4 classes.* has 4, the first that differs is 'red' there and 'pi"
     ):
         evaluate(cfg)
 

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -21,10 +23,13 @@ def test_retrieval_is_what_an_evaluation_finds(run_folder, tmp_path, flip):
 
 
 @pytest.mark.parametrize("flip", ["False", "True"])
-def test_classes_are_what_an_evaluation_finds(class_run_folder, flip):
+def test_classes_are_what_an_evaluation_finds(class_run_folder, flip, caplog):
     predictor = Predictor(class_run_folder / "model_final.pth", overrides=("TEST.FLIP.ENABLED", flip))
     metrics, expected = evaluate_dataset(predictor.cfg, predictor.model, "ImageFolderFGVC")
+    caplog.clear()
+    caplog.set_level("INFO")
     found = evaluated_classes(predictor, "ImageFolderFGVC")
+    assert caplog.text.count("Loaded ImageFolderFGVC") == 1
     assert found.result.metrics() == metrics and "Top-1-GLCA" in metrics
     np.testing.assert_allclose(found.result.probabilities, expected.result.probabilities, atol=1e-5)
 
@@ -59,5 +64,19 @@ def test_a_model_for_another_task_or_other_classes(class_run_folder):
     with pytest.raises(InputError, match="DCALClassificationHead is for classification, which has no rank lists"):
         evaluated_retrieval(predictor, "ImageFolderFGVC")
     predictor.class_names = ["ant", "bee"]
-    with pytest.raises(InputError, match="knows 2 classes, which are not the 4 of dataset ImageFolderFGVC"):
+    with pytest.raises(
+        InputError, match="on 2 classes, dataset ImageFolderFGVC has 4, the first that differs is 'ant'"
+    ):
+        evaluated_classes(predictor, "ImageFolderFGVC")
+
+
+def test_where_the_names_of_the_classes_are_not_known_their_number_must_do(class_run_folder, tmp_path):
+    predictor = Predictor(class_run_folder / "model_final.pth")
+    predictor.class_names = None
+    for folder in ("train", "val"):
+        (tmp_path / "images" / folder / "red").rename(tmp_path / "images" / folder / "pink")
+    assert evaluated_classes(predictor, "ImageFolderFGVC").result.class_names == ("blue", "green", "grey", "pink")
+    for folder in ("train", "val"):
+        shutil.copytree(tmp_path / "images" / folder / "pink", tmp_path / "images" / folder / "red")
+    with pytest.raises(InputError, match="on 4 classes, dataset ImageFolderFGVC has 5; evaluate it on the data set it"):
         evaluated_classes(predictor, "ImageFolderFGVC")
