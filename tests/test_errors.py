@@ -2,16 +2,25 @@ import errno
 import os
 
 import pytest
+from forks import fork
 
 from dcal_reid.errors import InputError, exit_on_input_error
 
 
-def test_a_wrong_input_ends_with_one_line():
+def message_of(capsys, *call):
+    """What an error is told in."""
+    with pytest.raises(SystemExit) as ended:
+        exit_on_input_error(*call)
+    output, error = capsys.readouterr()
+    assert (ended.value.code, output) == (2, "")
+    return error
+
+
+def test_a_wrong_input_ends_with_one_line(capsys):
     def fail(what):
         raise InputError(f"{what} is wrong; do that")
 
-    with pytest.raises(SystemExit, match=r"^error: this is wrong; do that$"):
-        exit_on_input_error(fail, "this")
+    assert message_of(capsys, fail, "this") == "error: this is wrong; do that\n"
 
 
 def test_other_errors_are_ours_and_stay():
@@ -20,19 +29,19 @@ def test_other_errors_are_ours_and_stay():
 
 
 @pytest.mark.parametrize("name", ["no/x.png", "no/.x.png.123.tmp"])
-def test_a_file_that_the_system_refuses_is_named_as_the_user_knows_it(tmp_path, monkeypatch, name):
+def test_a_file_that_the_system_refuses_is_named_as_the_user_knows_it(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit, match=r"^error: 'no/x\.png' cannot be written or read: No such file or directory$"):
-        exit_on_input_error(open, name, "w")
+    message = "error: 'no/x.png' cannot be written or read: No such file or directory\n"
+    assert message_of(capsys, open, name, "w") == message
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_is_one_line(number):
+def test_a_full_disk_is_one_line(capsys, number):
     def write():
         raise OSError(number, os.strerror(number))
 
-    with pytest.raises(SystemExit, match=rf"^error: a file cannot be written: {os.strerror(number)}; make room, and"):
-        exit_on_input_error(write)
+    message = message_of(capsys, write)
+    assert message == f"error: a file cannot be written: {os.strerror(number)}; make room, and give the command again\n"
 
 
 @pytest.mark.parametrize("error", [OSError("of a library"), OSError(32, "Broken pipe")])
@@ -43,3 +52,22 @@ def test_errors_of_the_system_without_a_file_stay(error):
     with pytest.raises(OSError) as raised:
         exit_on_input_error(fail)
     assert raised.value is error
+
+
+def test_nothing_is_said_of_output_that_nobody_reads(tmp_path):
+    program, pipe, errors = tmp_path / "program.py", tmp_path / "pipe", tmp_path / "errors"
+    program.write_text(
+        "import logging, sys\n"
+        "from dcal_reid.errors import exit_on_input_error\n"
+        "def run():\n"
+        "    logging.basicConfig(stream=sys.stdout, force=True)\n"
+        "    logging.warning('a line of the log')\n"
+        "    print('a result')\n"
+        "    sys.exit(1)\n"
+        "exit_on_input_error(run)\n"
+    )
+    os.mkfifo(pipe)
+    process = fork([program], output=pipe, errors=errors)
+    open(pipe).close()  # once the program has the other end
+    process.join(60)
+    assert (process.exitcode, errors.read_text()) == (141, "")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check a data set: files, numbers against the official ones, broken images, leaks. It ends with 1 if one is wrong.
+"""Check a data set: files, official numbers, broken images, leaks. Status: 0 sound, 1 something is wrong, 2 an error.
 
 python tools/check_dataset.py Market1501
 python tools/check_dataset.py CSVReID --json check.json DATASETS.CSV.PATH crops/labels.csv

@@ -30,7 +30,7 @@ def launch(main: Callable, args, *, device: str) -> None:
         device: MODEL.DEVICE, resolved: "cuda" or "cpu".
 
     Raises:
-        InputError: no process, or more GPUs than there are, are asked for.
+        InputError: no process, or more GPUs than there are, are asked for; or one was killed.
     """
     if "WORLD_SIZE" in os.environ and "RANK" in os.environ:
         place = (int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
@@ -65,7 +65,9 @@ def launch(main: Callable, args, *, device: str) -> None:
                 pass
     except multiprocessing.ProcessExitedException as error:
         if error.signal_name:
-            sys.exit(f"error: process {error.error_index} was ended by {error.signal_name}; go on with --resume")
+            raise InputError(
+                f"process {error.error_index} was ended by {error.signal_name}; go on with --resume"
+            ) from error
         sys.exit(error.exit_code)  # the process has said why
 
 

@@ -110,7 +110,7 @@ def test_a_process_that_dies_ends_the_job(run_cfg):
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     _, err = parent.communicate(timeout=60)
-    assert parent.returncode == 1 and "error: process 1 was ended by SIGKILL; go on with --resume" in err
+    assert parent.returncode == 2 and "error: process 1 was ended by SIGKILL; go on with --resume" in err
     torch.load(Path(run_cfg.OUTPUT_DIR, "model_last.pth"), weights_only=True)
 
 
@@ -153,7 +153,7 @@ def test_triplets_alone_train_in_several_processes(run_cfg):
 )
 def test_a_wrong_input_is_one_line(run_cfg, arguments, words):
     result = start_forked(run_cfg, *arguments)
-    assert result.returncode == 1
+    assert result.returncode == 2
     (line,) = result.stderr.strip().splitlines()
     assert line.startswith("error: ") and words in line
 
@@ -167,7 +167,7 @@ def test_a_broken_image_ends_the_training_with_one_line(run_cfg, crops):
 
 def test_a_wrong_input_in_several_processes_has_no_traceback(run_cfg):
     result = start_forked(run_cfg, "--num-gpus", "2", "--dist-url", "auto", "DATASETS.CSV.PATH", "nothing.csv")
-    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "error: " in result.stderr and "nothing.csv" in result.stderr
 
 

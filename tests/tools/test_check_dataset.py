@@ -1,14 +1,18 @@
 """tools/check_dataset.py from its command line to its exit status."""
 
 import json
+import os
+import re
 import runpy
 from pathlib import Path
 
 import pytest
+from forks import fork
 
 from dcal_reid.errors import InputError, exit_on_input_error
 
-TOOL = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "check_dataset.py"))
+TOOL_FILE = Path(__file__).parents[2] / "tools" / "check_dataset.py"
+TOOL = runpy.run_path(str(TOOL_FILE))
 
 
 def run(*command):
@@ -46,11 +50,23 @@ def test_wrong_commands(crops, tmp_path):
         TOOL["run"](parse(["CSVReID", "DATASETS.CSV.PAHT", "labels.csv"]))
 
 
-def test_a_file_that_cannot_be_written(crops, tmp_path, monkeypatch):
+def test_a_file_that_cannot_be_written(crops, tmp_path, monkeypatch, capsys):
     (tmp_path / "check.json").mkdir()
     # It is told before the images are read.
     monkeypatch.setattr("dcal_reid.data.check.check.examine_files", None)
     command = ["CSVReID", "--fast", "--workers", "0", "--json", str(tmp_path / "check.json")]
     args = TOOL["parser"]().parse_intermixed_args([*command, "DATASETS.CSV.PATH", "labels.csv"])
-    with pytest.raises(SystemExit, match=r"^error: '.*/check\.json' cannot be written or read: Is a directory$"):
+    with pytest.raises(SystemExit, match=r"^2$"):
         exit_on_input_error(TOOL["run"], args)
+    assert re.match(r"error: '.*/check\.json' cannot be written or read: Is a directory$", capsys.readouterr().err)
+
+
+def test_a_pipe_that_nobody_reads_any_more_ends_it_without_a_word(crops, tmp_path):
+    """As in ``tools/check_dataset.py ... | head``."""
+    pipe, errors = tmp_path / "pipe", tmp_path / "errors"
+    os.mkfifo(pipe)
+    command = [TOOL_FILE, "CSVReID", "--fast", "--workers", "0", "DATASETS.CSV.PATH", "labels.csv"]
+    process = fork(command, output=pipe, errors=errors)
+    open(pipe).close()  # once the other end is open
+    process.join(60)
+    assert process.exitcode == 141 and "Traceback" not in errors.read_text()

@@ -51,6 +51,6 @@ def test_scores_again_with_other_options(features, tmp_path):
 ])  # fmt: skip
 def test_wrong_input_gives_one_line(arguments, message):
     done = run(*arguments)
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(message)
     assert "Traceback" not in done.stderr
