@@ -11,9 +11,13 @@ import argparse
 import sys
 import traceback
 
-from dcal_reid.engine.arguments import add_model_arguments
-from dcal_reid.errors import InputError
-from dcal_reid.search.verification import main
+try:
+    from dcal_reid.engine.arguments import add_model_arguments
+    from dcal_reid.errors import exit_on_input_error
+    from dcal_reid.search.verification import main
+except Exception:  # Python's own status is 1, which here is an answer
+    traceback.print_exc()
+    sys.exit(2)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,14 +41,10 @@ def parser() -> argparse.ArgumentParser:
 def run(args: argparse.Namespace) -> None:
     # As diff does, so that a script can tell "no match" from "cannot say".
     try:
-        match = main(args)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Exception:  # Python's own status is 1, which here is an answer
+        exit_on_input_error(lambda: sys.exit(not main(args)))
+    except Exception:
         traceback.print_exc()
         sys.exit(2)
-    sys.exit(0 if match else 1)
 
 
 if __name__ == "__main__":

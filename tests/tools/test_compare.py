@@ -1,4 +1,6 @@
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -93,3 +95,19 @@ def test_what_nobody_foresaw_is_not_taken_for_no_match(compare, monkeypatch):
     monkeypatch.setattr("dcal_reid.search.verification.feature_predictor", fail)
     status, output, error = compare("--threshold", "0.3")
     assert (status, output) == (2, "") and error.startswith("Traceback") and "CUDA out of memory" in error
+
+
+def test_a_python_without_the_package_cannot_say():
+    words = [sys.executable, "-I", "-S", TOOL, "a.jpg", "b.jpg", "--threshold", "0.3"]
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2 and "No module named 'dcal_reid'" in ended.stderr
+
+
+def test_a_file_that_the_system_refuses_has_the_status_of_an_error(compare, monkeypatch):
+    def refuse(*args):
+        raise PermissionError(13, "Permission denied", "model.pth")
+
+    monkeypatch.setattr("dcal_reid.search.verification.feature_predictor", refuse)
+    status, output, error = compare("--threshold", "0.3")
+    message = "error: 'model.pth' cannot be written or read: Permission denied\n"
+    assert (status, output, error) == (2, "", message)
