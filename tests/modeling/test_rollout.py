@@ -52,12 +52,20 @@ def test_the_last_block_needs_the_cls_query_only():
     assert torch.equal(cls_rollout(qk, 0.3), cls_rollout(short, 0.3))
 
 
-def test_stays_in_fp32_under_autocast_and_keeps_no_graph():
-    qk = [(q.requires_grad_(), k.requires_grad_()) for q, k in random_layers(3, 2, 3, 7, 8)]
+@pytest.mark.parametrize("layers", [1, 3])
+def test_stays_in_fp32_under_autocast_and_keeps_no_graph(layers):
+    qk = [(q.requires_grad_(), k.requires_grad_()) for q, k in random_layers(layers, 2, 3, 7, 8)]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         r = cls_rollout(qk, 0.3)
     assert r.dtype == torch.float32 and not r.requires_grad
     assert torch.equal(r, cls_rollout(qk, 0.3))
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_of_queries_and_keys_in_half_precision_it_is_fp32(layers):
+    r = cls_rollout([(q.bfloat16(), k.bfloat16()) for q, k in random_layers(layers, 2, 3, 7, 8)], 0.3)
+    assert r.dtype == torch.float32
+    torch.testing.assert_close(r.sum(dim=1), torch.ones(2), rtol=0, atol=1e-6)
 
 
 def test_top_patches_are_the_highest_and_never_the_cls_token():
@@ -65,5 +73,6 @@ def test_top_patches_are_the_highest_and_never_the_cls_token():
     assert top_patches(r, 0.5).tolist() == [[1, 2], [0, 3]]
     assert top_patches(r, 1.0).sort(dim=1).values.tolist() == [[0, 1, 2, 3]] * 2
     assert top_patches(r, 0.01).tolist() == [[1], [0]]
+    assert [top_patches(r, ratio).shape for ratio in (0.6, 0.65)] == [(2, 2), (2, 3)]  # of 2.4 and 2.6 patches
     # With a register, which has number 1 among the tokens.
     assert top_patches(r, 0.66, num_prefix=2).tolist() == [[0, 1], [2, 1]]
