@@ -38,6 +38,17 @@ def test_equals_timms_block(tokens, options, fused):
     torch.testing.assert_close(cross_attention_block(timm_block, tokens, tokens), expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("options", [{"attn_drop": 0.5}, {"proj_drop": 0.5}, {"drop_path": 0.5}])
+@pytest.mark.parametrize("fused", [True, False])
+def test_in_training_timms_block_drops_the_same(tokens, options, fused):
+    timm_block = block(**options).train()
+    timm_block.attn.fused_attn = fused
+    torch.manual_seed(1)
+    expected = timm_block(tokens)
+    torch.manual_seed(1)
+    torch.testing.assert_close(self_attention_block(timm_block, tokens)[0], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_training_in_half_precision_on_the_cpu_is_explicit():
     attn, v = Attention(48, 3), torch.randn(2, 3, 9, 16, requires_grad=True)
     for attn.fused_attn in (True, False):
