@@ -4,7 +4,7 @@ import pytest
 import torch
 from timm.layers import Attention
 
-from dcal_reid.modeling.pair_attention import has_pair_attention, pair_attention
+from dcal_reid.modeling.pair_attention import has_pair_attention, of_distractors, pair_attention
 
 B, HEADS, N, D = 4, 3, 9, 16
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
@@ -48,6 +48,18 @@ def test_equals_the_softmax_over_both_sets_of_keys(partner, stream, streams, que
     (out * weights.to(device)).sum().backward()
     for actual, wanted in zip(ours, theirs, strict=True):
         torch.testing.assert_close(actual.grad.cpu().double(), wanted.grad, rtol=10 * error, atol=error)
+
+
+def test_queries_and_keys_take_the_precision_of_the_values():
+    """Under autocast a norm of queries and keys gives fp32."""
+    q, k, v = torch.randn(3, 2 * B, HEADS, N, D, generator=torch.Generator().manual_seed(0)).bfloat16()
+    partner = torch.tensor([1, 2, 3, 0])
+    found, expected = (
+        pair_attention(queries, keys, v, partner, 0.3, "sa", starts=False)
+        for queries, keys in ((q.float(), k.float()), (q, k))
+    )
+    assert found.dtype == torch.bfloat16 and torch.equal(found, expected)
+    assert of_distractors(k, partner, "noise").dtype == torch.bfloat16
 
 
 def test_large_logits_do_not_overflow():
