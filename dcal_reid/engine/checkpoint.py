@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from math import prod
 from pathlib import Path
 from typing import NamedTuple
@@ -201,20 +201,37 @@ class Checkpointer(FastreidCheckpointer):
 def read_weights(path: str | Path) -> Weights:
     """Read a checkpoint, or what ``weights.save_weights`` wrote.
 
-    A checkpoint may have ``num_classes``: an architecture of a user's own has any classifier.
+    Either may have ``num_classes``: an architecture of a user's own has any classifier.
 
     Raises:
         InputError: see ``read_tensors`` and :func:`export_metadata`.
     """
-    content = told = read_tensors(path)
-    if Path(path).suffix == ".safetensors":
-        metadata = export_metadata(str(path))
-        told = {name: json.loads(metadata[name]) for name in ("grid_size", "class_names") if name in metadata}
+    content = read_tensors(path)
+    metadata = export_metadata(str(path)) if Path(path).suffix == ".safetensors" else None
+    told = {}
+    for name, is_as_written in _TOLD.items():
+        try:
+            told[name] = content.get(name) if metadata is None else json.loads(metadata.get(name, "null"))
+            valid = told[name] is None or is_as_written(told[name])
+        except (ValueError, RecursionError):  # no JSON
+            valid = False
+        if not valid:
+            raise InputError(f"checkpoint {str(path)!r} is damaged: its {name} is not as it was written")
     state = _evaluated(content)
     found = (len(state[name]) for name in ("heads.sa.weight", "heads.weight") if name in state)
-    return Weights(
-        state, told.get("grid_size"), told.get("class_names"), num_classes=told.get("num_classes") or next(found, 0)
-    )
+    return Weights(state, told["grid_size"], told["class_names"], told["num_classes"] or next(found, 0))
+
+
+def _are(kind: type, values: object) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)
+
+
+# What a file may say beside its tensors, and whether it is what we write.
+_TOLD: dict[str, Callable[[object], bool]] = {
+    "grid_size": lambda value: _are(int, value) and len(value) == 2,
+    "class_names": lambda value: _are(str, value),
+    "num_classes": lambda value: _are(int, [value]) and value >= 0,
+}
 
 
 def _not_needed(model: nn.Module) -> re.Pattern:
@@ -243,9 +260,11 @@ def export_metadata(weights: str) -> dict[str, str]:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InputError(f"checkpoint {weights!r} is damaged or not a checkpoint: {error}") from error
-    if metadata.get("dcal_reid", EXPORT_VERSION) != EXPORT_VERSION:
+    if "dcal_reid" not in metadata:
+        return {}
+    if metadata["dcal_reid"] != EXPORT_VERSION:
         raise InputError(
-            f"{weights!r} is of version {metadata['dcal_reid']}, this reads version {EXPORT_VERSION}: export it again"
+            f"{weights!r} is of version {metadata['dcal_reid']!r}, this reads version {EXPORT_VERSION}: export it again"
         )
     return metadata
 

@@ -63,10 +63,47 @@ def test_training_at_another_size_starts_from_resized_position_embeddings(export
 
 def test_exports_that_do_not_tell_the_patches_are_not_checked(exported):
     _, path = exported
-    with safe_open(path, framework="pt") as file:
-        metadata = {name: text for name, text in file.metadata().items() if name != "grid_size"}
-    save_file(load_file(path), path, metadata)
+    with_metadata(path, grid_size=None)
     assert Predictor(path).dim == Predictor(path, overrides=ON_THEIR_SIDE).dim == 96
+
+
+def with_metadata(path, **texts):
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file(load_file(path), path, {name: text for name, text in (metadata | texts).items() if text is not None})
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("grid_size", "4 x 2"),
+        ("grid_size", "4"),
+        ("grid_size", "[" * 10**5),
+        ("class_names", "[1]"),
+        ("num_classes", "-1"),
+    ],
+)
+def test_what_a_file_says_beside_its_tensors_is_as_it_was_written(exported, name, text):
+    _, path = exported
+    with_metadata(path, **{name: text})
+    with pytest.raises(InputError, match=rf"model\.safetensors' is damaged: its {name} is not as it was written"):
+        Predictor(path)
+
+
+def test_what_others_say_in_their_files_is_theirs(exported, run_folder, tiny_batch):
+    predictor, path = exported
+    with_metadata(path, dcal_reid=None, config="{}", fingerprint="theirs", grid_size="14", class_names="all of them")
+    found = Predictor(path, config_file=str(run_folder / "config.yaml"))
+    assert torch.equal(found.model(tiny_batch["images"]), predictor.model(tiny_batch["images"]))
+    with pytest.raises(InputError, match="there is no configuration with"):
+        Predictor(path)
+
+
+def test_exports_of_another_version(exported):
+    _, path = exported
+    with_metadata(path, dcal_reid="2\n")
+    with pytest.raises(InputError, match=r"is of version '2\\n', this reads version 1: export it again"):
+        Predictor(path)
 
 
 def _created(path):
