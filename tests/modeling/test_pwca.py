@@ -100,7 +100,7 @@ def test_normalised_queries_and_keys_are_honoured(streams, attention):
 
 def test_noise_takes_the_place_of_the_distractors_keys_and_values(block, streams):
     """Table 4: of no image, so whoever the partner is and whatever the others are, and new in each block."""
-    x, z = streams
+    x, z = (tokens.requires_grad_() for tokens in streams)
 
     def noisy(x, z, partner):
         torch.manual_seed(1)
@@ -109,14 +109,17 @@ def test_noise_takes_the_place_of_the_distractors_keys_and_values(block, streams
     new_x, new_z, *_ = noisy(x, z, torch.tensor([2, 0, 1]))
     torch.manual_seed(1)
     k, v = (torch.randn(3, 3, 7, 16) for _ in range(2))
+    expected_z = []
     for i in range(3):
         qkv = block.norm1(z[i]) @ block.attn.qkv.weight.T + block.attn.qkv.bias
         q, own_k, own_v = qkv.unflatten(1, (3, 3, 16)).permute(1, 2, 0, 3)
         weights = (q @ torch.cat([own_k, k[i]], dim=1).transpose(1, 2) / 4).softmax(dim=2)
         attended = (weights @ torch.cat([own_v, v[i]], dim=1)).transpose(0, 1).flatten(1)
         expected = z[i] + block.attn.proj(attended)
-        expected = expected + block.mlp(block.norm2(expected))
-        torch.testing.assert_close(new_z[i], expected, rtol=1e-5, atol=1e-5)
+        expected_z.append(expected + block.mlp(block.norm2(expected)))
+    torch.testing.assert_close(new_z, torch.stack(expected_z), rtol=1e-5, atol=1e-5)
+    found, wanted = (torch.autograd.grad(out.square().sum(), z)[0] for out in (new_z, torch.stack(expected_z)))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(new_x, self_attention_block(block, x)[0], rtol=1e-5, atol=1e-5)
     others = x.flip(0)
     torch.testing.assert_close(noisy(others, z, torch.arange(3))[1], new_z, rtol=1e-6, atol=1e-6)
