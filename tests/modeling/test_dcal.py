@@ -1,6 +1,7 @@
 """The invariants of the method, on the whole model."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -104,6 +105,23 @@ def test_distractor_oneself_makes_pwca_equal_sa(tiny_cfg, tiny_batch):
             torch.testing.assert_close(features["pwca"], features["sa"], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("glca_input", ["parallel", "stacked"])
+def test_a_distractor_changes_pwca_and_nothing_else(tiny_cfg, tiny_batch, glca_input):
+    model = build(tiny_cfg, GLCA__INPUT=glca_input).eval()
+    images = model.preprocess_image(tiny_batch)
+    alone, paired = model.branch_features(images), model.branch_features(images, torch.arange(8).roll(1))
+    assert not torch.allclose(paired["pwca"], alone["sa"], atol=1e-3)
+    for branch in ("sa", "glca"):
+        torch.testing.assert_close(paired[branch], alone[branch], rtol=1e-5, atol=1e-5)
+
+
+def test_distractors_of_the_batch_are_chosen_by_the_pair_sampler(tiny_cfg, tiny_batch):
+    partner = build(tiny_cfg, PWCA__PAIR_SAMPLER="intra").training_inputs(tiny_batch)["partner"]
+    assert partner.tolist() == [1, 0, 3, 2, 5, 4, 7, 6]
+    partner = build(tiny_cfg, PWCA__PAIR_SAMPLER="inter").training_inputs(tiny_batch)["partner"]
+    assert (tiny_batch["targets"][partner] != tiny_batch["targets"]).all()
+
+
 @pytest.mark.parametrize("streams", ["sa", "sa+pwca"])
 def test_the_necks_statistics_are_those_of_the_streams_named(tiny_cfg, streams):
     model = build(tiny_cfg, PWCA__NECK_STATISTICS=streams).train()
@@ -116,9 +134,11 @@ def test_the_necks_statistics_are_those_of_the_streams_named(tiny_cfg, streams):
     torch.testing.assert_close(model.heads["sa"].bottleneck[0].running_mean, expected)
 
 
+@pytest.mark.parametrize("num_blocks", [1, 2])
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 1.0])
-def test_glca_starts_equal_to_sa(tiny_cfg, tiny_batch, ratio):
-    model = build(tiny_cfg, GLCA__READOUT="cls", GLCA__RATIO=ratio).eval()
+def test_glca_starts_equal_to_sa(tiny_cfg, tiny_batch, ratio, num_blocks):
+    """Each of its blocks reads what the block beside it reads."""
+    model = build(tiny_cfg, GLCA__READOUT="cls", GLCA__RATIO=ratio, GLCA__NUM_BLOCKS=num_blocks).eval()
     features = model.branch_features(model.preprocess_image(tiny_batch))
     torch.testing.assert_close(features["glca"], features["sa"], rtol=1e-5, atol=1e-5)
 
@@ -162,9 +182,21 @@ def test_selection_is_the_rollout_of_the_block_beside(tiny_cfg, tiny_batch, glca
     torch.testing.assert_close(seen["rollout"], product[:, 0], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("selection", "number"), [("last", -1), ("penultimate", -2)])
-def test_selection_by_one_block_alone(tiny_cfg, tiny_batch, selection, number):
-    model = build(tiny_cfg, GLCA__SELECTION=selection, GLCA__RATIO=0.5).eval()
+@pytest.mark.parametrize(
+    ("selection", "glca_input", "num_blocks", "number"),
+    [
+        ("last", "parallel", 1, 2),
+        ("last", "parallel", 2, 1),
+        ("last", "stacked", 2, 2),
+        ("penultimate", "parallel", 1, 1),
+        ("penultimate", "parallel", 2, 0),
+        ("penultimate", "stacked", 2, 1),
+    ],
+)
+def test_selection_by_one_block_alone(tiny_cfg, tiny_batch, selection, glca_input, num_blocks, number):
+    """The one that rollout ends with, which is beside the first GLCA block, or the one before it."""
+    options = {"GLCA__SELECTION": selection, "GLCA__INPUT": glca_input, "GLCA__NUM_BLOCKS": num_blocks}
+    model = build(tiny_cfg, GLCA__RATIO=0.5, **options).eval()
     x = model.backbone.embed(model.preprocess_image(tiny_batch))
     for block in model.backbone.blocks[:number]:
         x = block(x)
@@ -243,7 +275,9 @@ def test_inference_has_no_pwca_and_each_choice_of_branches(tiny_cfg, tiny_batch,
     model.eval()
     both = model(tiny_batch)
     model.inference = "sa"
-    sa = model(tiny_batch)
+    with monkeypatch.context() as without_glca:
+        without_glca.setattr(model.glca, "forward", forbidden)
+        sa = model(tiny_batch)
     model.inference = "glca"
     torch.testing.assert_close(both, torch.cat([sa, model(tiny_batch)], dim=1))
     assert sa.shape == (8, 48)
@@ -287,6 +321,15 @@ def test_batch_norm_statistics_are_those_of_sa(tiny_cfg, tiny_batch):
         torch.testing.assert_close(a, b)
 
 
+def test_images_are_normalised_channel_by_channel(tiny_cfg, tiny_batch):
+    mean, std = [100.0, 110.0, 120.0], [50.0, 60.0, 70.0]
+    tiny_cfg.MODEL.PIXEL_STATS, tiny_cfg.MODEL.PIXEL_MEAN, tiny_cfg.MODEL.PIXEL_STD = "config", mean, std
+    found = build(tiny_cfg).preprocess_image(tiny_batch)
+    for channel in range(3):
+        expected = (tiny_batch["images"][:, channel].double() - mean[channel]) / std[channel]
+        torch.testing.assert_close(found[:, channel], expected.float())
+
+
 def test_the_batch_is_left_as_it_is_and_may_be_uint8_or_float(tiny_model, tiny_batch):
     """fast-reid normalises the caller's tensor in place, so that its flip test normalises twice."""
     tiny_model.eval()
@@ -298,15 +341,27 @@ def test_the_batch_is_left_as_it_is_and_may_be_uint8_or_float(tiny_model, tiny_b
     assert torch.equal(floats, before.float())
 
 
-def test_losses_are_the_branches_and_metrics_what_they_are_made_of(tiny_model, tiny_batch):
-    losses = tiny_model(tiny_batch)
+def test_losses_are_the_branches_and_metrics_what_they_are_made_of(tiny_cfg, tiny_batch):
+    """With a margin, which the loss sees and the accuracy does not."""
+    heads = tiny_cfg.MODEL.HEADS
+    heads.CLS_LAYER, heads.SCALE, heads.MARGIN = "CosSoftmax", 8, 0.3
+    weights = {"sa": 0.5, "glca": 1.0, "pwca": -1.0}
+    model = build(tiny_cfg, LOSS_WEIGHTS_INIT=list(weights.values()))
+    outputs = []
+    for head in model.heads.values():
+        head.register_forward_hook(lambda head, args, output: outputs.append(output))
+    losses, metrics, targets = model(tiny_batch), model.metrics, tiny_batch["targets"]
     assert set(losses) == {"loss_sa", "loss_glca", "loss_pwca"}
-    metrics = tiny_model.metrics
-    for branch in ("sa", "glca", "pwca"):
-        raw = metrics[f"{branch}/ce"] + metrics[f"{branch}/triplet"]
-        torch.testing.assert_close(losses[f"loss_{branch}"], 0.5 * raw)  # w = 0
-        assert 0 <= metrics[f"{branch}/accuracy"] <= 1
-        assert metrics[f"{branch}/loss_weight"] == 0
+    with torch.no_grad():
+        model.loss_weights.w += 1  # as a step would
+    for branch, output in zip(("sa", "pwca", "glca"), outputs, strict=True):
+        w, raw = weights[branch], metrics[f"{branch}/ce"] + metrics[f"{branch}/triplet"]
+        torch.testing.assert_close(losses[f"loss_{branch}"], 0.5 * (math.exp(-w) * raw + w))
+        assert metrics[f"{branch}/loss_weight"] == w
+        ce = torch.nn.functional.cross_entropy(output["cls_outputs"], targets)
+        torch.testing.assert_close(metrics[f"{branch}/ce"], ce.detach())
+        hits = output["pred_class_logits"].argmax(dim=1) == targets
+        assert metrics[f"{branch}/accuracy"] == hits.float().mean()
     assert all(not value.requires_grad for value in metrics.values())
 
 
@@ -317,12 +372,29 @@ def test_the_map_of_a_fresh_glca_with_the_cls_readout_is_that_of_sa(tiny_cfg, ti
     torch.testing.assert_close(maps.glca, maps.sa, rtol=0, atol=1e-6)
 
 
-def test_attention_maps(tiny_model, tiny_batch):
-    tiny_model.eval()
-    maps = tiny_model.attention_maps(tiny_batch)
-    assert maps.sa.shape == maps.glca.shape == (8, 4, 2)
-    assert maps.selected.shape == (8, 2)
-    assert (maps.sa.flatten(1).sum(1) < 1).all() and (maps.glca >= 0).all()
+@pytest.mark.parametrize(("glca_input", "num_blocks"), [("parallel", 1), ("parallel", 2), ("stacked", 1)])
+def test_attention_maps_equal_the_full_product(tiny_cfg, tiny_batch, glca_input, num_blocks):
+    """Of GLCA too: its first block, then the self-attention blocks before the tokens that it reads."""
+    model = build(tiny_cfg, GLCA__READOUT="cls", GLCA__INPUT=glca_input, GLCA__NUM_BLOCKS=num_blocks).eval()
+    for parameter in model.parameters():  # attention that is far from uniform
+        torch.nn.init.normal_(parameter, std=0.3)
+    x = model.backbone.embed(model.preprocess_image(tiny_batch))
+    sa = torch.eye(9).expand(8, 9, 9)
+
+    def rolled(block, x, product):
+        q, k, _ = block.attn.qkv(block.norm1(x)).unflatten(2, (3, 3, 16)).permute(2, 0, 3, 1, 4)
+        attention = torch.softmax(q @ k.transpose(2, 3) / 4, dim=-1).mean(dim=1)
+        return (0.5 * attention + 0.5 * torch.eye(9)) @ product
+
+    for number, block in enumerate([*model.backbone.blocks, None]):
+        if number == (3 if glca_input == "stacked" else 3 - num_blocks):
+            glca = rolled(model.glca.blocks[0], x, sa)
+        if block:
+            sa, x = rolled(block, x, sa), block(x)
+    maps = model.attention_maps(tiny_batch)
+    assert maps.sa.shape == maps.glca.shape == (8, 4, 2) and maps.selected.shape == (8, 2)
+    torch.testing.assert_close(maps.sa.flatten(1), sa[:, 0, 1:], rtol=0, atol=1e-5)
+    torch.testing.assert_close(maps.glca.flatten(1), glca[:, 0, 1:], rtol=0, atol=1e-5)
 
 
 def test_bf16_autocast_trains(tiny_model, tiny_batch):
@@ -404,6 +476,7 @@ def test_noise_on_images_and_labels_is_for_training_only(tiny_cfg, tiny_batch):
     assert noise.mean().abs() < 0.02 and noise.std() == pytest.approx(0.5, rel=0.05)
     # A quarter is drawn among four labels, one of which is the right one.
     changed = (torch.stack(labels) != tiny_batch["targets"]).float().mean()
+    assert set(torch.stack(labels)[:, :2].flatten().tolist()) == {0, 1, 2, 3}
     assert changed == pytest.approx(0.25 * 3 / 4, abs=0.05)
     model.eval()(tiny_batch)
     assert torch.equal(seen["images"], clean)
