@@ -235,13 +235,15 @@ def test_complete_is_what_was_evaluated_after_its_last_epoch(args, epochs, perio
     args.opts = ["SOLVER.MAX_EPOCH", str(epochs), "TEST.EVAL_PERIOD", str(period)]
     run = group_runs(args)[0]
     run.folder.mkdir(parents=True)
-    text = "".join(json.dumps({"iteration": i, "Rank-1": i, "Rank-5": 80.0, "sa/ce": 1.0}) + "\n" for i in lines)
-    (run.folder / "metrics.json").write_text('{"iteration": 3, "time": 0.5}\n' + text + '{"iteration": 33, "Rank')
+    text = '{"iteration": 2, "ti\n' + "".join(json.dumps({"iteration": 3, "time": t}) + "\n" for t in (9.0, 0.5, 0.4))
+    text += "".join(json.dumps({"iteration": i, "Rank-1": i, "Rank-5": 80.0, "sa/ce": 1.0}) + "\n" for i in lines)
+    (run.folder / "metrics.json").write_text(text + '{"iteration": 33, "Rank')
     assert run.results() is None
     (run.folder / "model_final.pth").touch()
     assert run.results() == (expected and {"Rank-1": expected})
+    assert run.curve("Rank-1") == [((i + 1) / (lines[-1] + 1), i) for i in lines]
     assert run.step_time() == 0.5 and run.peak_memory() is None
-    (run.folder / "log.txt").write_text("eta 0:00:02  mem 1.3 GiB\neta 0:00:01  mem 1.2 GiB\n")
+    (run.folder / "log.txt").write_text("mem 1.2 GiB\neta 0:00:02  mem 1.3 GiB\neta 0:00:01  mem 1.1 GiB\n")
     assert run.peak_memory() == 1.3
 
 
@@ -358,11 +360,13 @@ def test_a_value_that_is_given_twice_is_run_once(args):
 
 
 def test_differences_are_paired_by_seed(args, pretend):
-    """The interval against scipy's own for one sample."""
-    values = {"parallel": [50.0, 60.0, 55.0], "stacked": [53.0, 61.0, 60.0]}
-    pretend(f"metrics(iteration=9, mAP={values}[folder.parent.name][int(sys.argv[-3])]); final()\n")
-    args.seeds, args.baseline = [0, 1, 2], "parallel"
-    run_group(args)
+    """The interval against scipy's own for one sample. A seed of which one of the two has no result does not count."""
+    values = {"parallel": [50.0, None, 60.0, 55.0], "stacked": [53.0, 70.0, 61.0, 60.0]}
+    pretend(f"mAP = {values}[folder.parent.name][int(sys.argv[-3])]\n"
+            "metrics(iteration=9, mAP=mAP) if mAP else sys.exit(1); final()\n")  # fmt: skip
+    args.seeds, args.baseline = [0, 1, 2, 3], "parallel"
+    with pytest.raises(SystemExit):
+        run_group(args)
     rows = table(args)
     assert rows["parallel"]["mAP difference"] == rows["parallel"]["mAP from"] == ""
     interval = stats.ttest_1samp([3.0, 1.0, 5.0], 0.0).confidence_interval(0.95)
@@ -395,14 +399,24 @@ def test_folds_are_repetitions_as_seeds_are(args, pretend, tmp_path):
 def test_what_is_varied_is_compared_with_the_baselines_best(args, pretend, capsys):
     values = {("parallel", "0.1"): 50.0, ("parallel", "0.2"): 60.0, ("stacked", "0.1"): 62.0, ("stacked", "0.2"): 40.0}
     pretend(f"name, _, rate = folder.parent.name.partition(',BASE_LR=')\n"
-            f"metrics(iteration=9, mAP={values}[name, rate]); final()\n")  # fmt: skip
-    args.vary, args.seeds, args.baseline = [["SOLVER.BASE_LR", "0.1", "0.2"]], [0], "parallel"
+            "by_seed = [30.0, -30.0][int(sys.argv[-3])] if rate == '0.1' else 0.0\n"
+            f"metrics(iteration=9, mAP={values}[name, rate] + by_seed); final()\n")  # fmt: skip
+    args.vary, args.seeds, args.baseline = [["SOLVER.BASE_LR", "0.1", "0.2"]], [0, 1], "parallel"
     run_group(args)
     assert "The difference is to parallel,BASE_LR=0.2 with the same seed" in capsys.readouterr().out
     assert [row["mAP difference"] for row in table(args).values()] == ["-10.0", "", "2.0", "-20.0"]
     args.baseline = "stacked,BASE_LR=0.2"
     run_group(args)
     assert [row["mAP difference"] for row in table(args).values()] == ["10.0", "20.0", "22.0", ""]
+
+
+def test_what_training_costs_is_told_of_all_runs(args, pretend):
+    pretend("seed = int(sys.argv[-3])\n(folder / 'log.txt').write_text(f'  mem {[1.5, 3.5, 2.5][seed]} GiB')\n"
+            "metrics(iteration=9, mAP=50.0, time=[0.1, 0.9, 0.2][seed]); final()\n")  # fmt: skip
+    args.seeds = [0, 1, 2]
+    run_group(args)
+    row = table(args)["stacked"]
+    assert (row["step (s)"], row["memory (GiB)"]) == ("0.2", "3.5")
 
 
 def test_the_papers_figures_stand_beside(args, pretend, monkeypatch):
@@ -436,6 +450,11 @@ def test_values_of_an_option_end_where_the_overrides_begin():
     )  # fmt: skip
     with pytest.raises(InputError, match=r"--seeds 'SOLVER.MAX_EPOCH' is not a whole number"):
         apart(["SOLVER.MAX_EPOCH", "1"])
+
+
+def test_metrics_are_in_order_within_each_test_set():
+    names = ["A/mAP", "A/Rank-1", "B/mAP", "B/Rank-1"]
+    assert runs.ordered(dict.fromkeys(names[::-1], 1.0)) == [(name, 1.0) for name in names]
 
 
 def test_variants_are_in_natural_order():
