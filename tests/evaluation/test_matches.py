@@ -14,6 +14,14 @@ def test_positives_and_junk_of_each_query():
     assert matches.query.tolist() == [0, 0, 1, 1]
     assert matches.count(~matches.junk).tolist() == [1, 1, 0]
     assert matches.num_cameras == 3
+    assert find_matches([7], [7], [5], [1]).num_cameras == 2
+
+
+def test_gallery_positions_of_a_query_ascend():
+    query, gallery = (np.random.default_rng(0).integers(0, 3, size) for size in (5, 2000))
+    matches = find_matches(query, gallery)
+    for i, pid in enumerate(query):
+        assert np.array_equal(matches.of_queries(slice(i, i + 1))[1], np.flatnonzero(gallery == pid))
 
 
 def test_without_cameras_nothing_is_junk():

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from dcal_reid.evaluation import neighbours
 from dcal_reid.evaluation.neighbours import find_neighbours
-from dcal_reid.evaluation.products import Prepared
+from dcal_reid.evaluation.products import Prepared, squared_distances
 from dcal_reid.evaluation.scaled import ScaledFeatures
 
 
@@ -56,6 +56,36 @@ def test_the_way_of_the_gpu_finds_the_same(items, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScaledFeatures, "prepared", on_tensors)
         check(items, (3, 7), find_neighbours(items, (3, 7), block=block))
+
+
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.integers(1, 70), st.sampled_from([0, 1, 6]))
+@settings(max_examples=60)
+def test_products_may_be_as_wrong_as_their_bound_says(count, seed, block, bound):
+    rng = np.random.default_rng(seed)
+    items = ScaledFeatures(rng.integers(0, 4, (count, 3)), "euclidean")
+
+    def off_by_bound(left, right, *_):
+        exact = np.rint(squared_distances(left, right))
+        return (exact + bound * rng.choice([-1, 1], exact.shape)).astype(np.float32)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbours, "squared_distances", off_by_bound)
+        patch.setattr(neighbours, "error_bound", lambda left, right: np.full(len(left), float(bound)))
+        check(items, (3, 7), find_neighbours(items, (3, 7), block=block))
+
+
+def test_many_items_of_which_many_others_are_equally_far():
+    rng = np.random.default_rng(0)
+    features = np.concatenate([rng.standard_normal((100, 3)), np.full((10, 3), 50.0)]).astype(np.float32)
+    items = ScaledFeatures(features[rng.permutation(110)], "euclidean")
+    check(items, (3,), find_neighbours(items, (3,)))
+
+
+def test_the_farthest_of_more_items_than_are_looked_at_together():
+    features = np.random.default_rng(0).standard_normal((5000, 3))
+    rows = np.arange(0, 5000, 100)
+    farthest = neighbours._farthest_in_double_precision(ScaledFeatures(features, "euclidean"), rows)
+    assert np.array_equal(farthest, ((features[rows, None] - features) ** 2).sum(-1).argmax(axis=1))
 
 
 def test_realistic_size_and_any_block():

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
 from dcal_reid.errors import InputError
-from dcal_reid.evaluation.distances import FeatureDistances
+from dcal_reid.evaluation import counting, roc
+from dcal_reid.evaluation.distances import FeatureDistances, MatrixDistances, Tile
 from dcal_reid.evaluation.matches import find_matches
 from dcal_reid.evaluation.ranking import rank, rank_features, rank_matrix
 
@@ -92,6 +93,37 @@ def test_feature_ranking_is_that_of_the_exact_distances(case, metric, block):
     if not naive(matrix, *labels)[2].any():
         return
     same(rank_features(query, gallery, *labels, metric=metric, block=block), rank_matrix(matrix, *labels))
+
+
+class OffBySlack(MatrixDistances):
+    """Every distance of a tile is as wrong as its slack allows."""
+
+    def __init__(self, matrix, slack, tensors):
+        super().__init__(matrix, block=3)
+        self.slack, self.tensors = slack, tensors
+
+    def tiles(self):
+        rng = np.random.default_rng(0)
+        for tile in super().tiles():
+            values = tile.values + self.slack * rng.choice([-1, 1], tile.values.shape)
+            slack = np.full(len(values), float(self.slack))
+            yield Tile(tile.query, torch.from_numpy(values) if self.tensors else values, slack)
+
+
+@given(matrices_with_ties(), st.sampled_from([0, 1, 350]), st.booleans(), st.integers(1, 100))
+@settings(max_examples=200)
+def test_ranks_and_rates_are_those_of_the_exact_distances(case, slack, tensors, memory):
+    """Wherever within the slack a product lies, and however few distances are looked at together."""
+    matrix, matches = np.rint(1000 * case[0]), find_matches(*case[1:])
+    if matches.junk.all():
+        return
+    expected = rank(MatrixDistances(matrix), matches, fprs=(0.5, 0.05, 1.0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(counting, "_CACHED", memory)
+        patch.setattr(roc, "_BUFFER", memory)
+        found = rank(OffBySlack(matrix, slack, tensors), matches, fprs=(0.5, 0.05, 1.0))
+    same(found, expected)
+    assert np.array_equal(found.roc.threshold, expected.roc.threshold)
 
 
 def realistic(seed=0, num_query=60, num_gallery=700, dim=128, noise=1.7):
@@ -179,12 +211,15 @@ def test_a_model_that_gives_one_feature_for_everything_is_ranked_in_gallery_orde
     """Everything ties, and is still fast: copies are compared once."""
     compared = []
     between = FeatureDistances.between
+    monkeypatch.setattr(counting, "_MANY", 1000)
     monkeypatch.setattr(FeatureDistances, "between", lambda self, q, g: compared.append(len(q)) or between(self, q, g))
     rng = np.random.default_rng(0)
     query, gallery = np.ones((5, 32), np.float32), np.ones((3000, 32), np.float32)
     query_pids, gallery_pids = rng.integers(0, 9, 5), rng.integers(0, 9, 3000)
     result = rank_features(query, gallery, query_pids, gallery_pids)
     same(result, rank_matrix(np.zeros((5, 3000)), query_pids, gallery_pids))
+    # Each positive, and for each query one of the copies.
+    assert sum(compared) == result.num_positives.sum() + 5
 
 
 def test_a_matrix_is_only_read():
