@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -57,8 +58,26 @@ def test_rerank_and_expansion_help(data, options):
     assert score(data, options).mAP > plain + 0.02
 
 
+@pytest.mark.parametrize("rerank", [False, True])
+def test_queries_that_could_not_be_read_are_no_queries(data, options, rerank):
+    options.RERANK.ENABLED = rerank
+    there = np.arange(300) % 7 > 0
+    columns = {name: getattr(data, name)[there] for name in ("features", "pids", "camids", "indices", "paths")}
+    some = replace(data, **columns)
+    alone = replace(some, indices=np.arange(len(some)), num_query=np.count_nonzero(there[:60]))
+    assert score(some, options).metrics() == score(alone, options).metrics()
+
+
 @pytest.mark.parametrize(
-    ("section", "key", "value"), [("RERANK", "K1", 0), ("RERANK", "LAMBDA", 2.0), ("AQE", "QE_K", 0)]
+    ("section", "key", "value"),
+    [
+        ("RERANK", "K1", 0),
+        ("RERANK", "K2", 0),
+        ("RERANK", "LAMBDA", 2.0),
+        ("AQE", "QE_K", 0),
+        ("AQE", "ALPHA", -1.0),
+        ("AQE", "QE_TIME", 0),
+    ],
 )
 def test_options_that_make_no_sense(data, options, section, key, value):
     options[section][key] = value
