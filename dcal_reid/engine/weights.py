@@ -68,8 +68,10 @@ def load(
         logger.warning("No weights are given: this is the model of %r before any training of its own.", config_file)
     resolve_device(cfg)
     check_config(cfg)
-    cfg.freeze()
     found = read_weights(weights) if weights else None
+    if found:
+        cfg.MODEL.HEADS.NUM_CLASSES = found.num_classes
+    cfg.freeze()
     model = evaluation_model(cfg, found)
     if "fingerprint" in metadata and not (config_file or given) and fingerprint(cfg, model) != metadata["fingerprint"]:
         raise InputError(f"{weights!r} is not as it was written: its fingerprint differs; export it again")
@@ -96,9 +98,8 @@ def save_weights(path: str | Path, cfg: CfgNode, model: nn.Module, class_names: 
     # The paths of this machine mean nothing on another.
     cfg.MODEL.WEIGHTS, cfg.MODEL.BACKBONE.PRETRAIN_PATH, cfg.MODEL.DEVICE = "", "", "auto"
     metadata = {"dcal_reid": EXPORT_VERSION, "fingerprint": fingerprint(cfg, model), "config": cfg.dump()}
-    for name, value in (("grid_size", grid_size_of(model)), ("class_names", class_names)):
-        if value is not None:
-            metadata[name] = json.dumps(value)
+    told = {"grid_size": grid_size_of(model), "class_names": class_names, "num_classes": cfg.MODEL.HEADS.NUM_CLASSES}
+    metadata |= {name: json.dumps(value) for name, value in told.items() if value is not None}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in evaluation_state(model).items()}
     with written_atomically(path) as temporary:
         save_file(tensors, temporary, metadata)

@@ -1,12 +1,16 @@
 from pathlib import Path
 
 import pytest
+import torch
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
 from runs import run
 from torch import nn
 from torch.nn import functional as F
 
+from dcal_reid import Predictor
 from dcal_reid.engine.job import evaluate
+from dcal_reid.engine.setup import save_config
+from dcal_reid.export import export_weights
 
 
 class Own(nn.Module):
@@ -25,4 +29,18 @@ def test_a_run_and_its_evaluation(run_cfg, monkeypatch):
     run_cfg.MODEL.META_ARCHITECTURE, run_cfg.SOLVER.MAX_EPOCH = "Own", 1
     _, results = run(run_cfg)
     run_cfg.MODEL.WEIGHTS = str(Path(run_cfg.OUTPUT_DIR, "model_final.pth"))
+    assert evaluate(run_cfg) == pytest.approx(results)
+
+
+def test_exported_weights(run_cfg, monkeypatch, tmp_path):
+    monkeypatch.setitem(META_ARCH_REGISTRY._obj_map, "Own", Own)
+    run_cfg.MODEL.META_ARCHITECTURE, run_cfg.SOLVER.MAX_EPOCH = "Own", 1
+    _, results = run(run_cfg)
+    save_config(run_cfg)
+    trained = Predictor(Path(run_cfg.OUTPUT_DIR, "model_final.pth"))
+    exported = tmp_path / "own.safetensors"
+    export_weights(trained, exported)
+    found = Predictor(exported)
+    assert found.fingerprint == trained.fingerprint and torch.equal(found.model.fc.weight, trained.model.fc.weight)
+    run_cfg.MODEL.WEIGHTS = str(exported)
     assert evaluate(run_cfg) == pytest.approx(results)
