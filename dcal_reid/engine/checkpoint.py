@@ -173,7 +173,7 @@ class Checkpointer(FastreidCheckpointer):
         if grid_size and own and grid_size != own:
             raise InputError(
                 f"checkpoint {str(path)!r} is of images with {grid_size[0]} x {grid_size[1]} patches, the model's have "
-                f"{own[0]} x {own[1]}; use the config.yaml beside the checkpoint"
+                f"{own[0]} x {own[1]}; use {_configuration_of(path)}"
             )
 
     def _load(self, path: str, state: dict[str, Tensor], may_miss: re.Pattern | None) -> None:
@@ -186,8 +186,7 @@ class Checkpointer(FastreidCheckpointer):
             found = f"has {list(state[key].shape)}" if key in state else "has no such tensor"
             raise InputError(
                 f"checkpoint {str(path)!r} does not fit the model: {len(wrong)} of {len(model)} tensors differ, the "
-                f"first is {key} {list(model[key].shape)}, of which the file {found}; use the config.yaml beside the "
-                "checkpoint"
+                f"first is {key} {list(model[key].shape)}, of which the file {found}; use {_configuration_of(path)}"
             )
         self.model.load_state_dict({k: v for k, v in state.items() if k not in other_shape}, strict=False)
         unused = [k for k in state if k not in model]
@@ -267,6 +266,10 @@ def export_metadata(weights: str) -> dict[str, str]:
             f"{weights!r} is of version {metadata['dcal_reid']!r}, this reads version {EXPORT_VERSION}: export it again"
         )
     return metadata
+
+
+def _configuration_of(path: str | Path) -> str:
+    return "the configuration in it" if export_metadata(str(path)) else "the config.yaml beside the checkpoint"
 
 
 def _evaluated(content: dict) -> dict[str, Tensor]:

@@ -46,8 +46,18 @@ def test_holds_what_inference_needs_and_nothing_of_this_machine(exported, tmp_pa
 def test_images_on_their_side_have_other_patches(exported):
     """Of which the position embeddings have the same shape."""
     _, path = exported
-    with pytest.raises(InputError, match="images with 4 x 2 patches, the model's have 2 x 4"):
+    with pytest.raises(
+        InputError, match=r"images with 4 x 2 patches, the model's have 2 x 4; use the configuration in it"
+    ):
         Predictor(path, overrides=ON_THEIR_SIDE)
+
+
+def test_what_does_not_fit_is_told_where_its_configuration_is(exported, run_folder):
+    _, path = exported
+    larger = ("INPUT.SIZE_TRAIN", "[64,64]", "INPUT.SIZE_TEST", "[64,64]")
+    for file, place in ((path, "configuration in it"), (run_folder / "model_final.pth", r"config\.yaml beside the")):
+        with pytest.raises(InputError, match=f"of which the file has .*; use the {place}"):
+            Predictor(file, overrides=larger)
 
 
 def test_training_at_another_size_starts_from_resized_position_embeddings(exported, tiny_cfg):
