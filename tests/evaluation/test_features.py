@@ -90,6 +90,15 @@ def test_parts_in_any_order():
     assert np.array_equal(again.features, data.features)
 
 
+@pytest.mark.parametrize("name", ["pids", "camids", "paths"])
+def test_what_differs_is_not_one_image_that_came_twice(name):
+    data, order = feature_set(), np.array([3, 0, 5, 3, 1, 2, 4])
+    parts = {name: getattr(data, name)[order] for name in ("features", "pids", "camids", "indices", "paths")}
+    parts[name][0] = parts[name][5]
+    with pytest.raises(InputError, match="both have index 6; it must be unique"):
+        FeatureSet.from_parts(**parts, num_query=5)
+
+
 @pytest.mark.parametrize(("change", "message"), [
     ({"pids": np.arange(5)}, "do not fit their labels"),
     ({"features": np.ones(6, np.float32)}, "do not fit their labels"),

@@ -48,10 +48,13 @@ def exact(queries, gallery, metric, k):
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_flat_is_exact(metric):
     queries = features(20, seed=1)
-    hits = FaissGallery.build(features(), records(), metric=metric).search(queries, 10)
+    gallery = FaissGallery.build(features(), records(), metric=metric)
+    hits = gallery.search(queries, 10)
     ids, distances = exact(queries, features(), metric, 10)
     assert np.array_equal(hits.ids, ids)
     np.testing.assert_allclose(hits.distances, distances, atol=1e-5)
+    # Those of an item to itself too, which rounding would put below 0.
+    assert (gallery.search(features(), 1).distances >= 0).all()
 
 
 @pytest.mark.parametrize("factory", APPROXIMATE)
@@ -196,6 +199,14 @@ def test_fingerprint_of_a_model():
     assert model_fingerprint(model.state_dict(), "128x64") != model_fingerprint(model.state_dict())
 
 
+def test_a_fingerprint_is_of_names_shapes_and_types_in_any_order():
+    a, b = torch.ones(2, 3), torch.zeros(2)
+    name = model_fingerprint({"a": a, "b": b})
+    assert model_fingerprint({"b": b, "a": a}) == name
+    others = [{"a": a, "c": b}, {"a": a.reshape(3, 2), "b": b}, {"a": a, "b": b.int()}, {"a": a}]
+    assert len({name, *map(model_fingerprint, others)}) == 5
+
+
 def test_folders_that_are_no_gallery(tmp_path):
     with pytest.raises(InputError, match=r"is not a gallery: it has no gallery\.json"):
         FaissGallery.open(tmp_path)
@@ -295,11 +306,25 @@ def test_the_items_of_a_rare_camera_are_found(factory):
     assert (gallery.search_cameras(features(1), 5, ["nowhere"]).ids == -1).all()
 
 
-def test_a_change_ends_what_is_known_of_the_recall():
+@pytest.mark.parametrize("change", [lambda gallery: gallery.remove([0]), lambda g: g.add(features(1), records(1))])
+def test_a_change_ends_what_is_known_of_the_recall(change):
     gallery = FaissGallery.build(features(), records(), factory="HNSW16")
     assert gallery.recall > 0.5
-    gallery.remove([0])
+    change(gallery)
     assert gallery.recall is None
+
+
+def test_an_index_is_trained_on_a_sample_that_is_always_the_same(monkeypatch):
+    monkeypatch.setattr(index, "_SAMPLES_PER_CENTROID", 2)
+    trained = []
+    for _ in range(2):
+        gallery = FaissGallery(32, "euclidean", "IVF16,Flat")
+        train = gallery._index.train
+        monkeypatch.setattr(gallery._index, "train", lambda x, train=train: trained.append(x) or train(x))
+        gallery.add(features(), records())
+    assert len(trained) == 2 and np.array_equal(*trained)
+    rows = [np.flatnonzero((features() == row).all(axis=1)).item() for row in trained[0]]
+    assert len(set(rows)) == 512 and min(rows) < 50 and max(rows) > 1450
 
 
 def test_a_gallery_that_was_built_anew_in_its_place_is_another(tmp_path):
@@ -394,27 +419,32 @@ def test_more_than_one_search_option(tmp_path):
         assert one.search(features()[2:4], 1).ids.ravel().tolist() == [2, 3]
 
 
+def test_a_search_is_as_hard_after_items_were_removed():
+    gallery = FaissGallery(32, factory="HNSW16", search="efSearch=1500")
+    gallery.add(features(), records())
+    gallery.remove([0])
+    ids, _ = exact(features(50, seed=1), features()[1:], "cosine", 10)
+    assert np.array_equal(gallery.search(features(50, seed=1), 10).ids, ids + 1)
+
+
 def test_on_gpus_where_there_are_some(monkeypatch):
     """The copy is made once, dropped by a change, and not asked for what GPUs cannot do. GPUs are played here."""
     copies = []
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
-    monkeypatch.setattr(faiss, "GpuMultipleClonerOptions", type("Options", (), {}), raising=False)
-    monkeypatch.setattr(
-        faiss, "index_cpu_to_all_gpus", lambda index, co: copies.append(co.shard) or index, raising=False
-    )
+    monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", lambda index, ngpu: copies.append(ngpu) or index, raising=False)
     gallery = FaissGallery.build(features(), records())
     gallery.search_cameras(features(3), 5, ["1"])
     assert copies == []
     for _ in range(2):
         gallery.search(features(3), 5)
-    assert copies == [True]
+    assert copies == [1]
     gallery.search(features(3), index._MAX_K_ON_GPU + 1)
-    assert copies == [True]
+    assert copies == [1]
     gallery.add(features(2), records(2))
     gallery.search(features(3), 5)
-    assert copies == [True, True]
+    assert copies == [1, 1]
     FaissGallery.build(features(), records(), factory="HNSW16").search(features(3), 5)
-    assert copies == [True, True]
+    assert copies == [1, 1]
 
 
 def test_opened_while_another_process_saves(tmp_path, monkeypatch):

@@ -4,6 +4,8 @@ import torch
 from fastreid.evaluation.query_expansion import aqe as fastreid_aqe
 
 from dcal_reid.errors import InputError
+from dcal_reid.evaluation import query_expansion
+from dcal_reid.evaluation.neighbours import Neighbours, find_neighbours
 from dcal_reid.evaluation.query_expansion import ExpansionOptions, expand
 
 
@@ -35,6 +37,19 @@ def test_equals_the_definition():
         nearest = np.argsort(-similarity[i])[:4]
         weight = np.maximum(similarity[i, nearest], 0) ** 2
         np.testing.assert_allclose(expanded[i], weight @ features[nearest] / weight.sum(), rtol=1e-5, atol=1e-6)
+
+
+def test_the_order_in_which_neighbours_are_found_does_not_matter(monkeypatch):
+    # Rounding makes their sum depend on its order.
+    features = np.repeat(np.array([[1e16], [-1e16], [1]], dtype=np.float32), 8, axis=1)
+    expected = expand(features, ExpansionOptions(k=3, alpha=0))
+
+    def backwards(*arguments):
+        found = find_neighbours(*arguments)
+        return Neighbours(found.index[:, ::-1], found.farthest)
+
+    monkeypatch.setattr(query_expansion, "find_neighbours", backwards)
+    assert np.array_equal(expand(features, ExpansionOptions(k=3, alpha=0)), expected)
 
 
 def test_one_neighbour_is_the_item_itself():

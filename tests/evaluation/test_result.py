@@ -5,6 +5,7 @@ import pytest
 
 from dcal_reid.evaluation.ranking import rank_matrix
 from dcal_reid.evaluation.result import RankingResult
+from dcal_reid.evaluation.roc import RocCurve
 
 
 @pytest.fixture
@@ -23,6 +24,19 @@ def test_per_query_scores(result):
 
 def test_cmc_is_over_answered_queries(result):
     assert result.cmc(4).tolist() == [0, 1, 1, 1]
+
+
+def test_metrics_are_in_percent_of_answered_queries():
+    result = RankingResult(
+        ap=np.array([1.0, 0.5, np.nan, 0.4, 0.1]), inp=np.array([1.0, 0.3, np.nan, 0.2, 0.1]),
+        first_rank=np.array([1, 5, 0, 6, 10]), num_positives=np.array([1, 2, 0, 1, 1]), num_junk=np.zeros(5, dtype=int),
+        num_gallery=20, num_cameras=2, ap_kind="step",
+        roc=RocCurve(np.array([1e-3]), np.array([0.7]), np.ones(1), 9, 99),
+    )  # fmt: skip
+    assert result.metrics() == pytest.approx({
+        "Rank-1": 25, "Rank-5": 50, "Rank-10": 100, "mAP": 50, "mINP": 40, "metric": 37.5, "TPR@FPR=1e-03": 70,
+    })  # fmt: skip
+    assert result.cmc(6).tolist() == [0.25, 0.25, 0.25, 0.25, 0.5, 0.75]
 
 
 def test_trapezoid_is_never_larger():
@@ -57,7 +71,8 @@ def test_everything_goes_to_json(result):
     {"inp": np.array([0.0, np.nan])},
     {"ap": np.array([0.5])},
     {"first_rank": np.array([0, 0])},
-    {"first_rank": np.array([9, 0])},
+    {"first_rank": np.array([6, 0])},
+    {"first_rank": np.array([5, 0]), "num_junk": np.array([1, 0])},
     {"first_rank": np.array([1, 1])},
 ])  # fmt: skip
 def test_contradictions_are_refused(change):
@@ -66,6 +81,6 @@ def test_contradictions_are_refused(change):
         "num_positives": np.array([1, 0]), "num_junk": np.array([0, 0]), "num_gallery": 5, "num_cameras": 2,
         "ap_kind": "step",
     }  # fmt: skip
-    RankingResult(**fields)
+    RankingResult(**fields | {"first_rank": np.array([5, 0])})
     with pytest.raises(ValueError, match=r"ap|inp|first_rank|one value per query"):
         RankingResult(**fields | change)
