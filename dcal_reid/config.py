@@ -1,10 +1,13 @@
 """Every configuration key that dcal_reid adds to fast-reid's, and the defaults it starts from."""
 
+from functools import reduce
+from operator import getitem
+
 from fastreid.config import CfgNode
 from fastreid.config import CfgNode as CN
 from fastreid.config import get_cfg as fastreid_get_cfg
 
-__all__ = ["add_dcal_config", "get_cfg"]
+__all__ = ["add_dcal_config", "get_cfg", "value_of"]
 
 
 def add_dcal_config(cfg: CfgNode) -> None:
@@ -180,3 +183,8 @@ def get_cfg() -> CfgNode:
     add_dcal_config(cfg)
     cfg.MODEL.DEVICE = "auto"
     return cfg
+
+
+def value_of(cfg: CfgNode, key: str):
+    """The value, or the node, of MODEL.DCAL.GLCA.RATIO, say."""
+    return reduce(getitem, key.split("."), cfg)

@@ -1,5 +1,7 @@
 """The values of configurations in tests."""
 
+from dcal_reid.config import value_of
+
 
 def flat(node, prefix=""):
     """Every key of a nested dict as a dotted path, with its value."""
@@ -15,3 +17,9 @@ def differing(cfg, base):
     cfg, base = dict(flat(cfg)), dict(flat(base))
     assert cfg.keys() == base.keys()
     return {key: value for key, value in cfg.items() if value != base[key]}
+
+
+def set_value(cfg, key, value):
+    """Of any type, as no override can."""
+    node, _, name = key.rpartition(".")
+    (value_of(cfg, node) if node else cfg)[name] = value

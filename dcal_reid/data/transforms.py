@@ -157,9 +157,10 @@ def _range(name: str, values) -> tuple[float, float]:
 
 
 def _check_padding(padding: CfgNode, shorter_side: int) -> None:
-    if padding.SIZE < 0 or (padding.MODE == "reflect" and shorter_side <= padding.SIZE):
-        most = f"from 0 to {shorter_side - 1}" if padding.MODE == "reflect" else "0 or more"
-        raise InputError(f"INPUT.PADDING.SIZE is {padding.SIZE}; with INPUT.PADDING.MODE {padding.MODE} give {most}")
+    most = {"reflect": shorter_side - 1, "symmetric": shorter_side}.get(padding.MODE)
+    if padding.SIZE < 0 or (most is not None and most < padding.SIZE):
+        sizes = "0 or more" if most is None else f"from 0 to {most}"
+        raise InputError(f"INPUT.PADDING.SIZE is {padding.SIZE}; with INPUT.PADDING.MODE {padding.MODE} give {sizes}")
 
 
 def _erasing_value(value) -> list[float]:

@@ -1,24 +1,17 @@
 """Wrong configurations are refused before anything is built: what is wrong, with which value, and what to do."""
 
-import difflib
-
 from fastreid.config import CfgNode
 from fastreid.layers import pooling
-from fastreid.modeling.backbones import BACKBONE_REGISTRY
-from fastreid.modeling.heads import REID_HEADS_REGISTRY, ClasHead, EmbeddingHead
-from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Baseline
-from fastreid.utils.registry import Registry
 
-from ..compat import registered_names
+from ..config import value_of
+from ..data.transforms import build_transforms
 from ..errors import InputError
 from ..evaluation.scoring import check_test_options
-from ..modeling.dcal import DCAL
-from ..modeling.heads import DCALHead
-from ..modeling.pair_samplers import PAIR_SAMPLER_REGISTRY
 from ..task import is_classification
+from .check_architecture import check_architecture
 from .solver import OPTIMIZERS
 
-__all__ = ["check_config"]
+__all__ = ["check_config", "check_smoothing"]
 
 _CHOICES = {
     "MODEL.PIXEL_STATS": ("weights", "config"),
@@ -37,6 +30,7 @@ _CHOICES = {
     "MODEL.HEADS.POOL_LAYER": pooling.__all__,
     "MODEL.HEADS.CLS_LAYER": ("Linear", "ArcSoftmax", "CosSoftmax", "CircleSoftmax"),
     "INPUT.CROP.METHOD": ("scaled", "fixed"),
+    "INPUT.PADDING.MODE": ("constant", "edge", "reflect", "symmetric"),
     "DATALOADER.BROKEN_IMAGES": ("stop", "skip"),
     "SOLVER.OPT": OPTIMIZERS,
     "SOLVER.SCHED": ("CosineAnnealingLR", "MultiStepLR"),
@@ -67,18 +61,6 @@ _DROPPED = ("MODEL.BACKBONE.DROP_RATIO", "MODEL.BACKBONE.ATT_DROP_RATE", "MODEL.
 # NumPy's seeds have 32 bits, and each process adds its number.
 _MOST_SEEDS = 2**31
 
-# What fast-reid's own baseline cannot do would be ignored, or fail in the first step.
-_FASTREID_BASELINE = {
-    "MODEL.DCAL.GLCA.NUM_BLOCKS": 0,
-    "MODEL.DCAL.PWCA.NUM_BLOCKS": 0,
-    "MODEL.NOISE.IMAGE": 0,
-    "MODEL.NOISE.LABEL": 0,
-    "MODEL.ACTIVATION_CHECKPOINTING": False,
-}
-
-# What leaves a feature as it is; others clamp what is negative, or double it.
-_POOL_LAYERS = ("Identity", "Flatten", "GlobalAvgPool", "FastGlobalAvgPool", "GlobalMaxPool")
-
 # What a CUDA graph cannot hold, or has not been tried with.
 _WITH_CUDA_GRAPH = {
     "MODEL.META_ARCHITECTURE": "DCAL",
@@ -96,22 +78,22 @@ def check_config(cfg: CfgNode) -> None:
         InputError: the first thing found.
     """
     for key, choices in _CHOICES.items():
-        if _value(cfg, key) not in choices:
-            raise InputError(f"{key} is {_value(cfg, key)!r}; choose one of {', '.join(choices)}")
+        if value_of(cfg, key) not in choices:
+            raise InputError(f"{key} is {value_of(cfg, key)!r}; choose one of {', '.join(choices)}")
     for key, least in _AT_LEAST.items():
-        if _value(cfg, key) < least:
-            raise InputError(f"{key} is {_value(cfg, key)}; it must be at least {least}")
+        if value_of(cfg, key) < least:
+            raise InputError(f"{key} is {value_of(cfg, key)}; it must be at least {least}")
     for key in _DROPPED:
-        if not 0 <= _value(cfg, key) < 1:
-            raise InputError(f"{key} is {_value(cfg, key)}; give the share that is dropped, at least 0 and below 1")
-    _check_registered(cfg)
-    _check_architecture(cfg)
-    _check_dcal(cfg.MODEL.DCAL)
+        if not 0 <= value_of(cfg, key) < 1:
+            raise InputError(f"{key} is {value_of(cfg, key)}; give the share that is dropped, at least 0 and below 1")
+    check_architecture(cfg)
     if cfg.MODEL.NOISE.IMAGE < 0 or not 0 <= cfg.MODEL.NOISE.LABEL <= 1:
         raise InputError(
             f"MODEL.NOISE.IMAGE is {cfg.MODEL.NOISE.IMAGE} and MODEL.NOISE.LABEL {cfg.MODEL.NOISE.LABEL}; give a "
             "standard deviation of at least 0, and a share from 0 to 1"
         )
+    for is_train in (True, False):
+        build_transforms(cfg, is_train)  # which has checks of its own
     _check_solver(cfg)
     check_test_options(cfg.TEST)
     if not 0 < cfg.SOLVER.EMA.DECAY < 1:
@@ -134,97 +116,6 @@ def check_config(cfg: CfgNode) -> None:
             "on other identities. Give some a split of their own (DATASETS.CSV), and set it 0"
         )
     _check_unsupported(cfg)
-
-
-def _value(cfg: CfgNode, key: str):
-    for part in key.split("."):
-        cfg = cfg[part]
-    return cfg
-
-
-def _check_registered(cfg: CfgNode) -> None:
-    registries: dict[str, Registry] = {
-        "MODEL.META_ARCHITECTURE": META_ARCH_REGISTRY,
-        "MODEL.BACKBONE.NAME": BACKBONE_REGISTRY,
-        "MODEL.HEADS.NAME": REID_HEADS_REGISTRY,
-        "MODEL.DCAL.PWCA.PAIR_SAMPLER": PAIR_SAMPLER_REGISTRY,
-    }
-    for key, registry in registries.items():
-        name, known = _value(cfg, key), registered_names(registry)
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=3, cutoff=0)
-            raise InputError(f"{key} is {name!r}, which is not registered; near it: {', '.join(near)}")
-
-
-def _check_architecture(cfg: CfgNode) -> None:
-    name = cfg.MODEL.META_ARCHITECTURE
-    architecture = META_ARCH_REGISTRY.get(name)
-    if getattr(architecture, "preprocess_image", architecture).__module__.startswith("fastreid."):
-        fastreids = architecture.__module__.startswith("fastreid.")
-        cure = "use DCAL, or for fast-reid's own baseline" if fastreids else "derive it from"
-        raise InputError(
-            f"MODEL.META_ARCHITECTURE is {name!r}, whose preprocess_image, fast-reid's, cannot take the loader's uint8 "
-            f"images; {cure} FastReIDBaseline"
-        )
-    if issubclass(architecture, DCAL):
-        _check_fits_dcal("MODEL.BACKBONE.NAME", BACKBONE_REGISTRY, cfg, "build_timm_backbone")
-        _check_fits_dcal("MODEL.HEADS.NAME", REID_HEADS_REGISTRY, cfg, "DCALHead or DCALClassificationHead")
-        if cfg.MODEL.HEADS.POOL_LAYER not in _POOL_LAYERS:
-            raise InputError(
-                f"MODEL.HEADS.POOL_LAYER is {cfg.MODEL.HEADS.POOL_LAYER!r}, but there is nothing to pool: it would "
-                "change each value of the feature by itself; set it Identity"
-            )
-        if cfg.MODEL.HEADS.NORM == "GhostBN":
-            raise InputError(
-                "MODEL.HEADS.NORM is GhostBN, which in fast-reid is BN in one part, except that it averages the PWCA "
-                "stream's statistics too, whatever MODEL.DCAL.PWCA.NECK_STATISTICS says; set it BN"
-            )
-    if not issubclass(architecture, Baseline):
-        return
-    for key, only in _FASTREID_BASELINE.items():
-        if _value(cfg, key) != only:
-            raise InputError(
-                f"{key} is {_value(cfg, key)!r}; with MODEL.META_ARCHITECTURE {name} it can only be {only!r}"
-            )
-    head = REID_HEADS_REGISTRY.get(cfg.MODEL.HEADS.NAME)
-    if not issubclass(head, EmbeddingHead) or issubclass(head, DCALHead | ClasHead):
-        raise InputError(
-            f"MODEL.HEADS.NAME is {cfg.MODEL.HEADS.NAME!r}; with MODEL.META_ARCHITECTURE {name} it can only be "
-            "'EmbeddingHead' or a head of your own that is derived from it"
-        )
-
-
-def _check_fits_dcal(key: str, registry: Registry, cfg: CfgNode, ours: str) -> None:
-    """fast-reid's own give and take feature maps, where the branches have tokens."""
-    name = _value(cfg, key)
-    if registry.get(name).__module__.startswith("fastreid."):
-        raise InputError(
-            f"{key} is {name!r}, fast-reid's own, which MODEL.META_ARCHITECTURE {cfg.MODEL.META_ARCHITECTURE} cannot "
-            f"work with; use {ours}"
-        )
-
-
-def _check_dcal(dcal: CfgNode) -> None:
-    if not 0 < dcal.GLCA.RATIO <= 1:
-        raise InputError(
-            f"MODEL.DCAL.GLCA.RATIO is {dcal.GLCA.RATIO}; it is a share of the patches, above 0 and up to 1"
-        )
-    if len(dcal.LOSS_WEIGHTS_INIT) != 3:
-        raise InputError(
-            f"MODEL.DCAL.LOSS_WEIGHTS_INIT is {dcal.LOSS_WEIGHTS_INIT}; give three numbers, for sa, glca and pwca"
-        )
-    pwca = dcal.PWCA
-    if pwca.DISTRACTORS != "batch" and pwca.DISTRACTOR_STREAM != "sa":
-        raise InputError(
-            f"MODEL.DCAL.PWCA.DISTRACTORS is {pwca.DISTRACTORS!r}: such distractors have no pair-wise stream; "
-            "set MODEL.DCAL.PWCA.DISTRACTOR_STREAM sa"
-        )
-    if pwca.DISTRACTORS == "external" and not pwca.EXTERNAL:
-        raise InputError(
-            "MODEL.DCAL.PWCA.DISTRACTORS is 'external', but MODEL.DCAL.PWCA.EXTERNAL is empty; name a data set there"
-        )
-    if dcal.INFERENCE == "glca" and not dcal.GLCA.NUM_BLOCKS:
-        raise InputError("MODEL.DCAL.INFERENCE is 'glca' but MODEL.DCAL.GLCA.NUM_BLOCKS is 0; use INFERENCE sa")
 
 
 def _check_solver(cfg: CfgNode) -> None:
@@ -254,8 +145,8 @@ def _check_cuda_graph(cfg: CfgNode) -> None:
     if solver.AMP.ENABLED and solver.AMP.DTYPE != "bf16":
         raise InputError(f"SOLVER.AMP.DTYPE is {solver.AMP.DTYPE!r}; with SOLVER.CUDA_GRAPH it can only be 'bf16'")
     for key, only in _WITH_CUDA_GRAPH.items():
-        if _value(cfg, key) != only:
-            raise InputError(f"{key} is {_value(cfg, key)!r}; with SOLVER.CUDA_GRAPH it can only be {only!r}")
+        if value_of(cfg, key) != only:
+            raise InputError(f"{key} is {value_of(cfg, key)!r}; with SOLVER.CUDA_GRAPH it can only be {only!r}")
 
 
 def _check_losses(cfg: CfgNode) -> None:
@@ -287,6 +178,20 @@ def _check_losses(cfg: CfgNode) -> None:
         raise InputError(
             "MODEL.HEADS.CLS_LAYER is ArcSoftmax, which in fast-reid gives NaN once a cosine is rounded above 1; use "
             "Linear, CosSoftmax or CircleSoftmax"
+        )
+
+
+def check_smoothing(cfg: CfgNode) -> None:
+    """Once the number of classes is known.
+
+    Raises:
+        InputError: the others would get as much of a label as the class that it names, or more.
+    """
+    epsilon, classes = cfg.MODEL.LOSSES.CE.EPSILON, cfg.MODEL.HEADS.NUM_CLASSES
+    if epsilon and epsilon >= 1 - 1 / classes:
+        raise InputError(
+            f"MODEL.LOSSES.CE.EPSILON is {epsilon}; with {classes} classes it must be below {1 - 1 / classes:g}, or a "
+            "label says nothing"
         )
 
 

@@ -20,7 +20,7 @@ from fastreid.utils.env import seed_all_rng
 from fastreid.utils.logger import setup_logger
 
 from .. import __version__
-from ..config import get_cfg
+from ..config import get_cfg, value_of
 from ..errors import InputError
 from ..files import check_writable, written_atomically
 from ..task import is_classification
@@ -55,8 +55,8 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
     """Defaults, then the file and its bases, then ``KEY VALUE ...``; not yet checked or frozen.
 
     Raises:
-        InputError: no such file, not YAML, an unknown key (the nearest known one is named), or a value of the wrong
-            type.
+        InputError: no such file, not YAML, an unknown key (the nearest known one is named), or a value that is none or
+            of the wrong type.
     """
     if config_file and not Path(config_file).is_file():
         raise InputError(f"--config-file {config_file!r} not found; see the folder configs/")
@@ -65,6 +65,7 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
         if config_file:
             cfg.merge_from_file(config_file)
         _override(cfg, overrides)
+    _check_given(cfg)
     return cfg
 
 
@@ -83,6 +84,7 @@ def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> CfgNo
     with _input_errors(cfg, source):
         cfg.merge_from_other_cfg(CfgNode(yaml.safe_load(text)))
         _override(cfg, overrides)
+    _check_given(cfg)
     return cfg
 
 
@@ -94,11 +96,20 @@ def _override(cfg: CfgNode, overrides: Sequence[str]) -> None:
     cfg.merge_from_list(list(overrides))
 
 
+def _check_given(cfg: CfgNode) -> None:
+    """yacs takes None for a value of any type."""
+    for key in config_keys(cfg):
+        if value_of(cfg, key) is None and not key.startswith("MODEL.BACKBONE.TIMM_KWARGS."):
+            raise InputError(f"{key} is None; give a value, or leave the key out")
+
+
 @contextmanager
 def _input_errors(cfg: CfgNode, source: str) -> Iterator[None]:
     """What goes wrong when ``cfg`` is merged with a source, in one line."""
     try:
         yield
+    except RecursionError as error:
+        raise InputError(f"{source} is its own _BASE_, or nested too deeply") from error
     except (KeyError, AssertionError) as error:
         raise InputError(_unknown_key(cfg, str(error.args[0]))) from error
     except FileNotFoundError as error:
@@ -203,7 +214,9 @@ def setup(args: argparse.Namespace) -> CfgNode:
         torch.cuda.set_device(cfg.MODEL.DEVICE)
     logger.info(_environment(cfg))
     if cfg.SOLVER.AMP.ENABLED and not uses_half_precision(cfg):
-        logger.warning("SOLVER.AMP is left out: this processor has no instructions for %s", cfg.SOLVER.AMP.DTYPE)
+        on_gpu = cfg.MODEL.DEVICE.startswith("cuda")
+        has, other = ("this GPU has", "; SOLVER.AMP.DTYPE fp16 is fast on it") if on_gpu else ("this processor has", "")
+        logger.warning("SOLVER.AMP is left out: %s no instructions for %s%s", has, cfg.SOLVER.AMP.DTYPE, other)
     torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
     seed_all_rng(cfg.SEED + rank)
     cfg.freeze()

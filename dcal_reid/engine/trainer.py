@@ -24,6 +24,7 @@ from ..data.datasets.loading import load_test_items
 from ..errors import InputError
 from ..task import is_classification
 from .captured import CapturedStep
+from .check import check_smoothing
 from .checkpoint import Checkpointer, RandomState
 from .hooks import CheckpointHook, EvalHook, LearningRateHook, StopHook, WriterHook
 from .inference import autocast, evaluate_dataset, uses_half_precision
@@ -61,6 +62,7 @@ class Trainer(TrainerBase):
                 load_test_items(cfg, name)  # what is wrong with it is told before the training
         self.class_names: list[str] | None = self.data_loader.class_names
         self.cfg = cfg = with_num_classes(cfg, self.data_loader.dataset.num_classes)
+        check_smoothing(cfg)
         self.iters_per_epoch = self.data_loader.iters_per_epoch
         self.max_epoch = cfg.SOLVER.MAX_EPOCH
         self.max_iter = self.max_epoch * self.iters_per_epoch
@@ -148,13 +150,15 @@ class Trainer(TrainerBase):
     def _distributed(self, model: nn.Module) -> nn.Module:
         if comm.get_world_size() == 1:
             return model
-        device_ids = [self.device.index] if self.device.type == "cuda" else None
         # PyTorch 2.15 has another name for it.
         names = inspect.signature(DistributedDataParallel).parameters
         key = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
         # Without cross-entropy nothing trains the identity classifiers, for whose gradients it would wait.
         unused = "CrossEntropyLoss" not in self.cfg.MODEL.LOSSES.NAME
-        return DistributedDataParallel(model, device_ids=device_ids, find_unused_parameters=unused, **{key: False})
+        # No device_ids: the model itself moves its batch, of which the pair sampler reads the identities before.
+        return DistributedDataParallel(
+            model, find_unused_parameters=unused, gradient_as_bucket_view=True, **{key: False}
+        )
 
     def resume_or_load(self, resume: bool) -> None:
         """Go on from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set.

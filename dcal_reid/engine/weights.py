@@ -3,14 +3,13 @@
 import json
 import logging
 from collections.abc import Sequence
-from functools import reduce
-from operator import getitem
 from pathlib import Path
 
 from fastreid.config import CfgNode
 from safetensors.torch import save_file
 from torch import nn
 
+from ..config import value_of
 from ..errors import InputError
 from ..evaluation.fingerprint import model_fingerprint
 from ..files import no_such_checkpoint, written_atomically
@@ -107,5 +106,5 @@ def save_weights(path: str | Path, cfg: CfgNode, model: nn.Module, class_names: 
 
 def fingerprint(cfg: CfgNode, model: nn.Module) -> str:
     """The name of all that decides how features come out: weights, architecture, size of the images, read-out."""
-    settings = {key: reduce(getitem, key.split("."), cfg) for key in _DECIDES}
+    settings = {key: value_of(cfg, key) for key in _DECIDES}
     return model_fingerprint(evaluation_state(model), json.dumps(settings, sort_keys=True))

@@ -1,6 +1,9 @@
 import pytest
+import torch
+from config_values import set_value
 
-from dcal_reid.engine.check import check_config
+from dcal_reid.data.transforms import build_transforms
+from dcal_reid.engine.check import check_config, check_smoothing
 from dcal_reid.errors import InputError
 
 
@@ -12,21 +15,13 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
     ("key", "value", "words"),
     [
         ("MODEL.DCAL.GLCA.READOUT", "max", "choose one of cls, mean, cls+local"),
-        ("MODEL.DCAL.GLCA.RATIO", 0.0, "0.0"),
-        ("MODEL.DCAL.GLCA.RATIO", 1.5, "1.5"),
         ("MODEL.DCAL.GLCA.NUM_BLOCKS", -1, "-1"),
-        ("MODEL.DCAL.LOSS_WEIGHTS_INIT", [0.0], "three numbers"),
-        ("MODEL.DCAL.PWCA.PAIR_SAMPLER", "rolled", "'rolled'"),
         ("MODEL.DCAL.PWCA.DISTRACTORS", "coco", "choose one of batch, noise, noise_image, external"),
-        ("MODEL.DCAL.PWCA.DISTRACTORS", "external", "EXTERNAL is empty; name a data set"),
         ("MODEL.DCAL.GLCA.SELECTION", "first", "choose one of rollout, last, penultimate, random"),
         ("MODEL.NOISE.LABEL", 1.5, "a share from 0 to 1"),
         ("SOLVER.ACCUMULATE", 0, "at least 1"),
         ("SOLVER.EMA.DECAY", 1.0, "between 0 and 1"),
         ("SOLVER.BASE_LR", 0.0, "above 0"),
-        ("MODEL.META_ARCHITECTURE", "DCALL", "'DCALL', which is not registered; near it: DCAL"),
-        ("MODEL.BACKBONE.NAME", "build_resnet_backbone", "use build_timm_backbone"),
-        ("MODEL.HEADS.NAME", "EmbeddingHead", "use DCALHead or DCALClassificationHead"),
         ("MODEL.LOSSES.NAME", ("CircleLoss",), "CircleLoss"),
         ("MODEL.LOSSES.NAME", (), "CrossEntropyLoss"),
         ("MODEL.LOSSES.TRI.HARD_MINING", False, "soft mining"),
@@ -46,9 +41,7 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("DATASETS.HOLD_OUT", 3, "Give some a split of their own"),
         ("DATASETS.TESTS", (), "name the data set to evaluate on"),
         ("DATALOADER.NUM_INSTANCE", 1, "set it 2 or more"),
-        ("MODEL.HEADS.POOL_LAYER", "GeneralizedMeanPoolingP", "set it Identity"),
         ("MODEL.HEADS.POOL_LAYER", "GeMPool", "is 'GeMPool'; choose one of Identity, Flatten, GlobalAvgPool"),
-        ("MODEL.HEADS.NORM", "GhostBN", "set it BN"),
         ("MODEL.HEADS.NORM", "SyncBN", "choose one of BN, syncBN"),
         ("MODEL.HEADS.CLS_LAYER", "arcface", "choose one of Linear"),
         ("MODEL.BACKBONE.DROP_PATH_RATIO", 1.5, "at least 0 and below 1"),
@@ -56,25 +49,16 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("DATASETS.TESTS", ("VeRi", "VeRi"), "name each data set once"),
         ("SOLVER.STEPS", [30, 10], "in ascending order"),
         ("SEED", 2**32, "4294967296"),
+        ("INPUT.SIZE_TRAIN", [0, 0], "INPUT.SIZE_TRAIN is [0, 0]; give [height, width]"),
+        ("INPUT.SIZE_TEST", [64, -32], "INPUT.SIZE_TEST is [64, -32]; give [height, width]"),
+        ("INPUT.PADDING.MODE", "reflct", "'reflct'; choose one of constant, edge, reflect, symmetric"),
     ],
 )
 def test_names_the_key_the_value_and_the_cure(tiny_cfg, key, value, words):
-    *path, last = key.split(".")
-    node = tiny_cfg
-    for part in path:
-        node = node[part]
-    node[last] = value
+    set_value(tiny_cfg, key, value)
     with pytest.raises(InputError) as error:
         check_config(tiny_cfg)
     assert words in str(error.value) and "\n" not in str(error.value)
-
-
-def test_glca_features_need_glca(tiny_cfg):
-    tiny_cfg.MODEL.DCAL.INFERENCE = "glca"
-    check_config(tiny_cfg)
-    tiny_cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = 0
-    with pytest.raises(InputError, match="INFERENCE"):
-        check_config(tiny_cfg)
 
 
 def test_nesterov_needs_momentum(tiny_cfg):
@@ -104,3 +88,24 @@ def test_a_cosine_goes_down(tiny_cfg):
     tiny_cfg.SOLVER.SCHED, tiny_cfg.SOLVER.ETA_MIN_LR = "CosineAnnealingLR", 1.0
     with pytest.raises(InputError, match=r"more than SOLVER\.BASE_LR"):
         check_config(tiny_cfg)
+
+
+@pytest.mark.parametrize(("mode", "most"), [("reflect", 31), ("symmetric", 32)])
+def test_a_border_has_what_it_is_made_of(tiny_cfg, mode, most):
+    padding = tiny_cfg.INPUT.PADDING
+    padding.ENABLED, padding.MODE, padding.SIZE = True, mode, most
+    check_config(tiny_cfg)
+    transform = build_transforms(tiny_cfg)
+    assert transform(torch.zeros((3, 64, 32), dtype=torch.uint8)).shape == (3, 64, 32)
+    padding.SIZE = most + 1
+    with pytest.raises(InputError, match=f"PADDING.SIZE is {most + 1}; with .* {mode} give from 0 to {most}"):
+        check_config(tiny_cfg)
+
+
+@pytest.mark.parametrize(("classes", "epsilon", "least"), [(2, 0.5, "0.5"), (4, 0.8, "0.75"), (1, 0.1, "0")])
+def test_a_label_counts_more_than_the_others(tiny_cfg, classes, epsilon, least):
+    tiny_cfg.MODEL.HEADS.NUM_CLASSES = classes
+    check_smoothing(tiny_cfg)
+    tiny_cfg.MODEL.LOSSES.CE.EPSILON = epsilon
+    with pytest.raises(InputError, match=f"EPSILON is {epsilon}; with {classes} classes it must be below {least},"):
+        check_smoothing(tiny_cfg)

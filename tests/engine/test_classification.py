@@ -81,6 +81,12 @@ def test_the_number_of_classes_must_be_the_data_sets(class_cfg):
         train(class_cfg)
 
 
+def test_a_label_must_say_something(class_cfg):
+    class_cfg.MODEL.LOSSES.CE.EPSILON = 0.8
+    with pytest.raises(InputError, match=r"EPSILON is 0\.8; with 4 classes it must be below 0\.75"):
+        train(class_cfg)
+
+
 def test_a_broken_image_is_named_or_skipped(class_cfg, tmp_path):
     (tmp_path / "images" / "train" / "red" / "3.png").write_bytes(b"no image")
     with pytest.raises(InputError, match=r"3\.png' cannot be decoded"):

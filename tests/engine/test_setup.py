@@ -40,6 +40,11 @@ def test_a_mistyped_override_names_the_right_one(config_file):
     ("text", "overrides", "words"),
     [
         ("_BASE_: nothing.yml\n", [], "nothing.yml"),
+        ("_BASE_: leaf.yml\n", [], "leaf.yml is its own _BASE_, or nested too deeply"),
+        ("SOLVER: " + "[" * 10**5, [], "leaf.yml is its own _BASE_, or nested too deeply"),
+        ("SOLVER:\n  BASE_LR: null\n", [], "SOLVER.BASE_LR is None; give a value, or leave the key out"),
+        ("SEED: 1", ["OUTPUT_DIR", "None"], "OUTPUT_DIR is None; give a value"),
+        ("SEED: 1", ["TEST.FLIP.ENABLED", "None"], "TEST.FLIP.ENABLED is None; give a value"),
         ("SOLVER: [", [], "not valid YAML"),
         ("SOLVER:\n  MAX_EPOCH: many\n", [], "many"),
         ("", ["SOLVER.MAX_EPOCH"], "configuration"),
@@ -60,6 +65,8 @@ def test_other_mistakes_are_one_line(config_file, text, overrides, words):
 def test_an_override_may_give_timm_an_argument_that_no_file_has(config_file):
     overrides = ["MODEL.BACKBONE.TIMM_KWARGS.depth", "6", "MODEL.BACKBONE.TIMM_KWARGS.mlp_ratio", "2.5"]
     assert load_config(config_file, overrides).MODEL.BACKBONE.TIMM_KWARGS == {"depth": 6, "mlp_ratio": 2.5}
+    overrides = ["MODEL.BACKBONE.TIMM_KWARGS.init_values", "None"]  # which has meaning there
+    assert load_config(config_file, overrides).MODEL.BACKBONE.TIMM_KWARGS == {"init_values": None}
 
 
 def test_a_missing_file():
