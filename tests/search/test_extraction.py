@@ -13,6 +13,7 @@ from PIL import Image
 from dcal_reid.errors import InputError
 from dcal_reid.evaluation import Records
 from dcal_reid.search import extract_features, image_records, parts
+from dcal_reid.search.parts import Part
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +136,8 @@ def test_an_image_that_is_in_two_parts_is_not_written_twice(predictor, records, 
     """As where the file system has no locks."""
     with parts.extract_parts(predictor, records, tmp_path / "all.npz.parts") as done:
         part = next(iter(done))
-        done.write(part._replace(stop=3, indices=part.indices[:3], features=part.features[:3]))
+        done.write(Part(1, 4, part.indices[1:4], part.features[1:4]))
+        assert not done.missing()
     with pytest.raises(InputError, match="holds features of 43 images, some perhaps twice, and the list has 40"):
         extract_features(predictor, records, tmp_path / "all.npz")
     assert not (tmp_path / "all.npz").exists()
@@ -160,6 +162,8 @@ def test_parts_of_another_model_or_list_are_refused(predictor, other_predictor, 
     fewer = Records.of_paths(records.paths[:30])
     with pytest.raises(InputError, match=r"another list of 40 images, this one has 30; .* delete '.*all\.npz\.parts'"):
         extract_features(predictor, fewer, tmp_path / "all.npz")
+    with pytest.raises(InputError, match="another list of 40 images, this one has 40"):
+        extract_features(predictor, Records.of_paths(records.paths[::-1]), tmp_path / "all.npz")
     (tmp_path / "all.npz.parts" / "parts.json").write_text(json.dumps([1]))
     with pytest.raises(InputError, match="is not a folder of unfinished features"):
         extract_features(predictor, records, tmp_path / "all.npz")

@@ -42,6 +42,13 @@ def test_build(predictor, crops, location, monkeypatch):
     assert not list(location.parent.glob("gallery.*"))
 
 
+def test_distances_are_by_the_metric_of_the_config(predictor, crops, location):
+    predictor.cfg.defrost()
+    predictor.cfg.TEST.METRIC = "euclidean"
+    build_gallery(predictor, image_records(crops / "3_0_0.png"), location)
+    assert open_gallery(location).metric == "euclidean"
+
+
 def test_what_exists_is_replaced_only_if_asked_for(predictor, crops, location, tmp_path):
     build_gallery(predictor, image_records(crops), location)
     few = image_records(crops / "3_0_0.png")
@@ -131,6 +138,10 @@ def test_nothing_but_broken_images_adds_nothing(skipping_predictor, crops, locat
     Image.new("RGB", (32, 64), "red").save(tmp_path / "new" / "good.png")
     gallery, _ = add_to_gallery(skipping_predictor, image_records(tmp_path / "new"), location)
     assert len(gallery) == 41 and "good.png" in contents(location)
+    broken.unlink()
+    Image.new("RGB", (32, 64), "blue").save(tmp_path / "new" / "better.png")
+    add_to_gallery(skipping_predictor, image_records(tmp_path / "new"), location)
+    assert not Path(f"{location}.broken.txt").exists()  # the one of before
 
 
 def test_a_collection_is_replaced_once_the_features_are_there(predictor, crops, tmp_path, monkeypatch):
@@ -154,8 +165,10 @@ def test_a_gallery_whose_identities_are_numbers(predictor, crops, location):
     gallery.save(location)
     add_to_gallery(predictor, image_records(crops / "1_0_0.png"), location)
     assert contents(location) == {"0_0_0.png": -1, "1_0_0.png": -1}
-    with pytest.raises(InputError, match="identities of the gallery are integers, those of the new images texts"):
-        add_to_gallery(predictor, image_records(crops / "labels.csv"), location)
+    (crops / "some.csv").write_text("path,identity\n2_0_0.png,\n3_0_0.png,rex\n")
+    for name in ("labels.csv", "some.csv"):
+        with pytest.raises(InputError, match="identities of the gallery are integers, those of the new images texts"):
+            add_to_gallery(predictor, image_records(crops / name), location)
     remove_from_gallery(location, ["0_0_0.png"])
     assert names(location, predictor) == ["1_0_0.png"]
 

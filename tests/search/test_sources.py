@@ -24,8 +24,8 @@ def test_a_csv_gives_identities_and_cameras_as_texts(make_images):
     records = image_records(folder / "all.csv")
     assert relative(records, folder) == ["b.jpg", "a.jpg"]
     assert (records.identities.tolist(), records.cameras.tolist()) == (["007", "8"], ["gate", ""])
-    (folder / "paths.csv").write_text("path\nc.jpg\n")
-    assert image_records(folder / "paths.csv").identities.tolist() == [""]
+    (folder / "paths.CSV").write_text("path\nc.jpg\n")
+    assert image_records(folder / "paths.CSV").identities.tolist() == [""]
 
 
 def test_an_image_that_is_listed_twice_counts_once(make_images):
