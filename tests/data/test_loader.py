@@ -11,19 +11,26 @@ import numpy as np
 import pytest
 import torch
 from fastreid.utils import comm
+from PIL import Image
 
-from dcal_reid.data import build_distractor_loader, build_test_loader, build_train_loader
+from dcal_reid.data import (
+    build_classification_test_loader,
+    build_distractor_loader,
+    build_test_loader,
+    build_train_loader,
+)
+from dcal_reid.data.datasets import ImageFolderFGVC
 from dcal_reid.errors import InputError
 
 
 @pytest.fixture
 def processes(monkeypatch):
-    """A function (rank, world size) that makes this process one of several."""
+    """A function (rank, world size, local size) that makes this process one of several."""
 
-    def pretend(rank, world_size):
+    def pretend(rank, world_size, local_size=None):
         monkeypatch.setattr(comm, "get_rank", lambda: rank)
         monkeypatch.setattr(comm, "get_world_size", lambda: world_size)
-        monkeypatch.setattr(comm, "get_local_size", lambda: world_size)
+        monkeypatch.setattr(comm, "get_local_size", lambda: local_size or world_size)
 
     return pretend
 
@@ -81,9 +88,11 @@ def test_batches_do_not_depend_on_the_number_of_workers(market, cfg, monkeypatch
     assert take(build_train_loader(cfg), 1)[0]["img_paths"] != alone[0]["img_paths"]
 
 
-def test_a_resumed_run_sees_the_batches_it_would_have_seen(market, cfg, num_workers):
-    whole = take(build_train_loader(cfg), 9)
-    for first, second in zip(whole[6:], take(build_train_loader(cfg, start_iter=6), 3), strict=True):
+@pytest.mark.parametrize("build", [build_train_loader, build_distractor_loader])
+def test_a_resumed_run_sees_the_batches_it_would_have_seen(market, cfg, num_workers, build):
+    cfg.MODEL.DCAL.PWCA.EXTERNAL = ("Market1501",)
+    whole = take(build(cfg), 9)
+    for first, second in zip(whole[6:], take(build(cfg, start_iter=6), 3), strict=True):
         assert_same(first, second)
 
 
@@ -95,6 +104,11 @@ def test_distractors_have_random_numbers_of_their_own(market, cfg):
     pairs = list(zip(images, distractors, strict=True))
     assert sum(image == distractor for (image, _), (distractor, _) in pairs) < 18
     assert not {seed for (_, seed), _ in pairs} & {seed for _, (_, seed) in pairs}
+
+
+def test_a_distractor_that_two_data_sets_have_is_one(market, cfg):
+    cfg.MODEL.DCAL.PWCA.EXTERNAL = ("Market1501", "Market1501")
+    assert len(build_distractor_loader(cfg).dataset) == 18
 
 
 @pytest.mark.parametrize("sampler", ["TrainingSampler", "NaiveIdentitySampler", "BalancedIdentitySampler"])
@@ -149,6 +163,22 @@ def test_processes_test_contiguous_parts_without_gap_or_overlap(market, cfg, pro
         assert len(mine) <= -(-10 // world_size)
         indices += mine
     assert indices == list(range(10))
+
+
+def test_banners_are_cut_off_in_training_and_in_test(class_cfg, tmp_path, monkeypatch):
+    """As if the images had none."""
+
+    def batches():
+        test_loader, _ = build_classification_test_loader(class_cfg, "ImageFolderFGVC")
+        return take(build_train_loader(class_cfg), 1) + take(test_loader, 1)
+
+    monkeypatch.setattr(ImageFolderFGVC, "banner", 10)
+    with_banner = batches()
+    monkeypatch.setattr(ImageFolderFGVC, "banner", 0)
+    for path in tmp_path.glob("images/*/*/*.png"):
+        Image.open(path).crop((0, 0, 40, 30)).save(path)
+    for first, second in zip(with_banner, batches(), strict=True):
+        assert_same(first, second)
 
 
 def test_a_broken_training_image_stops_with_one_line(market, cfg, num_workers):
@@ -224,6 +254,8 @@ def test_workers_are_capped_to_the_cores_of_this_process(market, cfg, processes,
         loader = build_train_loader(cfg)
     assert loader.num_workers == 2
     assert "DATALOADER.NUM_WORKERS 3 is capped to 2" in caplog.text
+    processes(0, 4, local_size=2)  # on two machines
+    assert build_test_loader(cfg, "Market1501")[0].num_workers == 2
     cfg.DATALOADER.NUM_WORKERS = 0
     assert build_train_loader(cfg).num_workers == 0
 

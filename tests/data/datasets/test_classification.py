@@ -80,7 +80,9 @@ def test_a_subset_of_the_official_classes_is_a_warning(images, caplog):
 def test_held_out_images_stand_in_the_place_of_the_test_images(images):
     train = [(images[0], 0), (images[1], 1), (images[2], 0), (images[3], 1), (images[4], 0)]
     dataset = Birds(train, [(images[5], 0)], ["wren", "tit"], "the birds")
+    dataset.official = {"train": 5, "test": 1}
     dataset.hold_out(2)
+    assert not dataset.official
     assert dataset.train == dataset.data == [(images[0], 0, 0), (images[1], 1, 0), (images[4], 0, 0)]
     assert dataset.test == dataset.query == [(images[2], 0, 0), (images[3], 1, 0)]
 

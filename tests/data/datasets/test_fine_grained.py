@@ -257,16 +257,26 @@ def test_aircraft(root, cfg):
     assert dataset.test == [(f"{images}/1514522.jpg", 1, 0), (f"{images}/2229436.jpg", 0, 0)]
 
 
+@pytest.mark.parametrize("file", ["variants.txt", "images_variant_trainval.txt", "images_variant_test.txt"])
+def test_empty_lines_of_aircraft_files_are_nothing(root, cfg, file):
+    path = write_aircraft(root) / file
+    expected = load_dataset("FGVCAircraft", cfg)
+    path.write_text("\n" + path.read_text().replace("\n", "\n\n") + " \n")
+    dataset = load_dataset("FGVCAircraft", cfg)
+    assert (dataset.class_names, dataset.train, dataset.test) == (expected.class_names, expected.train, expected.test)
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("images_variant_test.txt", "1514522 F/A-1", r"cannot read '.*fgvc-aircraft-2013b' \(KeyError: 'F/A-1'\)"),
-        ("images_variant_test.txt", "1514522", r"cannot read .*ValueError"),
+        ("images_variant_test.txt", "1514522 F/A-1", r"variant_test\.txt' line 1: 'F/A-1' is not in '.*variants\.txt'"),
+        ("images_variant_test.txt", "1514522", r"test\.txt' line 1: '1514522' is not of the form <image> <variant>"),
         ("images_variant_test.txt", "", "has no test images"),
-        ("variants.txt", "707-320\n", r"cannot read .*KeyError: 'F/A-18'"),
+        ("variants.txt", "707-320\n", r"images_variant_trainval\.txt' line 2: 'F/A-18' is not in '.*variants\.txt'"),
+        ("variants.txt", None, r"FGVCAircraft: .*No such file or directory: '.*variants\.txt'"),
         ("variants.txt", "707-320\nF/A-18\n727-200\n", "no training image for 1 of 3 classes: '727-200'"),
         ("images_variant_trainval.txt", "0034309 707-320\n003495 F/A-18\n", r"do not exist: .*003495\.jpg"),
-        ("images_variant_trainval.txt", None, r"cannot read .*FileNotFoundError"),
+        ("images_variant_trainval.txt", None, r"images_variant_trainval\.txt' cannot be read: No such file"),
     ],
 )
 def test_damaged_aircraft_files_are_refused(root, cfg, file, content, message):

@@ -18,7 +18,7 @@ def home(root, cfg):
         "train/ace/c2_0.jpg",
         "train/.cache/c1_1.jpg",
         "query/bob/c1_0.jpg",
-        "gallery/bob/c2_0.jpg",
+        "gallery/bob/0_c2_0.jpg",
         "gallery/rex/c2_0.jpg",
     ):
         path = root / "dogs" / name

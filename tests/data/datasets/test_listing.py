@@ -14,6 +14,7 @@ from dcal_reid.errors import InputError
 def test_natural_order_takes_digits_as_numbers():
     names = ["c10", "c2", "c1s10", "c1s9", "b3"]
     assert sorted(names, key=natural_key) == ["b3", "c1s9", "c1s10", "c2", "c10"]
+    assert natural_key("c1") != natural_key("c01")
 
 
 @given(st.lists(st.text(max_size=8), unique=True), st.randoms())

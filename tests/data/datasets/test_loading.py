@@ -99,9 +99,9 @@ def test_vehicleid_draws_the_same_gallery_every_time(root, cfg):
 
 
 def test_several_training_sets_share_no_identity_and_no_camera(register, cfg):
-    register("One", [("1/a", "one_7", "one_0"), ("1/b", 8, 0)])
+    register("One", [("1/b", 8, 0), ("1/a", "one_7", "one_0")])
     register("Two", [("2/a", 7, 0), ("2/b", 8, 0)])
-    cfg.DATASETS.NAMES = ("One", "Two")
+    cfg.DATASETS.NAMES = ("Two", "One")
     assert load_train_items(cfg) == [
         ("1/a", "one_7", "one_0"),
         ("1/b", "one_8", "one_0"),

@@ -140,3 +140,5 @@ def test_a_file_is_itself_however_it_is_spelt(rows, images, tmp_path, monkeypatc
     assert dataset.query == [("2.jpg", 0, dataset.gallery[0][2])]
     with pytest.raises(InputError, match=r"the identity 'cat' \(line 3\) and 'cow' \(line 4\)"):
         table([*other[:2], (images[2], "cow", None, "gallery")])
+    with pytest.raises(InputError, match=r"lists '.*2\.jpg' twice in 'query': line 3, line 4"):
+        table([*other[:2], (images[2], "cat", None, "query")])
