@@ -31,6 +31,28 @@ def test_sa_equals_timms_features(build, batch):
     torch.testing.assert_close(model.backbone(images)[:, :, 0, 0], expected, rtol=1e-5, atol=1e-5)
 
 
+def test_in_training_timms_model_drops_the_same(small, batch):
+    kwargs = {"depth": 1, "embed_dim": 48, "num_heads": 3, "init_values": 0.5, "pos_drop_rate": 0.5}
+    model = small("cait_xxs24_224", kwargs, SIZE, PWCA__NUM_BLOCKS=0)
+    images = model.preprocess_image(batch)
+    torch.manual_seed(1)
+    expected = model.backbone.vit.forward_features(images)[:, 0]
+    torch.manual_seed(1)
+    torch.testing.assert_close(model.backbone(images)[:, :, 0, 0], expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["attn_drop", "proj_drop"])
+def test_dropout_among_pairs_acts_in_training_only(build, layer):
+    backbone = build().backbone
+    getattr(backbone.blocks[0].attn, layer).p = 0.5
+    tokens, partner = torch.randn(16, 12, 48), torch.arange(8).roll(1)
+    one, other = (backbone.pair_block(0, tokens, partner, "sa", starts=False)[0] for _ in range(2))
+    assert not torch.equal(one, other)
+    backbone.eval()
+    one, other = (backbone.pair_block(0, tokens, partner, "sa", starts=False)[0] for _ in range(2))
+    assert torch.equal(one, other)
+
+
 def test_threads_may_share_a_model(build, batch):
     """As with ViT: nothing of the model is changed for a call."""
     model = build().eval()
@@ -67,26 +89,48 @@ def test_a_distractor_changes_pwca_and_nothing_else(build, batch, blocks):
     images = model.preprocess_image(batch)
     own, other = (model.branch_features(images, torch.arange(8).roll(shift)) for shift in (0, 1))
     assert not torch.allclose(own["pwca"], other["pwca"], atol=1e-3)
+    alone = model.branch_features(images)
     for branch in ("sa", "glca"):
         torch.testing.assert_close(own[branch], other[branch])
+        torch.testing.assert_close(own[branch], alone[branch], rtol=1e-5, atol=1e-5)
 
 
-def test_pairs_attend_under_one_softmax_over_both_images(build, batch):
+@pytest.mark.parametrize("stream", ["sa", "pwca"])
+def test_pairs_attend_under_one_softmax_over_both_images(build, stream):
     """One talking-heads block of one image, written out."""
-    model = build().eval()
-    backbone = model.backbone
-    x = backbone.embed(model.preprocess_image(batch))
-    both, _ = backbone.pair_block(0, x, torch.arange(8).roll(1), "sa", starts=True)
+    backbone = build().eval().backbone
+    x, z = torch.randn(2, 8, 12, 48)
     block, attn = backbone.blocks[0], backbone.blocks[0].attn
-    q, k, v = attn.qkv(block.norm1(x)).unflatten(2, (3, 3, 16)).permute(2, 0, 3, 1, 4)
-    keys, values = torch.cat([k[0], k[7]], dim=1), torch.cat([v[0], v[7]], dim=1)  # (h, 2N, d)
+    torch.nn.init.normal_(attn.proj_w.bias)
+    both, _ = backbone.pair_block(0, torch.cat([x, z]), torch.arange(8).roll(1), stream, starts=False)
+    tokens = torch.stack([z[0], (x if stream == "sa" else z)[7]])  # (2, N, D)
+    q, k, v = attn.qkv(block.norm1(tokens)).unflatten(2, (3, 3, 16)).permute(2, 0, 3, 1, 4)
+    keys, values = (torch.cat([*own], dim=1) for own in (k, v))  # (h, 2N, d)
     logits = torch.einsum("gh,hnm->gnm", attn.proj_l.weight, q[0] @ keys.transpose(1, 2) / 4)
     weights = torch.einsum("gh,hnm->gnm", attn.proj_w.weight, (logits + attn.proj_l.bias[:, None, None]).softmax(2))
     attended = (weights + attn.proj_w.bias[:, None, None] / 2) @ values
-    y = x[0] + block.gamma_1 * attn.proj(attended.transpose(0, 1).flatten(1))
+    y = z[0] + block.gamma_1 * attn.proj(attended.transpose(0, 1).flatten(1))
     expected = y + block.gamma_2 * block.mlp(block.norm2(y))
     torch.testing.assert_close(both[8], expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(both[:8], block(x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("stream", ["sa", "pwca"])
+def test_cls_tokens_attend_under_one_softmax_over_both_images(build, stream, fused):
+    """One class-attention block of one image, written out."""
+    backbone = build().eval().backbone
+    block, attn = backbone.blocks[4], backbone.blocks[4].attn
+    attn.fused_attn = fused
+    x, z = torch.randn(2, 8, 13, 48)
+    both, _ = backbone.pair_block(4, torch.cat([x, z]), torch.arange(8).roll(1), stream, starts=False)
+    tokens = block.norm1(torch.cat([z[0], (x if stream == "sa" else z)[7]]))  # (2 (1 + N), D)
+    q, k, v = (linear(tokens).unflatten(1, (3, 16)).transpose(0, 1) for linear in (attn.q, attn.k, attn.v))
+    attended = (q[:, :1] @ k.transpose(1, 2) / 4).softmax(dim=2) @ v  # (h, 1, d)
+    y = z[0, :1] + block.gamma_1 * attn.proj(attended.transpose(0, 1).flatten(1))
+    expected = torch.cat([y + block.gamma_2 * block.mlp(block.norm2(y)), z[0, 1:]])
+    torch.testing.assert_close(both[8], expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(both[:8, :1], block(x[:, 1:], x[:, :1]), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("ratio", [0.1, 1.0])

@@ -55,12 +55,17 @@ def test_foreign_images_are_distractors_and_nothing_else(build, batch):
         torch.testing.assert_close(outside[branch], inside[branch][:4], rtol=1e-5, atol=1e-5)
 
 
-def test_a_distractor_changes_pwca_and_nothing_else(build, batch):
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_distractor_changes_pwca_and_nothing_else(build, batch, fused):
     model = build().eval()
+    for block in model.backbone.blocks:
+        block.attn.fused_attn = fused
+        torch.nn.init.normal_(block.attn.relative_position_bias_table)
     images = model.preprocess_image(batch)
     own, other = (model.branch_features(images, torch.arange(8).roll(shift)) for shift in (0, 1))
     assert not torch.allclose(own["pwca"], other["pwca"], atol=1e-3)
     torch.testing.assert_close(own["sa"], other["sa"])
+    torch.testing.assert_close(own["sa"], model.branch_features(images)["sa"], rtol=1e-4, atol=1e-5)
 
 
 def test_a_window_attends_to_the_distractors_window_at_the_same_place(small, images_of):
@@ -74,6 +79,40 @@ def test_a_window_attends_to_the_distractors_window_at_the_same_place(small, ima
     before, after = (backbone.pair_block(0, tokens, partner, "sa", starts=True)[0][8] for tokens in (x, changed))
     differs = (before - after).abs().sum(dim=2) > 1e-6
     assert differs[:4, :4].all() and differs.sum() == 16
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("stream", ["sa", "pwca"])
+def test_windows_attend_under_one_softmax_over_both_images(small, stream, fused):
+    """The upper left window of one image in a first block, written out."""
+    model = small("swin_tiny_patch4_window7_224", KWARGS, (64, 32), GLCA__NUM_BLOCKS=0, PWCA__NUM_BLOCKS=4).eval()
+    block, attn = model.backbone.blocks[0], model.backbone.blocks[0].attn
+    attn.fused_attn = fused
+    torch.nn.init.normal_(attn.relative_position_bias_table)
+    x, z = torch.randn(2, 8, 16, 8, 24)
+    both, _ = model.backbone.pair_block(0, torch.cat([x, z]), torch.arange(8).roll(1), stream, starts=False)
+    window, other = (tokens[:4, :4].flatten(0, 1) for tokens in (z[0], (x if stream == "sa" else z)[7]))
+    tokens = block.norm1(torch.cat([window, other]))
+    q, k, v = attn.qkv(tokens).unflatten(1, (3, 2, 12)).permute(1, 2, 0, 3)  # (h, 2N, d)
+    bias = attn.relative_position_bias_table[attn.relative_position_index.flatten()].T.unflatten(1, (16, 16))
+    weights = (q[:, :16] @ k.transpose(1, 2) / 12**0.5 + torch.cat([bias, bias], dim=2)).softmax(dim=2)
+    y = window + attn.proj((weights @ v).transpose(0, 1).flatten(1))
+    expected = y + block.mlp(block.norm2(y))
+    torch.testing.assert_close(both[8, :4, :4].flatten(0, 1), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("layer", ["attn_drop", "proj_drop"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_dropout_among_pairs_acts_in_training_only(small, layer, fused):
+    model = small("swin_tiny_patch4_window7_224", KWARGS, (64, 32), GLCA__NUM_BLOCKS=0, PWCA__NUM_BLOCKS=4)
+    attn = model.backbone.blocks[0].attn
+    attn.fused_attn, getattr(attn, layer).p = fused, 0.5
+    tokens, partner = torch.randn(16, 16, 8, 24), torch.arange(8).roll(1)
+    one, other = (model.backbone.pair_block(0, tokens, partner, "sa", starts=False)[0] for _ in range(2))
+    assert not torch.equal(one, other)
+    model.eval()
+    one, other = (model.backbone.pair_block(0, tokens, partner, "sa", starts=False)[0] for _ in range(2))
+    assert torch.equal(one, other)
 
 
 @pytest.mark.parametrize("distractors", ["batch", "noise"])
