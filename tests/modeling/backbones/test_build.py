@@ -165,9 +165,11 @@ def test_says_what_to_do_without_the_hub(tiny_cfg, monkeypatch):
 
 
 def test_pixel_statistics_follow_the_weights(tiny_cfg):
-    for name, mean in (("vit_base_patch16_224.orig_in21k", 127.5), ("deit_tiny_patch16_224.fb_in1k", 0.485 * 255)):
+    half, imagenet = ([0.5] * 3, [0.5] * 3), ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    for name, known in (("vit_base_patch16_224.orig_in21k", half), ("deit_tiny_patch16_224.fb_in1k", imagenet)):
         tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = name
-        assert pixel_statistics(tiny_cfg)[0][0] == pytest.approx(mean)
+        for found, values in zip(pixel_statistics(tiny_cfg), known, strict=True):
+            assert found == pytest.approx([255 * value for value in values])
     tiny_cfg.MODEL.PIXEL_STATS = "config"
     tiny_cfg.MODEL.PIXEL_MEAN = [1.0, 2.0, 3.0]
     assert pixel_statistics(tiny_cfg)[0] == [1.0, 2.0, 3.0]
