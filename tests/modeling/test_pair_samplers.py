@@ -21,9 +21,11 @@ def test_nobody_is_their_own_distractor(targets, name, seed):
 
 @settings(max_examples=25)
 @given(size=st.integers(2, 40), seed=st.integers(0, 99))
-def test_random_gives_every_image_away_once(size, seed):
+def test_random_gives_every_image_away_once_to_another(size, seed):
     torch.manual_seed(seed)
-    assert random(torch.zeros(size)).sort().values.tolist() == list(range(size))
+    partner = random(torch.zeros(size))
+    assert partner.sort().values.tolist() == list(range(size))
+    assert (partner != torch.arange(size)).all()
 
 
 def test_random_reaches_every_other_image_equally():
@@ -49,6 +51,17 @@ def test_inter_and_intra(targets, seed):
     torch.manual_seed(seed)
     assert (targets[inter(targets)] != targets).all()
     assert (targets[intra(targets)] == targets).all()
+
+
+@pytest.mark.parametrize(("sampler", "same"), [(inter, False), (intra, True)])
+def test_inter_and_intra_reach_every_image_that_they_may_equally(sampler, same):
+    torch.manual_seed(0)
+    targets = torch.arange(3).repeat_interleave(3)
+    counts = torch.zeros(9, 9)
+    for _ in range(1000):
+        counts[torch.arange(9), sampler(targets)] += 1
+    allowed = ((targets[:, None] == targets) == same) & ~torch.eye(9, dtype=torch.bool)
+    assert (counts[allowed] / 1000 - (1 / 2 if same else 1 / 6)).abs().max() < 0.06
 
 
 def test_balanced_is_half_and_half():
