@@ -67,6 +67,12 @@ def test_cross_entropy_equals_fastreids(tiny_cfg, outputs, epsilon):
     torch.testing.assert_close(actual, cross_entropy_loss(logits, targets, epsilon))
 
 
+def test_one_class_alone_costs_nothing(tiny_cfg, outputs):
+    tiny_cfg.MODEL.LOSSES.CE.EPSILON = 0.1
+    _, features, targets = outputs
+    assert BranchLoss(tiny_cfg)(torch.randn(8, 1), features, torch.zeros_like(targets))["ce"] == 0
+
+
 def test_scales_and_names(tiny_cfg, outputs):
     logits, features, targets = outputs
     plain = BranchLoss(tiny_cfg)(logits, features, targets)
@@ -92,6 +98,17 @@ def test_distances_are_fp32_under_autocast(tiny_cfg, dtype):
     assert abs(actual - expected) < 1e-3
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_terms_of_half_precision_are_computed_in_fp32(tiny_cfg, outputs, dtype):
+    logits, features, targets = outputs
+    found, expected = (
+        BranchLoss(tiny_cfg)(*inputs, targets)
+        for inputs in ((logits.to(dtype), features.to(dtype)), (logits.to(dtype).float(), features.to(dtype).float()))
+    )
+    assert found.keys() == {"ce", "triplet"}
+    assert all(torch.equal(value, expected[name]) for name, value in found.items())
+
+
 def test_learned_weights_are_the_uncertainty_formula():
     weights = LossWeights("learned", {"sa": 0.0, "glca": 0.5, "pwca": -1.0})
     losses = {"pwca": torch.tensor(4.0), "sa": torch.tensor(2.0), "glca": torch.tensor(3.0)}
@@ -103,9 +120,9 @@ def test_learned_weights_are_the_uncertainty_formula():
     assert weights.w.grad.tolist() == pytest.approx(gradient)
 
 
-def test_fixed_weights_have_no_parameter():
+def test_fixed_weights_are_nothing_to_learn_or_to_keep():
     weights = LossWeights("fixed", {"sa": 0.0, "glca": math.log(2)})
-    assert not list(weights.parameters())
+    assert not weights.state_dict()
     total = sum(weights({"sa": torch.tensor(2.0), "glca": torch.tensor(3.0)}).values())
     assert float(total) == pytest.approx(2 + 3 / 2)
 
