@@ -41,6 +41,8 @@ def test_groups_must_divide_the_features(tiny_cfg):
         build_model(tiny_cfg)
     tiny_cfg.MODEL.HEADS.EMBEDDING_DIM = 64
     build_model(tiny_cfg)
+    tiny_cfg.MODEL.HEADS.WITH_BNNECK, tiny_cfg.MODEL.HEADS.EMBEDDING_DIM = False, 0  # nothing is normalised
+    build_model(tiny_cfg)
 
 
 def test_is_registered():
