@@ -11,6 +11,7 @@ from ...errors import InputError
 from ..images import IMAGE_SUFFIXES
 from .classification import ClassificationDataset, home_folder
 from .csv_table import path_inside
+from .listing import listed_lines
 
 __all__ = ["CUB200", "FGVCAircraft", "StanfordCars"]
 
@@ -56,7 +57,7 @@ class CUB200(ClassificationDataset):
 
 
 class _Listing:
-    """One of CUB's text files: on each line a number and, after a blank, its value.
+    """A text file of CUB or FGVC-Aircraft: on each line a number and, after a blank, its value.
 
     ``values[number]`` is the value and ``lines[number]`` the line where it is.
     """
@@ -124,68 +125,68 @@ def _image_path(images: _Listing, image: int, home: str) -> str:
     return path
 
 
-class _FromTorchvision(ClassificationDataset):
-    """A dataset whose files torchvision reads.
+@DATASET_REGISTRY.register()
+class StanfordCars(ClassificationDataset):
+    """Stanford Cars (Krause et al., ICCVW 2013), whose files torchvision reads.
 
     Raises:
         InputError: see ``ClassificationDataset``; also whatever torchvision fails on.
     """
 
-    home: str
+    dataset_name = "stanford_cars"
+    home = "stanford_cars"
     # Below ``home``: what torchvision misses without naming it.
-    files: tuple[str, ...] = ()
-    splits: tuple[str, str]  # torchvision's names of train and test
+    files = ("devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_train", "cars_test")
+    official = {"train": 8144, "test": 8041}
+    official_classes = 196
 
     def __init__(self, root: str = "datasets", **kwargs):
-        name = type(self).__name__
-        home = home_folder(name, root, self.home)
+        home = home_folder("StanfordCars", root, self.home)
         try:
-            (class_names, train), (_, test) = (self.read(root, split) for split in self.splits)
+            # torchvision has no public list of images.
+            train, test = (torchvision_datasets.StanfordCars(root, split) for split in ("train", "test"))
+            images = [[(path, int(label)) for path, label in split._samples] for split in (train, test)]
+            names = [str(name) for name in train.classes]
         except Exception as error:  # a damaged file fails anywhere in torchvision, scipy and numpy, with any exception
             message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             missing = [file for file in self.files if not os.path.exists(os.path.join(home, file))]
             there_is_no = f"there is no {', '.join(missing)} in it; " if missing else ""
             raise InputError(
-                f"dataset {name}: torchvision cannot read {home!r} ({message}); {there_is_no}compare it with the "
+                f"dataset StanfordCars: torchvision cannot read {home!r} ({message}); {there_is_no}compare it with the "
                 "layout in datasets/README.md"
             ) from error
-        super().__init__(train, test, class_names, repr(home))
-
-    @staticmethod
-    def read(root: str, split: str) -> tuple[list[str], Images]:
-        """The names of the classes, and path and label of each image. torchvision has no public list of images."""
-        raise NotImplementedError
+        super().__init__(*images, names, repr(home))
 
 
 @DATASET_REGISTRY.register()
-class StanfordCars(_FromTorchvision):
-    """Stanford Cars (Krause et al., ICCVW 2013)."""
+class FGVCAircraft(ClassificationDataset):
+    """FGVC-Aircraft (Maji et al., 2013), its 100 variants. The banner at the bottom of an image names its author.
 
-    dataset_name = "stanford_cars"
-    home = "stanford_cars"
-    files = ("devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_train", "cars_test")
-    splits = ("train", "test")
-    official = {"train": 8144, "test": 8041}
-    official_classes = 196
-
-    @staticmethod
-    def read(root: str, split: str) -> tuple[list[str], Images]:
-        dataset = torchvision_datasets.StanfordCars(root, split)
-        return [str(name) for name in dataset.classes], [(path, int(label)) for path, label in dataset._samples]
-
-
-@DATASET_REGISTRY.register()
-class FGVCAircraft(_FromTorchvision):
-    """FGVC-Aircraft (Maji et al., 2013), its 100 variants. The banner at the bottom of an image names its author."""
+    Raises:
+        InputError: see ``ClassificationDataset``; also, with file and line, what is not as in the official files, and a
+            variant that is not in the list of them.
+    """
 
     dataset_name = "fgvc_aircraft"
     home = "fgvc-aircraft-2013b"
-    splits = ("trainval", "test")
     official = {"train": 6667, "test": 3333}
     official_classes = 100
     banner = 20
 
-    @staticmethod
-    def read(root: str, split: str) -> tuple[list[str], Images]:
-        dataset = torchvision_datasets.FGVCAircraft(root, split, annotation_level="variant")
-        return dataset.classes, list(zip(dataset._image_files, dataset._labels, strict=True))
+    def __init__(self, root: str = "datasets", **kwargs):
+        home = home_folder("FGVCAircraft", root, self.home)
+        data = os.path.join(home, "data")
+        variants = os.path.join(data, "variants.txt")
+        names = [name for _, name in listed_lines(variants)]
+        label_of = {name: label for label, name in enumerate(names)}
+        subsets: list[Images] = []
+        for split in ("trainval", "test"):
+            listing = _Listing(data, f"images_variant_{split}.txt", r".+", "<image> <variant>")
+            unknown = [image for image, name in listing.values.items() if name not in label_of]
+            if unknown:
+                raise InputError(f"{listing.where(unknown[0])}: {listing.values[unknown[0]]!r} is not in {variants!r}")
+            images = (
+                (os.path.join(data, "images", f"{image:07d}.jpg"), name) for image, name in listing.values.items()
+            )
+            subsets.append([(path, label_of[name]) for path, name in images])
+        super().__init__(*subsets, names, repr(home))
