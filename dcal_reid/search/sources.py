@@ -8,7 +8,7 @@ import numpy as np
 from fastreid.config import CfgNode
 
 from ..data.datasets import load_dataset
-from ..data.datasets.csv_table import path_inside, read_table
+from ..data.datasets.csv_table import read_table
 from ..data.datasets.listing import check_files_exist, images_below, listed_lines
 from ..data.images import IMAGE_SUFFIXES
 from ..errors import InputError
@@ -85,11 +85,7 @@ def dataset_records(name: str, split: str, cfg: CfgNode) -> Records:
 
 def _csv_items(source: str) -> Iterable[Item]:
     home = os.path.dirname(source) or "."
-    # From the root no path leaves: whether it leaves the folder is said here, in words that fit.
-    for _, values, where in read_table(source, os.sep, "", ("path",), optional="identity, camera"):
-        path = path_inside(home, values["path"])
-        if path is None:
-            raise InputError(f"{source!r} {where}: path {values['path']!r} leaves the folder of the file")
+    for path, values, _ in read_table(source, home, "", ("path",), optional="identity, camera"):
         yield path, values.get("identity", ""), values.get("camera", "")
 
 

@@ -38,10 +38,16 @@ def read_table(
 
     Whether a column's name has capitals does not matter.
 
+    Args:
+        key_name: of the node whose IMAGE_ROOT is ``image_root``; empty: that is the folder of the file.
+
     Raises:
         InputError: no CSV in UTF-8; a missing column; two of a name; a line with an empty required field or with too
             many or too few fields; a path that leaves ``image_root``. Messages count lines from 1, the header.
     """
+    left = "the folder of the file"
+    if key_name:
+        left = f"{key_name}.IMAGE_ROOT {image_root!r}; set that to a folder that all images are below"
     with open(path, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets begin the file with a BOM
         reader = csv.reader(file, strict=True, skipinitialspace=True)
         try:
@@ -62,10 +68,7 @@ def read_table(
                     values = _values(f"{path!r} {where}", header, fields, required)
                     image = path_inside(image_root, values["path"])
                     if image is None:
-                        raise InputError(
-                            f"{path!r} {where}: path {values['path']!r} leaves {key_name}.IMAGE_ROOT {image_root!r}; "
-                            "set that to a folder that all images are below"
-                        )
+                        raise InputError(f"{path!r} {where}: path {values['path']!r} leaves {left}")
                     yield Line(image, values, where)
         except UnicodeDecodeError as error:  # of a piece of the file, not of a line
             raise InputError(f"{path!r}: {error}; save it as CSV in UTF-8") from error
