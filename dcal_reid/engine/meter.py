@@ -70,10 +70,8 @@ class MeanMeter:
         if not self._count:
             return {}
         self.check_finite()
-        means = self._sums / self._count
-        if comm.get_world_size() > 1:
-            torch.distributed.all_reduce(means)
-            means /= comm.get_world_size()
+        # Between processes on the CPU: there a resumed run's sums are until its first step.
+        means = torch.stack(comm.all_gather((self._sums / self._count).cpu())).mean(dim=0)
         result = dict(zip(self._names, means.tolist(), strict=True))
         self._sums, self._count, self._steps = None, 0, []
         return result

@@ -1,5 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
+import torch.distributed as dist
+from torch import multiprocessing
 
 from dcal_reid.engine.meter import MeanMeter
 from dcal_reid.errors import InputError
@@ -43,6 +47,23 @@ def test_a_checkpoint_of_several_processes_in_one(monkeypatch):
     meter.load_state_dict({"sums": sums, "count": 1})
     monkeypatch.undo()
     assert meter.flush() == {"total_loss": 3.0}
+
+
+def _flush_what_was_restored(rank, folder):
+    """In a group that has a backend for GPUs alone, and says that it is NCCL."""
+    backend_of = dist.get_backend
+    dist.get_backend = lambda group=None: "nccl" if group in (None, dist.group.WORLD) else backend_of(group)
+    dist.init_process_group("cuda:gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)
+    meter = MeanMeter()
+    meter.load_state_dict({"sums": [{"total_loss": torch.tensor(2.0 * rank)} for rank in range(2)], "count": 1})
+    Path(folder, str(rank)).write_text(str(meter.flush()["total_loss"]))
+    dist.destroy_process_group()
+
+
+def test_of_processes_on_gpus_that_resume_between_a_step_and_its_log_line(tmp_path):
+    """No step has brought the sums back to the device, and NCCL has no backend for the CPU."""
+    multiprocessing.spawn(_flush_what_was_restored, (tmp_path,), nprocs=2)
+    assert [(tmp_path / str(rank)).read_text() for rank in range(2)] == ["1.0", "1.0"]
 
 
 def test_does_not_change_what_it_was_given():
