@@ -27,9 +27,11 @@ __all__ = [
 
 
 def has_half_precision(device: str, dtype: str) -> bool:
-    """Whether ``device`` has instructions for bf16 or fp16. A CPU without takes several times as long as for fp32."""
-    if torch.device(device).type != "cpu":
-        return True
+    """Whether ``device`` has instructions for bf16 or fp16. A CPU without takes several times as long as for fp32; a
+    GPU without bf16 (before Ampere) has no fused attention for it either."""
+    kind = torch.device(device).type
+    if kind != "cpu":
+        return kind != "cuda" or dtype != "bf16" or torch.cuda.is_bf16_supported(including_emulation=False)
     # PyTorch's own questions; in 2.10 it has no public ones.
     if dtype == "bf16" and torch.cpu._is_avx512_supported() and not torch.cpu._is_avx512_bf16_supported():
         return False  # oneDNN emulates it, and says that it has it

@@ -62,9 +62,21 @@ def test_a_processor_without_half_precision_computes_in_fp32(run_cfg, dtype, mon
     """It would take several times as long: checkpoints of a GPU are evaluated on laptops."""
     run_cfg.SOLVER.AMP.ENABLED, run_cfg.SOLVER.AMP.DTYPE = True, dtype
     monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{dtype}_supported", lambda: False)
-    assert not has_half_precision("cpu", dtype) and has_half_precision("cuda:0", dtype)
+    assert not has_half_precision("cpu", dtype)
     with autocast(run_cfg):
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_a_gpu_without_bf16_has_fp16(monkeypatch):
+    """PyTorch emulates bf16 on GPUs before Ampere, without fused attention."""
+    for instructions in (False, True):
+        monkeypatch.setattr(
+            torch.cuda,
+            "is_bf16_supported",
+            lambda including_emulation=True, has=instructions: including_emulation or has,
+        )
+        assert has_half_precision("cuda:0", "bf16") == instructions
+        assert has_half_precision("cuda:0", "fp16")
 
 
 def test_emulated_half_precision_is_none(monkeypatch):
