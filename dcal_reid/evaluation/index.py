@@ -31,7 +31,7 @@ _GROWTH = 4
 
 
 class FaissGallery(Gallery):
-    """Features in a faiss index, searched on the GPUs where ``faiss-gpu`` is installed and they can hold such an index.
+    """Features in a faiss index, searched on a GPU where ``faiss-gpu`` is installed and it can hold such an index.
 
     Args:
         dim: D.
@@ -248,6 +248,8 @@ class FaissGallery(Gallery):
         for file, number in _numbered(folder):
             if number != generation:  # also those of a process that was killed
                 file.unlink()
+        for file in folder.glob(f".{_META}.*.tmp"):  # which are of such a process alone: others wait for this one
+            file.unlink()
 
     @classmethod
     def open(cls, folder, fingerprint: str | None = None) -> "FaissGallery":
@@ -322,14 +324,15 @@ class FaissGallery(Gallery):
         _or_input_error(few, self._index.train, _single(scaled, rows))
 
     def _searcher(self, k: int):
-        """The index, or its copy on the GPUs, in parts if there are several."""
+        """The index, or its copy on the first GPU.
+
+        Several could share it, but where they cannot hold it faiss ends the process; on one it raises an exception.
+        """
         if faiss.get_num_gpus() == 0 or k > _MAX_K_ON_GPU or "HNSW" in self.factory:
             return self._index
         if self._on_gpu is None:
-            options = faiss.GpuMultipleClonerOptions()
-            options.shard = True
             try:
-                self._on_gpu = faiss.index_cpu_to_all_gpus(self._index, co=options)
+                self._on_gpu = faiss.index_cpu_to_all_gpus(self._index, ngpu=1)
             except RuntimeError as error:
                 logger.info("%s is searched on the CPU: %s", self.factory, _reason(error))
                 self._on_gpu = self._index
