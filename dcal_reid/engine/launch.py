@@ -6,6 +6,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -113,7 +114,8 @@ def _join(local_rank: int, local_size: int, device: str, **meeting) -> None:
     else:
         share = max(1, (os.cpu_count() or 1) // local_size)
         torch.set_num_threads(min(share, torch.get_num_threads()))  # OMP_NUM_THREADS may ask for fewer
-    dist.init_process_group("nccl" if device == "cuda" else "gloo", **meeting)
+    # The others wait for as long while the first process scores, or the slowest extracts.
+    dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=timedelta(hours=2), **meeting)
     for first in range(0, dist.get_world_size(), local_size):
         group = dist.new_group(range(first, first + local_size))
         if first <= dist.get_rank() < first + local_size:
