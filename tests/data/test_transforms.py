@@ -46,6 +46,33 @@ def test_steps_are_those_of_fastreid_in_its_order(cfg):
     assert [type(step).__name__ for step in build_transforms(cfg, is_train=True).transforms] == theirs
 
 
+def test_steps_are_as_probable_and_as_strong_as_fastreids(cfg):
+    enable_all(cfg)
+    settings = {
+        "AUTOAUG.PROB": 0.11, "CROP.SCALE": [0.2, 0.9], "CROP.RATIO": [0.5, 1.5], "FLIP.PROB": 0.22, "CJ.PROB": 0.33,
+        "CJ.BRIGHTNESS": 0.1, "CJ.CONTRAST": 0.2, "CJ.SATURATION": 0.3, "CJ.HUE": 0.05, "AUGMIX.PROB": 0.44,
+        "REA.PROB": 0.55,
+    }  # fmt: skip
+    set_inputs(cfg, settings)
+    ours, theirs = (
+        {type(part).__name__: part for step in steps for part in (step, *getattr(step, "transforms", ()))}
+        | {type(step.transforms[0]).__name__ + " p": step for step in steps if hasattr(step, "transforms")}
+        for steps in (build(cfg, is_train=True).transforms for build in (build_transforms, fastreid_build_transforms))
+    )
+    for name, attributes in {
+        "RandomResizedCrop": ("size", "scale", "ratio"),
+        "RandomHorizontalFlip": ("p",),
+        "ColorJitter": ("brightness", "contrast", "saturation", "hue"),
+        "ColorJitter p": ("p",),
+        "AutoAugment p": ("p",),
+        "RandomErasing": ("p", "scale", "ratio"),
+    }.items():
+        for attribute in attributes:
+            expected = getattr(theirs[name], attribute)
+            assert tuple(np.ravel(getattr(ours[name], attribute))) == tuple(np.ravel(expected)), (name, attribute)
+    assert ours["AugMix p"].p == theirs["AugMix"].prob == 0.44
+
+
 def test_affine_stands_between_jitter_and_augmix(cfg, image):
     enable_all(cfg)
     cfg.INPUT.AFFINE.ENABLED = True
@@ -56,11 +83,14 @@ def test_affine_stands_between_jitter_and_augmix(cfg, image):
         "RandomAffine",
         "RandomApply",
     ]
+    affine = transform.transforms[names.index("RandomAffine")]
+    assert (affine.degrees, affine.scale, affine.shear) == ([-10, 10], (0.9, 1.1), [-0.1, 0.1])
     assert transform(image).shape == (3, 32, 16)
 
 
 @pytest.mark.parametrize("is_train", [True, False])
 def test_plain_resize_is_that_of_pillow(cfg, image, is_train):
+    cfg.INPUT["SIZE_TEST" if is_train else "SIZE_TRAIN"] = [8, 8]
     pixels = build_transforms(cfg, is_train)(image)
     expected = F.pil_to_tensor(F.to_pil_image(image).resize((16, 32), Image.Resampling.BICUBIC))
     assert pixels.dtype == torch.uint8
@@ -74,11 +104,12 @@ def test_flip_mirrors(cfg, image):
     assert torch.equal(build_transforms(cfg)(image), plain.flip(-1))
 
 
-def test_padding_moves_the_image_by_at_most_its_size(cfg, image):
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect"])
+def test_padding_moves_the_image_by_at_most_its_size(cfg, image, mode):
     plain = build_transforms(cfg)(image)
     cfg.INPUT.PADDING.ENABLED = True
-    cfg.INPUT.PADDING.SIZE = 3
-    padded = F.pad(plain, [3])
+    cfg.INPUT.PADDING.SIZE, cfg.INPUT.PADDING.MODE = 3, mode
+    padded = F.pad(plain, [3], padding_mode=mode)
     windows = {(y, x): padded[:, y : y + 32, x : x + 16] for y in range(7) for x in range(7)}
     transform = build_transforms(cfg)
     results = [transform(image) for _ in range(60)]
@@ -139,6 +170,8 @@ def test_all_randomness_is_torchs(cfg, image):
         ({"SIZE_TRAIN": [24], "CROP.ENABLED": True, "CROP.SIZE": [20]}, (20, 20)),
         ({"SIZE_TRAIN": [-1], "CROP.ENABLED": True, "CROP.SIZE": [20, 10]}, (20, 10)),
         ({"CROP.ENABLED": True, "CROP.SIZE": [40, 8], "PADDING.ENABLED": True}, (32, 16)),
+        ({"CROP.ENABLED": True, "CROP.SIZE": [16, 8], "PADDING.ENABLED": True}, (32, 16)),
+        ({"CROP.ENABLED": True, "CROP.SIZE": [32, 16], "CROP.METHOD": "fixed"}, (32, 16)),
         ({"SIZE_TRAIN": [24], "PADDING.ENABLED": True}, (24, 24)),
     ],
 )
