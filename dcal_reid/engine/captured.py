@@ -7,16 +7,41 @@ GPU runs them, the GPU waits. A graph is recorded once and started with one call
 from collections.abc import Callable
 
 import torch
+from fastreid.config import CfgNode
 from fastreid.utils import comm
 from torch import Tensor
 
+from ..config import value_of
 from ..errors import InputError
 from ..modeling.dcal import DCAL
 
-__all__ = ["CapturedStep"]
+__all__ = ["CapturedStep", "check_capturable"]
+
+# What a graph cannot hold, or has not been tried with.
+_ONLY = {
+    "MODEL.META_ARCHITECTURE": "DCAL",
+    "MODEL.HEADS.CLS_LAYER": "Linear",  # fast-reid's others look for the labels that are not -1
+    "MODEL.COMPILE": False,
+    "MODEL.ACTIVATION_CHECKPOINTING": False,
+    "SOLVER.ACCUMULATE": 1,
+}
 
 # Libraries choose their algorithms, and take their memory, in the first steps: as many as PyTorch advises.
 _STEPS_BEFORE = 3
+
+
+def check_capturable(cfg: CfgNode) -> None:
+    """
+    Raises:
+        InputError: SOLVER.CUDA_GRAPH is set, with options that a graph cannot hold.
+    """
+    if not cfg.SOLVER.CUDA_GRAPH:
+        return
+    if cfg.SOLVER.AMP.ENABLED and cfg.SOLVER.AMP.DTYPE != "bf16":
+        raise InputError(f"SOLVER.AMP.DTYPE is {cfg.SOLVER.AMP.DTYPE!r}; with SOLVER.CUDA_GRAPH it can only be 'bf16'")
+    for key, only in _ONLY.items():
+        if value_of(cfg, key) != only:
+            raise InputError(f"{key} is {value_of(cfg, key)!r}; with SOLVER.CUDA_GRAPH it can only be {only!r}")
 
 
 class CapturedStep:

@@ -61,15 +61,6 @@ _DROPPED = ("MODEL.BACKBONE.DROP_RATIO", "MODEL.BACKBONE.ATT_DROP_RATE", "MODEL.
 # NumPy's seeds have 32 bits, and each process adds its number.
 _MOST_SEEDS = 2**31
 
-# What a CUDA graph cannot hold, or has not been tried with.
-_WITH_CUDA_GRAPH = {
-    "MODEL.META_ARCHITECTURE": "DCAL",
-    "MODEL.HEADS.CLS_LAYER": "Linear",  # fast-reid's others look for the labels that are not -1
-    "MODEL.COMPILE": False,
-    "MODEL.ACTIVATION_CHECKPOINTING": False,
-    "SOLVER.ACCUMULATE": 1,
-}
-
 
 def check_config(cfg: CfgNode) -> None:
     """Refuse what cannot work and what fast-reid gets silently wrong.
@@ -106,7 +97,6 @@ def check_config(cfg: CfgNode) -> None:
         raise InputError(f"DATASETS.TESTS is {tuple(cfg.DATASETS.TESTS)}; name each data set once")
     if not cfg.SEED < _MOST_SEEDS:
         raise InputError(f"SEED is {cfg.SEED}; give a number below {_MOST_SEEDS}, or -1 for another one in every run")
-    _check_cuda_graph(cfg)
     _check_losses(cfg)
     if is_classification(cfg):
         _check_classification(cfg)
@@ -136,17 +126,6 @@ def _check_solver(cfg: CfgNode) -> None:
         )
     if list(solver.STEPS) != sorted(set(solver.STEPS)):
         raise InputError(f"SOLVER.STEPS is {list(solver.STEPS)}; give each epoch once, in ascending order")
-
-
-def _check_cuda_graph(cfg: CfgNode) -> None:
-    solver = cfg.SOLVER
-    if not solver.CUDA_GRAPH:
-        return
-    if solver.AMP.ENABLED and solver.AMP.DTYPE != "bf16":
-        raise InputError(f"SOLVER.AMP.DTYPE is {solver.AMP.DTYPE!r}; with SOLVER.CUDA_GRAPH it can only be 'bf16'")
-    for key, only in _WITH_CUDA_GRAPH.items():
-        if value_of(cfg, key) != only:
-            raise InputError(f"{key} is {value_of(cfg, key)!r}; with SOLVER.CUDA_GRAPH it can only be {only!r}")
 
 
 def _check_losses(cfg: CfgNode) -> None:

@@ -23,7 +23,7 @@ from ..data import build_distractor_loader, build_train_loader
 from ..data.datasets.loading import load_test_items
 from ..errors import InputError
 from ..task import is_classification
-from .captured import CapturedStep
+from .captured import CapturedStep, check_capturable
 from .check import check_smoothing
 from .checkpoint import Checkpointer, RandomState
 from .hooks import CheckpointHook, EvalHook, LearningRateHook, StopHook, WriterHook
@@ -56,6 +56,7 @@ class Trainer(TrainerBase):
                 replaced by the number of training identities.
         """
         super().__init__()
+        check_capturable(cfg)
         self.data_loader = build_train_loader(cfg)
         if not is_classification(cfg):  # which is tested on the data set that it is trained on
             for name in cfg.DATASETS.TESTS:
