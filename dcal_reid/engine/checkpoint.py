@@ -57,7 +57,8 @@ class RandomState:
     """PyTorch's random number generators of every process, as something a checkpoint can hold."""
 
     def state_dict(self) -> dict[str, list[Tensor]]:
-        cuda = torch.cuda.get_rng_state() if torch.cuda.is_available() else torch.empty(0, dtype=torch.uint8)
+        # Asking takes memory of a GPU that a run on the CPU leaves alone.
+        cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else torch.empty(0, dtype=torch.uint8)
         states = comm.all_gather((torch.get_rng_state(), cuda))
         return {"cpu": [cpu for cpu, _ in states], "cuda": [cuda for _, cuda in states]}
 
