@@ -477,7 +477,7 @@ def test_saving_removes_what_a_killed_process_left_and_nothing_else(tmp_path):
     gallery = FaissGallery.build(features(100), records(100))
     gallery.save(tmp_path)
     expected = len(list(tmp_path.iterdir()))
-    for name in ("ids-7.npy", "vectors-7.faiss", "frame-0.jpg", "frame-1.jpg", "notes-0.npy"):
+    for name in ("ids-7.npy", "vectors-7.faiss", ".gallery.json.99.tmp", "frame-0.jpg", "frame-1.jpg", "notes-0.npy"):
         (tmp_path / name).write_bytes(b"")
     gallery.save(tmp_path)
     gallery.save(tmp_path)
