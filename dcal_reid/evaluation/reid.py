@@ -17,7 +17,7 @@ from .gather import gather_rows
 from .matches import Matches
 from .rank_list import RankList, rank_lists
 from .result import RankingResult
-from .scoring import check_test_options, compare, rank_compared
+from .scoring import check_test_options, compare, rank_compared, scoring_device
 
 __all__ = ["DCALReidEvaluator"]
 
@@ -42,8 +42,7 @@ class DCALReidEvaluator(DatasetEvaluator):
     def __init__(self, cfg: CfgNode, num_query: int, output_dir: str | None = None):
         check_test_options(cfg.TEST)
         self._test = cfg.TEST
-        cuda = torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu"
-        self._device = "cuda" if cuda else "cpu"
+        self._device = scoring_device(cfg)
         self._num_query = num_query
         self._output_dir = None if output_dir is None else Path(output_dir)
         self.reset()

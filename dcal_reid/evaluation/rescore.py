@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-import torch
 from fastreid.config import CfgNode
 
 from ..files import check_writable, written_atomically
 from .features import FeatureSet
 from .result import RankingResult
-from .scoring import check_test_options, score
+from .scoring import check_test_options, score, scoring_device
 
 __all__ = ["rescore"]
 
@@ -36,8 +35,7 @@ def rescore(features: str, cfg: CfgNode, json_path: str = "", plot_path: str = "
 
         check_picture_path(plot_path)
     data = FeatureSet.load(features)
-    device = "cuda" if torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu" else "cpu"
-    result = score(data, cfg.TEST, device)
+    result = score(data, cfg.TEST, scoring_device(cfg))
     print(result.describe(), result.table(), sep="\n\n")
     if result.roc is not None:
         print("", result.roc.table(), sep="\n")

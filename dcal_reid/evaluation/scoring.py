@@ -1,5 +1,6 @@
 """From a set of features and the options in ``cfg.TEST`` to a ranking result; no model is needed."""
 
+import torch
 from fastreid.config import CfgNode
 
 from ..errors import InputError
@@ -12,7 +13,7 @@ from .rerank import RerankedDistances, RerankOptions
 from .result import RankingResult
 from .scaled import METRICS
 
-__all__ = ["ROC_FPRS", "check_test_options", "compare", "rank_compared", "score"]
+__all__ = ["ROC_FPRS", "check_test_options", "compare", "rank_compared", "score", "scoring_device"]
 
 # The false positive rates that fast-reid reports.
 ROC_FPRS = (1e-4, 1e-3, 1e-2)
@@ -34,6 +35,12 @@ def check_test_options(test: CfgNode) -> None:
         _expansion(test)
     if test.RERANK.ENABLED:
         _rerank(test)
+
+
+def scoring_device(cfg: CfgNode) -> str:
+    """Where distances are computed: on the GPU that MODEL.DEVICE names, and for ``auto`` on one if there is one."""
+    device = "cuda" if cfg.MODEL.DEVICE == "auto" else cfg.MODEL.DEVICE
+    return device if device.startswith("cuda") and torch.cuda.is_available() else "cpu"
 
 
 def score(data: FeatureSet, test: CfgNode, device: str = "cpu") -> RankingResult:

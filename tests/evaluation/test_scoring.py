@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import dcal_reid
 from dcal_reid.errors import InputError
@@ -11,7 +12,7 @@ from dcal_reid.evaluation.matches import find_matches
 from dcal_reid.evaluation.query_expansion import ExpansionOptions, expand
 from dcal_reid.evaluation.ranking import rank, rank_features
 from dcal_reid.evaluation.rerank import RerankedDistances, RerankOptions
-from dcal_reid.evaluation.scoring import ROC_FPRS
+from dcal_reid.evaluation.scoring import ROC_FPRS, scoring_device
 
 
 @pytest.fixture
@@ -85,3 +86,12 @@ def test_options_that_make_no_sense(data, options, section, key, value):
     options[section].ENABLED = True
     with pytest.raises(InputError, match=str(value)):
         score(data, options)
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
+def test_distances_are_computed_on_the_models_gpu(device, monkeypatch):
+    cfg = dcal_reid.get_cfg()
+    cfg.MODEL.DEVICE = device
+    for gpu, expected in ((False, "cpu"), (True, "cuda" if device == "auto" else device)):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        assert scoring_device(cfg) == expected
