@@ -6,6 +6,7 @@ import torch
 from fastreid.modeling.meta_arch import build_model
 from timm.optim import param_groups_weight_decay
 
+from dcal_reid.config import CfgNode
 from dcal_reid.engine.solver import base_learning_rate, build_optimizer, learning_rate_factor
 from dcal_reid.errors import InputError
 
@@ -85,21 +86,32 @@ def test_decay_and_learning_rates(tiny_cfg, tiny_model):
         assert found[id(tiny_model.get_parameter(name))] == pytest.approx(values), name
 
 
-@pytest.mark.parametrize("kwargs", [
-    {"reg_tokens": 2},  # which timm 1.0.24 has not declared yet
-    {"init_values": 0.1},  # layer scale
+@pytest.mark.parametrize(("timm_model", "kwargs"), [
+    ("vit_tiny_patch16_224", {"depth": 1, "reg_tokens": 2}),  # which timm 1.0.24 has not declared yet
+    ("vit_tiny_patch16_224", {"depth": 1, "init_values": 0.1}),  # layer scale
+    ("swin_tiny_patch4_window7_224", {"depths": (1, 1), "num_heads": (1, 2), "window_size": 4}),
 ])  # fmt: skip
-def test_what_timm_does_not_decay_is_not_decayed(tiny_cfg, kwargs):
+def test_what_timm_does_not_decay_is_not_decayed(tiny_cfg, timm_model, kwargs):
     """Where norms and biases are not, as in the recipes of timm's models."""
     solver = tiny_cfg.SOLVER
     solver.OPT, solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM, solver.WEIGHT_DECAY_BIAS = "AdamW", 0.05, 0.0, 0.0
-    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.update(kwargs)
+    backbone = tiny_cfg.MODEL.BACKBONE
+    backbone.TIMM_MODEL, backbone.TIMM_KWARGS = timm_model, CfgNode({"embed_dim": 12, **kwargs}, new_allowed=True)
+    tiny_cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = tiny_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 0
     model = build_model(tiny_cfg)
     decay = {id(p): g["weight_decay"] for g in build_optimizer(tiny_cfg, model).param_groups for p in g["params"]}
     vit = model.backbone.vit
     not_decayed, _ = param_groups_weight_decay(vit, no_weight_decay_list=(*vit.no_weight_decay(), "reg_token"))
     expected = {id(p) for p in not_decayed["params"]}
     assert {id(p) for p in vit.parameters() if not decay[id(p)]} == expected
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.0, False), (0.8, False), (0.9, True)])
+def test_momentum_is_as_configured(tiny_cfg, tiny_model, momentum, nesterov):
+    solver = tiny_cfg.SOLVER
+    solver.OPT, solver.MOMENTUM, solver.NESTEROV = "SGD", momentum, nesterov
+    groups = build_optimizer(tiny_cfg, tiny_model).param_groups
+    assert {(group["momentum"], group["nesterov"]) for group in groups} == {(momentum, nesterov)}
 
 
 def test_a_step_changes_every_parameter(tiny_cfg, tiny_model, tiny_batch):
@@ -143,6 +155,23 @@ def test_without_warm_up(schedule, tiny_cfg):
     tiny_cfg.SOLVER.WARMUP_ITERS = 0
     factors = schedule()
     assert factors[0] == 1.0 and factors[99] == pytest.approx(1e-3)
+
+
+def test_a_constant_warm_up_is_one_step(schedule, tiny_cfg):
+    linear = schedule()
+    tiny_cfg.SOLVER.WARMUP_METHOD = "constant"
+    assert schedule() == [0.1] * 20 + linear[20:]
+
+
+def test_a_warm_up_that_ends_in_the_last_iteration_reaches_the_base_rate(schedule, tiny_cfg):
+    tiny_cfg.SOLVER.MAX_EPOCH = 3
+    assert learning_rate_factor(tiny_cfg, 20, 7) == 1.0
+
+
+def test_scaling_to_the_batch_scales_both_ends(schedule, tiny_cfg):
+    factors = schedule()
+    tiny_cfg.SOLVER.LR_FOR_BATCH = 4 * tiny_cfg.SOLVER.IMS_PER_BATCH
+    assert schedule() == factors
 
 
 def test_delay_holds_the_base_rate(schedule, tiny_cfg):
