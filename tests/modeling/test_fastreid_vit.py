@@ -64,6 +64,14 @@ def test_features_are_timms_for_the_same_weights_at_another_size(tiny_cfg, tmp_p
         )
 
 
+def test_rates_of_dropout_and_stochastic_depth_reach_fastreid(tiny_cfg):
+    options = tiny_cfg.MODEL.BACKBONE
+    options.DROP_PATH_RATIO, options.DROP_RATIO, options.ATT_DROP_RATE = 0.3, 0.2, 0.1
+    last = build_backbone(tiny_cfg).blocks[-1]
+    assert (last.attn.proj_drop.p, last.attn.attn_drop.p) == (0.2, 0.1)
+    assert last.drop_path.drop_prob == pytest.approx(0.3)
+
+
 def test_losses_are_those_of_fastreids_own_baseline(tiny_cfg, tiny_model, tiny_batch):
     ours = losses_of(tiny_model, tiny_batch)
     tiny_cfg.MODEL.META_ARCHITECTURE = "Baseline"
