@@ -159,7 +159,7 @@ def add_dcal_config(cfg: CfgNode) -> None:
     # Record the forward and backward pass as a CUDA graph and start it with one call: for one GPU that waits for the
     # processor, as it does with small models.
     cfg.SOLVER.CUDA_GRAPH = False
-    # An exponential moving average of the weights, which is then what is evaluated.
+    # An exponential moving average of the weights and of the BNNecks' statistics, which is then what is evaluated.
     cfg.SOLVER.EMA = CN()
     cfg.SOLVER.EMA.ENABLED = False
     # Reached after a warm-up: 1 - (1 + step)^(-2/3) until then.

@@ -77,11 +77,8 @@ class Trainer(TrainerBase):
                 *(cfg.SOLVER.WARMUP_ITERS, self.max_iter),
             )
         model = build_model(cfg)
-        self.ema = (
-            ModelEmaV3(model, cfg.SOLVER.EMA.DECAY, use_warmup=True, exclude_buffers=True)
-            if cfg.SOLVER.EMA.ENABLED
-            else None
-        )
+        # The BNNecks' running statistics too: those of the last batches are of other features than the average makes.
+        self.ema = ModelEmaV3(model, cfg.SOLVER.EMA.DECAY, use_warmup=True) if cfg.SOLVER.EMA.ENABLED else None
         if cfg.MODEL.COMPILE:
             model.compile()
         self.model = self._distributed(model)

@@ -217,21 +217,24 @@ def test_a_broken_distractor_is_replaced_by_another(run_cfg, crops):
 
 
 def test_averaged_weights_are_what_is_evaluated(run_cfg):
-    """The average after the warm-up formula of timm, and --eval-only uses it."""
+    """The average after the warm-up formula of timm, of statistics as of weights, and --eval-only uses it."""
+    names = ("heads.sa.weight", "heads.sa.bottleneck.0.running_mean", "heads.sa.bottleneck.0.running_var")
     history = []
 
     class Record(HookBase):
         def after_step(self):
-            history.append(self.trainer.model.get_parameter("heads.sa.weight").detach().clone())
+            state = self.trainer.model.state_dict()
+            history.append([state[name].clone() for name in names])
 
     run_cfg.SOLVER.EMA.ENABLED = True
     _, results = run(run_cfg, hook=Record())
-    expected = history[0]
-    for step, value in enumerate(history[1:], 1):
-        decay = 1 - (1 + step) ** (-2 / 3)
-        expected = decay * expected + (1 - decay) * value
-    torch.testing.assert_close(weights(run_cfg.OUTPUT_DIR, kind="ema")["heads.sa.weight"], expected)
-    assert torch.equal(weights(run_cfg.OUTPUT_DIR)["heads.sa.weight"], history[-1])
+    averaged, last = (weights(run_cfg.OUTPUT_DIR, kind=kind) for kind in ("ema", "model"))
+    for name, (expected, *others) in zip(names, zip(*history, strict=True), strict=True):
+        for step, value in enumerate(others, 1):
+            decay = 1 - (1 + step) ** (-2 / 3)
+            expected = decay * expected + (1 - decay) * value
+        torch.testing.assert_close(averaged[name], expected)
+        assert torch.equal(last[name], others[-1])
     run_cfg.MODEL.WEIGHTS = str(Path(run_cfg.OUTPUT_DIR, "model_final.pth"))
     run_cfg.SOLVER.EMA.ENABLED = False
     assert evaluate(run_cfg) == results
