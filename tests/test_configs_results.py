@@ -18,7 +18,8 @@ GROUPS = {
     "vehicles_heads": "Base-vehicles-heads.yml",
     "vehicles_sgd": "Base-vehicles-sgd.yml",
 }
-FURTHER = {"vehicles/fastreid.yml", "vehicles_heads/dcal_noise.yml", "vehicles_heads/dcal_noise_image.yml"}
+NOISE = ["birds/dcal_noise", *(f"vehicles_heads/{name}" for name in ("dcal_noise", "dcal_noise_image", "pwca_noise"))]
+FURTHER = {"vehicles/fastreid.yml", *(f"{name}.yml" for name in NOISE)}
 TUNED = {"SOLVER.BASE_LR", "SOLVER.HEADS_LR_FACTOR"}
 
 
@@ -27,11 +28,14 @@ def test_every_group_has_every_method():
     assert found == {f"{group}/{method}.yml" for group in GROUPS for method in METHODS} | FURTHER
 
 
-@pytest.mark.parametrize("name", ["dcal_noise", "dcal_noise_image"])
-def test_dcal_with_noise_is_dcal_otherwise(name):
-    group = RESULTS / "vehicles_heads"
-    noise, dcal = (load_config(str(group / f"{file}.yml")) for file in (name, "dcal"))
-    assert differing(noise, dcal).keys() == {"MODEL.DCAL.PWCA.DISTRACTORS", "OUTPUT_DIR"}
+@pytest.mark.parametrize("name", NOISE)
+def test_with_noise_a_method_is_the_same_otherwise(name):
+    method, _, kind = name.partition("_noise")
+    found = differing(*(load_config(str(RESULTS / f"{path}.yml")) for path in (name, method)))
+    assert found == {
+        "MODEL.DCAL.PWCA.DISTRACTORS": f"noise{kind}",
+        "OUTPUT_DIR": f"logs/results/{name}",
+    }
 
 
 def test_fastreids_own_has_the_recipe_of_its_config_and_the_data_of_the_others():
