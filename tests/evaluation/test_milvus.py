@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dcal_reid.errors import InputError
-from dcal_reid.evaluation import FaissGallery, Records
+from dcal_reid.evaluation import FaissGallery, Records, milvus
 from dcal_reid.evaluation.milvus import MilvusGallery
 
 pytest.importorskip("pymilvus", reason='needs pip install "dcal_reid[milvus]"')
@@ -65,6 +65,27 @@ def test_items_come_and_go(gallery, uri):
     assert len(gallery) == 62 and not set(nearest) & set(gallery.search(features[:3], 62).ids.ravel())
     with pytest.raises(InputError, match="3 ids are not in the gallery"):
         gallery.remove(nearest)
+
+
+def test_requests_of_any_size_give_the_same(gallery, monkeypatch):
+    features, records = items(60)
+    ids, hits = gallery.ids, gallery.search(features, 5)
+    monkeypatch.setattr(milvus, "_BATCH", 7)
+    again = gallery.search(features, 5)
+    assert np.array_equal(again.ids, hits.ids)
+    np.testing.assert_allclose(again.distances, hits.distances, atol=1e-5)
+    found = gallery.add(features, records)
+    assert sorted(found) == ids.tolist() and gallery.records(found).paths.tolist() == records.paths.tolist()
+    gallery.remove(found[:30])
+    assert gallery.ids.tolist() == sorted(found[30:])
+    gallery.add(features[:30], Records(records.paths[:30], records.identities[:30], records.cameras[:30]))
+    assert gallery.ids.tolist() == ids.tolist()
+
+
+def test_more_items_than_milvus_gives_for_a_query(gallery, monkeypatch):
+    monkeypatch.setattr(milvus, "_MOST", 9)
+    ids = gallery.search(np.ones((1, 32)), 20).ids
+    assert (ids[0, :9] >= 0).all() and (ids[0, 9:] == -1).all()
 
 
 def test_fewer_items_than_asked_for(gallery):

@@ -69,7 +69,7 @@ def test_the_roc_of_all_pairs_is_the_exact_one():
 
 
 def test_tpr_by_hand():
-    pairs = PairSample(np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.25, 0.5]), 4, 2)
+    pairs = PairSample(np.array([0.1, 0.2, 0.25, 0.4]), np.array([0.25, 0.5]), 4, 2)
     assert pairs.tpr([0, 0.49, 0.5, 1]).tolist() == [0.5, 0.5, 1, 1]
 
 
@@ -85,17 +85,23 @@ def test_curves_say_what_they_show(tmp_path, monkeypatch, fprs, pairs, titles):
         Figure, "savefig", lambda figure, *args, **kw: (figures.append(figure), write(figure, *args, **kw))
     )
     distances, matches, result, *data = case(fprs=fprs)
-    draw_curves(result, tmp_path / "curves.png", sample_pairs(distances, matches) if pairs else None)
+    sample = sample_pairs(distances, matches, most=120 if fprs else 10_000)
+    draw_curves(result, tmp_path / "curves.png", sample if pairs else None)
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.width > 500
     axes = figures[0].axes
     assert [axis.get_title().split(",")[0] for axis in axes] == titles
-    cmc = axes[0].lines[0].get_ydata()
-    assert cmc[0] == pytest.approx(100 * np.mean(result.first_rank[result.answered] == 1))
+    first_ranks = result.first_rank[result.answered]
+    for first_rank, cmc in axes[0].lines[0].get_xydata()[[0, 1, 2]]:
+        assert cmc == pytest.approx(100 * np.mean(first_ranks <= first_rank))
+    assert axes[1].lines[0].get_ydata().tolist() == sorted(100 * result.ap[result.answered], reverse=True)
     if pairs:
         positive, negative = all_pairs(*data, "cosine")
         labels = [text.get_text() for text in axes[3].get_legend().get_texts()]
-        assert labels == [f"positive, {len(positive):,} pairs", f"negative, {len(negative):,} pairs"]
+        shown = [f"{len(some)} of " if fprs else "" for some in (sample.positive, sample.negative)]
+        assert labels == [
+            f"positive, {shown[0]}{len(positive):,} pairs", f"negative, {shown[1]}{len(negative):,} pairs",
+        ]  # fmt: skip
         assert sum(bar.get_height() for bar in axes[3].patches) == pytest.approx(200)
 
 

@@ -42,6 +42,12 @@ def test_shown_distances_and_ties():
     assert found.distances[0] == pytest.approx(1 - a @ b / np.linalg.norm(a) / np.linalg.norm(b), abs=1e-6)
 
 
+def test_many_ties_are_in_the_order_of_the_gallery():
+    row = np.random.default_rng(0).integers(0, 3, 500).astype(float)
+    (found,) = rank_lists(MatrixDistances(row[None]), find_matches([1], [1] * 500), [0], 400)
+    assert found.gallery.tolist() == sorted(range(500), key=lambda place: (row[place], place))[:400]
+
+
 @pytest.mark.parametrize(("queries", "k"), [([20], 5), ([-1], 5), ([0], 0)])
 def test_lists_that_do_not_exist(queries, k):
     features, matches = case()

@@ -54,6 +54,8 @@ def test_table_and_line(result):
     )
     without = rank_matrix(np.ones((1, 2)), [1], [1, 2])
     assert "cameras not known, so no junk removed" in without.describe()
+    some = rank_matrix(np.ones((1, 4)), [1], [1, 1, 1, 2], [0], [0, 0, 1, 0])
+    assert "2 junk pairs removed" in some.describe()
 
 
 def test_everything_goes_to_json(result):

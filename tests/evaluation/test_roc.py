@@ -94,6 +94,11 @@ def test_only_the_closest_negatives_are_kept(monkeypatch):
     assert max(kept) < 0.02 * curve.num_negative_pairs
 
 
+def test_the_table_is_in_percent():
+    table = roc.RocCurve(np.array([1e-3]), np.array([0.7]), np.array([0.25]), 9, 99).table()
+    assert [cell.strip() for cell in table.splitlines()[-1].strip("|").split("|")] == ["0.1", "70.00", "0.2500"]
+
+
 def test_all_gallery_items_are_positives():
     curve = rank_matrix(np.array([[0.3, 0.6]]), [1], [1, 1], fprs=(0.01,)).roc
     assert curve.num_negative_pairs == 0
