@@ -13,6 +13,7 @@ from runs import assert_same_runs, command, start_forked
 
 # More of them: KILLS=20 pytest tests/engine/test_elastic.py
 KILLS = int(os.environ.get("KILLS", "2"))
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads /proc")
 
 
 def start(cfg, restarts):

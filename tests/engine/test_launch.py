@@ -104,6 +104,7 @@ def test_several_machines_by_fast_reids_flags_and_by_torchrun(run_cfg, monkeypat
     assert_same_runs(run_cfg, agents)
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads /proc")
 def test_a_process_that_dies_ends_the_job(run_cfg):
     run_cfg.SOLVER.MAX_EPOCH = 50
     parent = start_until_checkpoint(run_cfg, "--num-gpus", "2", "--dist-url", "auto")
