@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import types
 import warnings
@@ -86,6 +87,17 @@ def _sklearn_when_used():
         del sys.modules["sklearn"]
 
 
+def let_openmp_be_loaded_twice() -> None:
+    """On macOS the wheels of PyTorch and faiss each bring an OpenMP, and the second one to start ends the process with
+    "OMP: Error #15" (facebookresearch/faiss#4273), unless this is set before it is loaded.
+
+    faiss must come second (pytorch/pytorch#149201), as fast-reid imports them. What else it needs is in
+    ``evaluation/faiss_threads.py``.
+    """
+    if sys.platform == "darwin":
+        os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
+
+
 def import_fastreid() -> None:
     """Import the parts of fast-reid that do not import by themselves: ``data``, ``evaluation`` and ``engine``."""
     with _names_that_python_and_torch_removed(), _sklearn_when_used(), warnings.catch_warnings():
@@ -131,5 +143,6 @@ def set_local_process_group(group) -> None:
 def apply() -> None:
     """Everything that must happen before the rest of ``dcal_reid`` can be imported."""
     require_dependencies()
+    let_openmp_be_loaded_twice()
     import_fastreid()
     repair_optimizer()

@@ -1,5 +1,6 @@
 import collections
 import importlib.util
+import os
 import subprocess
 import sys
 import types
@@ -41,6 +42,21 @@ def test_does_not_import_what_few_runs_need():
         "print(reid_evaluation.metrics.auc([0, 1], [0, 1]))\n"
     )
     assert result.stdout == "set()\n0.5\n"
+
+
+@pytest.mark.parametrize(
+    ("platform", "given", "expected"), [("darwin", None, "TRUE"), ("darwin", "FALSE", "FALSE"), ("linux", None, None)]
+)
+def test_openmp_may_be_loaded_twice_on_macos(monkeypatch, platform, given, expected):
+    """Before fast-reid imports faiss; whoever has said otherwise is right."""
+    found = []
+    monkeypatch.setenv("KMP_DUPLICATE_LIB_OK", given or "")
+    if given is None:
+        monkeypatch.delenv("KMP_DUPLICATE_LIB_OK")
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(compat, "import_fastreid", lambda: found.append(os.environ.get("KMP_DUPLICATE_LIB_OK")))
+    compat.apply()
+    assert found == [expected]
 
 
 def test_leaves_no_trace_in_python_and_torch():

@@ -4,6 +4,7 @@ import faiss
 import numpy as np
 from fastreid.evaluation.rerank import re_ranking
 
+from ..evaluation.faiss_threads import one_thread_on_macos
 from ..evaluation.matches import find_matches
 from ..evaluation.ranking import rank, rank_features
 from ..evaluation.rerank import RerankedDistances, RerankOptions
@@ -35,6 +36,7 @@ def benchmark_rerank(
     def ours():
         return rank(RerankedDistances(data.features, data.num_query, options, device=device), matches)
 
+    @one_thread_on_macos
     def neighbours_of_faiss():
         index = faiss.IndexFlatIP(dim)
         index.add(unit)

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import one_writer, sync, written_atomically
+from .faiss_threads import one_thread_on_macos
 from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each
 from .recall import recall_at
 from .records import Records, RecordStore
@@ -100,6 +101,7 @@ class FaissGallery(Gallery):
     def cameras(self) -> list[str]:
         return sorted(self._records.values("cameras").tolist())
 
+    @one_thread_on_macos
     def add(self, features, records: Records) -> np.ndarray:
         scaled = self._scaled(features)
         check_one_record_each(scaled, records)
@@ -122,6 +124,7 @@ class FaissGallery(Gallery):
             raise
         return ids
 
+    @one_thread_on_macos
     def remove(self, ids) -> None:
         ids = np.unique(np.asarray(ids, dtype=np.int64))
         self._own()
@@ -140,6 +143,7 @@ class FaissGallery(Gallery):
                 ) from None
             self._hidden = np.union1d(self._hidden, ids)
 
+    @one_thread_on_macos
     def search(self, features, k: int) -> Hits:
         parameters = None
         if len(self._hidden):
@@ -147,6 +151,7 @@ class FaissGallery(Gallery):
             parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=_innermost(self._index).hnsw.efSearch)
         return self._hits(self._searcher(k), features, k, parameters)
 
+    @one_thread_on_macos
     def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
         """An index that can looks at the items of these cameras only.
 

@@ -3,6 +3,7 @@
 import faiss
 import numpy as np
 
+from .faiss_threads import one_thread_on_macos
 from .gallery import Gallery
 from .scaled import ScaledFeatures, pair_distances
 
@@ -36,6 +37,7 @@ def recall_at(k: int, gallery: Gallery, features) -> float:
     return shared / (k * len(queries))
 
 
+@one_thread_on_macos
 def exact_nearest(items: ScaledFeatures, queries: np.ndarray, k: int) -> np.ndarray:
     """(q, k) positions of the nearest items of some of them, by an exact search in blocks that copies little."""
     distances, ids = [], []
