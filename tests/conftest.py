@@ -3,7 +3,6 @@ import logging
 import os
 from pathlib import Path
 
-import faiss
 import numpy as np
 import pytest
 import torch
@@ -41,6 +40,8 @@ def loggers_as_before():
 @pytest.fixture(scope="session")
 def faiss_on_one_thread():
     """Threads of faiss wait for each other in a busy loop, which takes seconds on a machine that is shared."""
+    import faiss  # not above, where it would be imported before PyTorch: see compat.py
+
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     yield

@@ -44,6 +44,13 @@ def test_does_not_import_what_few_runs_need():
     assert result.stdout == "set()\n0.5\n"
 
 
+def test_pytorch_is_imported_before_faiss():
+    """By the package, and here by conftest.py: the other order crashes on Macs with Apple silicon."""
+    result = run("import sys, dcal_reid; print(*sys.modules)")
+    for order in (result.stdout.split(), list(sys.modules)):
+        assert order.index("torch") < order.index("faiss")
+
+
 @pytest.mark.parametrize(
     ("platform", "given", "expected"), [("darwin", None, "TRUE"), ("darwin", "FALSE", "FALSE"), ("linux", None, None)]
 )
