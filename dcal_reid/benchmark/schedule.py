@@ -8,6 +8,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.modeling.meta_arch import build_model
 
 from ..compat import registered_names
+from ..engine.check import check_config
 from ..engine.setup import load_config
 from ..errors import InputError
 from ..modeling.backbones import input_size
@@ -106,6 +107,7 @@ def _prepared(path: str, device: str, amp: str | None, cuda_graph: bool) -> CfgN
         raise InputError("--cuda-graph is for a GPU, but the device is cpu; give --device cuda")
     if amp is not None:
         set_precision(cfg, amp)
+    check_config(cfg)
     cfg.freeze()
     return cfg
 
@@ -121,7 +123,9 @@ def _measure(path: str, cfg: CfgNode, batch: int | None, repeats: int) -> tuple[
     model, count = build_model(cfg), len(images["images"])
     step = TrainStep(cfg, model, images)
     operations = count_operations(step) / count
+    if cfg.MODEL.COMPILE:
+        model.compile()
     if cfg.SOLVER.CUDA_GRAPH:
         step = TrainStep(cfg, model, images, captured=True)
-        step()  # records
+    step()  # compiles, or records
     return operations, count / time_calls({path: step}, repeats, cfg.MODEL.DEVICE)[path].seconds

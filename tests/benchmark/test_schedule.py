@@ -10,6 +10,7 @@ from dcal_reid.benchmark import schedule
 from dcal_reid.benchmark.operations import count_operations
 from dcal_reid.engine import load_config
 from dcal_reid.errors import InputError
+from dcal_reid.modeling import DCAL
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 DEMO = str(CONFIGS / "demo" / "dcal.yml")
@@ -41,6 +42,23 @@ def test_the_step_is_that_of_the_configuration(capsys):
     total = schedule.images_to_train(cfg, 64)
     assert float(operations) == pytest.approx(counted * total / 1e15, abs=0.005)
     assert hours[DEMO] == pytest.approx(total / float(rate) / 3600, rel=0.01)
+
+
+def test_a_configuration_with_compilation_is_timed_compiled(monkeypatch, tmp_path):
+    config, compiled = tmp_path / "compiled.yml", []
+    config.write_text(f"_BASE_: {DEMO}\nMODEL:\n  COMPILE: True\n")
+    monkeypatch.setattr(DCAL, "compile", lambda model: compiled.append(model))
+    for path in (DEMO, str(config)):
+        schedule.benchmark_schedule([path], images=64, batch=4, repeats=1, device="cpu", amp="none")
+    assert len(compiled) == 1
+
+
+def test_what_cannot_be_trained_is_not_timed(monkeypatch, tmp_path):
+    monkeypatch.setattr(schedule, "_measure", lambda *args: pytest.fail("timed"))
+    config = tmp_path / "wrong.yml"
+    config.write_text(f"_BASE_: {DEMO}\nSOLVER:\n  MAX_EPOCH: 0\n")
+    with pytest.raises(InputError, match=r"SOLVER\.MAX_EPOCH is 0"):
+        schedule.benchmark_schedule([str(config)], images=64, device="cpu")
 
 
 def test_distractors_of_another_data_set_take_their_part():
