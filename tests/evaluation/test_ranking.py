@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 
@@ -95,6 +95,12 @@ def test_feature_ranking_is_that_of_the_exact_distances(case, metric, block):
     same(rank_features(query, gallery, *labels, metric=metric, block=block), rank_matrix(matrix, *labels))
 
 
+def larger_case():
+    rng = np.random.default_rng(0)
+    labels = [rng.integers(0, n, size) for n in (8, 3) for size in (40, 60)]
+    return rng.integers(0, 1000, (40, 60)) / 1000, *labels
+
+
 class OffBySlack(MatrixDistances):
     """Every distance of a tile is as wrong as its slack allows."""
 
@@ -110,18 +116,22 @@ class OffBySlack(MatrixDistances):
             yield Tile(tile.query, torch.from_numpy(values) if self.tensors else values, slack)
 
 
-@given(matrices_with_ties(), st.sampled_from([0, 1, 350]), st.booleans(), st.integers(1, 100))
+@given(
+    matrices_with_ties(), st.sampled_from([0, 1, 350]), st.booleans(), st.integers(1, 100),
+    st.sampled_from([(0.5, 0.05, 1.0), (0.01, 0.1)]),
+)  # fmt: skip
+@example(larger_case(), 350, False, 1, (0.01, 0.1))
 @settings(max_examples=200)
-def test_ranks_and_rates_are_those_of_the_exact_distances(case, slack, tensors, memory):
+def test_ranks_and_rates_are_those_of_the_exact_distances(case, slack, tensors, memory, fprs):
     """Wherever within the slack a product lies, and however few distances are looked at together."""
     matrix, matches = np.rint(1000 * case[0]), find_matches(*case[1:])
     if matches.junk.all():
         return
-    expected = rank(MatrixDistances(matrix), matches, fprs=(0.5, 0.05, 1.0))
+    expected = rank(MatrixDistances(matrix), matches, fprs=fprs)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(counting, "_CACHED", memory)
         patch.setattr(roc, "_BUFFER", memory)
-        found = rank(OffBySlack(matrix, slack, tensors), matches, fprs=(0.5, 0.05, 1.0))
+        found = rank(OffBySlack(matrix, slack, tensors), matches, fprs=fprs)
     same(found, expected)
     assert np.array_equal(found.roc.threshold, expected.roc.threshold)
 

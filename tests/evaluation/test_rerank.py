@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcal_reid.errors import InputError
+from dcal_reid.evaluation import reciprocal
 from dcal_reid.evaluation.matches import find_matches
 from dcal_reid.evaluation.products import Prepared
 from dcal_reid.evaluation.ranking import rank, rank_matrix
@@ -74,7 +75,10 @@ def cases(draw):
 @settings(max_examples=150)
 def test_equals_the_dense_definition(case, metric):
     features, num_query, options = case
-    reranked = RerankedDistances(features, num_query, options, metric)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reciprocal, "_ROWS", 5)
+        patch.setattr(reciprocal, "_QUERIES", 3)
+        reranked = RerankedDistances(features, num_query, options, metric)
     expected = dense(ScaledFeatures(features, metric)[slice(None)], num_query, options.k1, options.k2, options.weight)
     np.testing.assert_allclose(all_pairs(reranked), expected, atol=1e-5)
 
