@@ -62,7 +62,7 @@ def use_device(name: str) -> str:
     """``--device`` auto, cpu, cuda or cuda:1, resolved. A GPU becomes the one whose time and memory are taken.
 
     Raises:
-        InputError: cuda is asked for and there is none, or what PyTorch does not know.
+        InputError: see ``resolve_device``.
     """
     cfg = get_cfg()
     cfg.MODEL.DEVICE = name

@@ -108,8 +108,17 @@ def _meeting_of_torchrun() -> dict:
 
 
 def _join(local_rank: int, local_size: int, device: str, **meeting) -> None:
-    """Enter the process group; fast-reid's ``comm`` learns which processes share this machine."""
+    """Enter the process group; fast-reid's ``comm`` learns which processes share this machine.
+
+    Raises:
+        InputError: there is no GPU for this process.
+    """
     if device == "cuda":
+        if local_rank >= torch.cuda.device_count():
+            raise InputError(
+                f"LOCAL_RANK is {local_rank}, but this machine has {torch.cuda.device_count()} GPUs; lower "
+                "--nproc-per-node, or use MODEL.DEVICE cpu"
+            )
         torch.cuda.set_device(local_rank)
     else:
         share = max(1, (os.cpu_count() or 1) // local_size)

@@ -5,6 +5,7 @@ import difflib
 import logging
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -151,16 +152,21 @@ def resolve_device(cfg: CfgNode) -> None:
     """Replace MODEL.DEVICE ``auto`` by cuda where there is one, else cpu.
 
     Raises:
-        InputError: cuda is asked for and there is none, or what PyTorch does not know.
+        InputError: a GPU that is not there, or a device of another kind. On mps (Apple's GPUs) copies with non_blocking
+            lose values (pytorch/pytorch#189690), and there is no float64, which evaluation computes with.
     """
     if cfg.MODEL.DEVICE == "auto":
         cfg.MODEL.DEVICE = _default_device()
-    try:
-        torch.device(cfg.MODEL.DEVICE)
-    except RuntimeError as error:
-        raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}; use auto, cpu, cuda, or cuda:1") from error
-    if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
+    device = re.fullmatch(r"cpu|cuda(?::(0|[1-9][0-9]*))?", cfg.MODEL.DEVICE)
+    if not device:
+        raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}; use auto, cpu, cuda, or cuda:1")
+    if cfg.MODEL.DEVICE == "cpu":
+        return
+    if not torch.cuda.is_available():
         raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r} but PyTorch finds no GPU; use MODEL.DEVICE cpu")
+    if int(device[1] or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but the last GPU of this machine is cuda:{last}")
 
 
 def _default_device() -> str:

@@ -42,11 +42,14 @@ def test_a_device_is_there_and_is_the_one_that_is_waited_for(monkeypatch):
     used = []
     monkeypatch.setattr(torch.cuda, "set_device", used.append)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert [use_device(name) for name in ("auto", "cuda", "cuda:1")] == ["cuda", "cuda", "cuda:1"]
     assert used == [0, 0, 1]
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="'cuda' but PyTorch finds no GPU"):
         use_device("cuda")
+    with pytest.raises(InputError, match="'mps'; use auto, cpu, cuda"):
+        use_device("mps")
 
 
 def test_results_are_kept():

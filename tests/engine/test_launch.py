@@ -19,6 +19,7 @@ from runs import (
 )
 
 from dcal_reid.engine import argument_parser, main
+from dcal_reid.engine.launch import _join
 from dcal_reid.errors import InputError
 
 
@@ -170,6 +171,12 @@ def test_a_wrong_input_in_several_processes_has_no_traceback(run_cfg):
     result = start_forked(run_cfg, "--num-gpus", "2", "--dist-url", "auto", "DATASETS.CSV.PATH", "nothing.csv")
     assert result.returncode == 2 and "Traceback" not in result.stderr
     assert "error: " in result.stderr and "nothing.csv" in result.stderr
+
+
+def test_more_processes_than_gpus_under_torchrun(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="LOCAL_RANK is 1, but this machine has 1 GPUs; lower --nproc-per-node"):
+        _join(1, 2, "cuda")
 
 
 def test_machines_must_know_where_to_meet(run_cfg):

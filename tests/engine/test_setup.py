@@ -82,9 +82,23 @@ def test_the_device_is_chosen_or_refused(tiny_cfg, monkeypatch):
     tiny_cfg.MODEL.DEVICE = "cuda"
     with pytest.raises(InputError, match="finds no GPU"):
         resolve_device(tiny_cfg)
-    tiny_cfg.MODEL.DEVICE = "gpu"
-    with pytest.raises(InputError, match=r"MODEL\.DEVICE is 'gpu'; use auto, cpu, cuda"):
+    for name in ("", "gpu", "mps", "mps:0", "xpu", "meta", "cpu:1", "cuda:", "cuda:-1", "cuda:01", "CUDA"):
+        tiny_cfg.MODEL.DEVICE = name
+        with pytest.raises(InputError, match=rf"MODEL\.DEVICE is '{name}'; use auto, cpu, cuda, or cuda:1$"):
+            resolve_device(tiny_cfg)
+
+
+def test_a_gpu_that_is_not_there_is_refused(tiny_cfg, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    for name in ("cuda", "cuda:0", "cuda:1"):
+        tiny_cfg.MODEL.DEVICE = name
         resolve_device(tiny_cfg)
+        assert name == tiny_cfg.MODEL.DEVICE
+    for name in ("cuda:2", "cuda:7", "cuda:1000"):
+        tiny_cfg.MODEL.DEVICE = name
+        with pytest.raises(InputError, match=f"MODEL.DEVICE is '{name}', but the last GPU of this machine is cuda:1$"):
+            resolve_device(tiny_cfg)
 
 
 def test_setup_makes_the_run_folder_and_seeds(config_file, tmp_path):
