@@ -52,8 +52,8 @@ class CloserNegatives:
             return
         distance = _pick(tile.values, row, self._gallery[mine])
         # Either of two distances that are compared can be wrong by the slack.
-        lower = _outwards(distance - 2 * tile.slack[row], tile.values, -np.inf)
-        upper = _outwards(distance + 2 * tile.slack[row], tile.values, np.inf)
+        lower = _in_its_type(distance - 2 * tile.slack[row], tile.values)
+        upper = _in_its_type(distance + 2 * tile.slack[row], tile.values)
         count = _count_on_cpu if isinstance(tile.values, np.ndarray) else _count_on_gpu
         below, unsure = count(tile.values, self._matches.of_queries(tile.query), start - start[0], lower, upper)
         self.count[mine] += below
@@ -167,10 +167,6 @@ def _pick(values, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return picked.astype(np.float64) if isinstance(picked, np.ndarray) else picked.double().cpu().numpy()
 
 
-def _outwards(bound: np.ndarray, values, direction: float) -> np.ndarray:
-    """``bound`` in the type of the tile, rounded outwards where it must be rounded."""
-    if values.dtype in (np.float64, torch.float64):
-        return bound
-    rounded = bound.astype(np.float32)
-    inside = rounded > bound if direction < 0 else rounded < bound
-    return np.where(inside, np.nextafter(rounded, np.float32(direction)), rounded)
+def _in_its_type(bound: np.ndarray, values) -> np.ndarray:
+    """``bound`` in the type of the tile. Rounding keeps the order, so it keeps every value of the tile on its side."""
+    return bound if values.dtype in (np.float64, torch.float64) else bound.astype(np.float32)
