@@ -14,7 +14,9 @@ from dcal_reid.errors import InputError
 @pytest.mark.parametrize("opt", ["SGD", "Adam", "AdamW"])
 def test_every_trainable_parameter_is_in_the_optimiser_once(tiny_cfg, tiny_model, opt):
     tiny_cfg.SOLVER.OPT = opt
-    inside = [p for group in build_optimizer(tiny_cfg, tiny_model).param_groups for p in group["params"]]
+    optimizer = build_optimizer(tiny_cfg, tiny_model)
+    assert type(optimizer) is getattr(torch.optim, opt)
+    inside = [p for group in optimizer.param_groups for p in group["params"]]
     assert len(inside) == len({id(p) for p in inside})
     assert {id(p) for p in inside} == {id(p) for p in tiny_model.parameters() if p.requires_grad}
     assert any(p is tiny_model.loss_weights.w for p in inside)
@@ -71,6 +73,7 @@ def test_decay_and_learning_rates(tiny_cfg, tiny_model):
     tiny_cfg.MODEL.DCAL.LOSS_WEIGHTS_LR_FACTOR = 0.5
     groups = build_optimizer(tiny_cfg, tiny_model).param_groups
     found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert all(group["initial_lr"] == group["lr"] for group in groups)  # what the schedule multiplies
     expected = {
         "backbone.vit.blocks.0.attn.qkv.weight": (0.1, 0.01),
         "backbone.vit.blocks.0.attn.qkv.bias": (0.2, 0.02),

@@ -152,9 +152,11 @@ def test_the_learning_rate_reaches_both_ends(run_cfg):
 
     class Record(HookBase):
         def after_step(self):
-            seen.append(self.trainer.optimizer.param_groups[0]["lr"])
+            lr, of_heads = sorted({group["lr"] for group in self.trainer.optimizer.param_groups})
+            assert of_heads == pytest.approx(2 * lr)
+            seen.append(lr)
 
-    run_cfg.SOLVER.ETA_MIN_LR = 1e-4
+    run_cfg.SOLVER.ETA_MIN_LR, run_cfg.SOLVER.HEADS_LR_FACTOR = 1e-4, 2.0
     run(run_cfg, hook=Record())
     assert max(seen) == seen[2] == 0.01 and seen[-1] == pytest.approx(1e-4) and len(seen) == 9
 
