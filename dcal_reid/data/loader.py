@@ -6,10 +6,12 @@ import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 
 import torch
 from fastreid.config import CfgNode
 from fastreid.utils import comm
+from torch import multiprocessing
 from torch.utils.data import BatchSampler, DataLoader
 
 from ..errors import InputError
@@ -39,10 +41,22 @@ class ImageLoader(DataLoader):
     """
 
     def __iter__(self) -> Iterator[dict]:
-        for batch in super().__iter__():
+        for batch in self._started():
             if isinstance(batch, InputError):
                 raise batch
             yield batch
+
+    def _started(self) -> Iterator:
+        """Workers that are spawned import for seconds before they ignore Ctrl-C. They inherit that it is blocked."""
+        if not self.num_workers or not hasattr(signal, "pthread_sigmask"):  # Windows
+            return super().__iter__()
+        if (self.multiprocessing_context or multiprocessing).get_start_method() != "fork":
+            resource_tracker.ensure_running()  # in some releases of Python its start ends the blocking
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().__iter__()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:

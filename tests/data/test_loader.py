@@ -5,6 +5,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import signal
 import time
 
 import numpy as np
@@ -266,6 +267,22 @@ def test_workers_can_be_spawned(market, cfg):
         dataset, collate = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))
         keys = next(iter(loader.batch_sampler))
         assert_same(collate([dataset[key] for key in keys]), next(iter(loader)))
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal can be blocked")
+def test_ctrl_c_while_workers_start_leaves_them_alone(market, cfg, monkeypatch):
+    """Spawned ones import for seconds before they ignore it."""
+    cfg.DATALOADER.NUM_WORKERS = 1
+    loader, start = build_train_loader(cfg), multiprocessing.context.SpawnProcess.start
+    loader.multiprocessing_context = "spawn"
+
+    def interrupted(process):
+        start(process)
+        os.kill(process.pid, signal.SIGINT)
+
+    monkeypatch.setattr(multiprocessing.context.SpawnProcess, "start", interrupted)
+    assert len(next(iter(loader))["images"]) == 8
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 def test_memory_is_pinned_for_cuda_alone(market, cfg, monkeypatch):
