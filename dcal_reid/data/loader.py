@@ -214,12 +214,15 @@ def available_cores() -> int:
 def _leave_signals_to_the_main_process(_worker: int) -> None:
     """Ctrl-C, ``timeout`` and systemd signal the workers, too, but the main process still needs them.
 
-    It ends them by SIGTERM itself, which is told apart; where that is not possible (macOS) any SIGTERM ends them.
+    It ends them by SIGTERM itself, which is told apart; where that is not possible (macOS) they leave the group that is
+    signalled. Of a main process that was killed they learn from PyTorch within seconds.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         threading.Thread(target=_end_with_the_main_process, daemon=True).start()
+    elif hasattr(os, "setpgid"):  # Windows has no groups
+        os.setpgid(0, 0)
 
 
 def _end_with_the_main_process() -> None:
