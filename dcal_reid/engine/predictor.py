@@ -140,7 +140,8 @@ class Predictor:
         return torch.cat(parts) if parts else torch.empty((0, self.dim))
 
     def extract(self, paths: Sequence[str]) -> Iterator[Extracted]:
-        """Features of many image files, batch by batch, decoded by DATALOADER.NUM_WORKERS processes.
+        """Features of many image files, batch by batch, decoded by DATALOADER.NUM_WORKERS processes. Where these are
+        spawned (macOS, Windows) they import the script again, which then needs ``if __name__ == "__main__":``.
 
         Under ``torchrun`` each process gets its contiguous part. With DATALOADER.BROKEN_IMAGES skip, files that cannot
         be decoded are reported instead of raising an error.
