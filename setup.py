@@ -52,7 +52,8 @@ setup(
     package_data={"dcal_reid": ["py.typed", "serve/static/*", "visualize/templates/*"]},
     extras_require=EXTRAS
     | {
-        "cpu": ["faiss-cpu>=1.8"],
+        # On macOS 1.11 to 1.13 cannot map files.
+        "cpu": ["faiss-cpu>=1.8", 'faiss-cpu>=1.15; sys_platform == "darwin"'],
         "gpu": ["faiss-gpu>=1.15"],
         "dev": [
             "httpx>=0.27",

@@ -20,6 +20,20 @@ def requirements(monkeypatch):
     return {*given["install_requires"], *(each for extra in given["extras_require"].values() for each in extra)}
 
 
+@pytest.mark.parametrize(
+    ("platform", "expected"),
+    [("linux", {"1.8.0", "1.13.2", "1.15.0"}), ("darwin", {"1.15.0"}), ("win32", {"1.8.0", "1.13.2", "1.15.0"})],
+)
+def test_faiss_has_mapped_files(platform, expected, requirements):
+    """On macOS it came to them late."""
+    bounds = [Requirement(each) for each in requirements if each.startswith("faiss-cpu")]
+    asked = [
+        each.specifier for each in bounds if each.marker is None or each.marker.evaluate({"sys_platform": platform})
+    ]
+    versions = {"1.7.4", "1.8.0", "1.13.2", "1.15.0"}
+    assert {version for version in versions if all(version in each for each in asked)} == expected
+
+
 def test_the_table_is_found():
     assert len(BOUNDS) >= 10
 
