@@ -28,9 +28,9 @@ EXTRAS = {
 
 setup(
     name="dcal_reid",
-    version=re.search(r'__version__ = "(.+)"', (HERE / "dcal_reid/__init__.py").read_text()).group(1),
+    version=re.search(r'__version__ = "(.+)"', (HERE / "dcal_reid/__init__.py").read_text("utf-8")).group(1),
     description="Dual Cross-Attention Learning for fast-reid: vision transformers for object re-identification",
-    long_description=(HERE / "README.md").read_text(),
+    long_description=(HERE / "README.md").read_text("utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",

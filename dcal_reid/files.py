@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -71,8 +72,8 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
 
 
 def sync(path: str | Path) -> None:
-    """Have what was written to a file be on the disk."""
-    with open(path, "rb") as file:
+    """Have what was written to a file be on the disk. Windows wants it open for writing."""
+    with open(path, "r+b" if sys.platform == "win32" else "rb") as file:
         os.fsync(file.fileno())
 
 

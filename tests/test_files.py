@@ -1,4 +1,7 @@
+import errno
+import os
 import pickle
+import sys
 import threading
 import time
 from pathlib import Path
@@ -8,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from dcal_reid.errors import InputError
-from dcal_reid.files import check_writable, one_writer, read_tensors, written_atomically
+from dcal_reid.files import check_writable, one_writer, read_tensors, sync, written_atomically
 
 
 class Evil:
@@ -95,6 +98,22 @@ def test_writes_the_whole_or_nothing(tmp_path):
         temporary.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_windows_syncs_is_open_for_writing(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl", reason="asks how a file was opened")
+    synced = []
+
+    def fsync(descriptor):
+        if fcntl.fcntl(descriptor, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
+            raise OSError(errno.EBADF, "Bad file descriptor")
+        synced.append(descriptor)
+
+    (tmp_path / "file").write_text("content")
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(sys, "platform", "win32")
+    sync(tmp_path / "file")
+    assert len(synced) == 1 and (tmp_path / "file").read_text() == "content"
 
 
 def test_one_writer_at_a_time(tmp_path):

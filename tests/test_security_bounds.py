@@ -20,6 +20,14 @@ def requirements(monkeypatch):
     return {*given["install_requires"], *(each for extra in given["extras_require"].values() for each in extra)}
 
 
+def test_setup_reads_utf_8_whatever_a_system_writes(monkeypatch):
+    read, given = Path.read_text, {}
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding="ascii": read(path, encoding))
+    monkeypatch.setattr(setuptools, "setup", lambda **arguments: given.update(arguments))
+    runpy.run_path(str(REPOSITORY / "setup.py"))
+    assert given["long_description"] == read(REPOSITORY / "README.md", "utf-8")
+
+
 @pytest.mark.parametrize(
     ("platform", "expected"),
     [("linux", {"1.8.0", "1.13.2", "1.15.0"}), ("darwin", {"1.15.0"}), ("win32", {"1.8.0", "1.13.2", "1.15.0"})],

@@ -101,7 +101,7 @@ def _reset_peak() -> int | None:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         return _status("VmRSS")
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, TypeError):  # TypeError: Windows, where a library has a name
         return None
 
 

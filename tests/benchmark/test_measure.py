@@ -1,3 +1,4 @@
+import ctypes
 import time
 
 import numpy as np
@@ -30,6 +31,17 @@ def test_memory_is_the_peak_above_what_was_there():
     if memory is None:
         pytest.skip("peak memory is known on Linux only")
     assert 38e6 < memory < 80e6
+
+
+@pytest.mark.parametrize("error", [TypeError, OSError, AttributeError])
+def test_memory_is_not_known_everywhere(error, monkeypatch):
+    """On Windows and on macOS no process can be asked for it in this way."""
+
+    def no_library(name):
+        raise error
+
+    monkeypatch.setattr(ctypes, "CDLL", no_library)
+    assert measure({"a": lambda: 7}, 1)["a"].memory is None
 
 
 def test_no_run_at_all_is_refused():

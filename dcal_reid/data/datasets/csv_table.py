@@ -89,4 +89,7 @@ def _values(where: str, header: list[str], fields: list[str], required: tuple[st
 def path_inside(folder: str, path: str) -> str | None:
     """``path`` below ``folder``, or None if it leaves it."""
     joined, home = os.path.normpath(os.path.join(folder, path)), os.path.abspath(folder)
-    return joined if os.path.commonpath([os.path.abspath(joined), home]) == home else None
+    try:
+        return joined if os.path.commonpath([os.path.abspath(joined), home]) == home else None
+    except ValueError:  # another drive of Windows
+        return None
