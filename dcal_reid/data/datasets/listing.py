@@ -159,7 +159,8 @@ def check_files_exist(paths: Iterable[str], source: str) -> None:
         if folder not in listings:
             here = folder or os.curdir
             listings[folder] = set(os.listdir(here)) if os.path.isdir(here) else set()
-        if name not in listings[folder]:
+        # To the file systems of macOS and Windows other capitals, or accents in another normal form, are the same name.
+        if name not in listings[folder] and not os.path.exists(path):
             missing.append(path)
     if missing:
         cure = "write / in place of \\" if os.sep == "/" and "\\" in missing[0] else "check the paths"

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,18 @@ def test_missing_files_are_counted_and_the_first_three_named(tmp_path):
     check_files_exist(paths[:1], "the list")
     with pytest.raises(InputError, match=r"the list lists 4 images .*b\.jpg, .*c\.jpg, .*d\.jpg, \.\.\."):
         check_files_exist(paths, "the list")
+
+
+def test_a_file_that_can_be_opened_by_another_spelling_exists(tmp_path, monkeypatch):
+    """As on macOS: a list has one normal form of an accent, or other capitals, and the folder another."""
+    names, listdir = ["caf\N{LATIN SMALL LETTER E WITH ACUTE}.jpg", "a.jpg"], os.listdir
+    for name in names:
+        (tmp_path / name).touch()
+    paths = [str(tmp_path / name) for name in names]
+    monkeypatch.setattr(os, "listdir", lambda path: [unicodedata.normalize("NFD", n).upper() for n in listdir(path)])
+    check_files_exist(paths, "the list")
+    with pytest.raises(InputError, match=r"the list lists 1 images that do not exist: .*b\.jpg"):
+        check_files_exist([*paths, str(tmp_path / "b.jpg")], "the list")
 
 
 def test_files_of_the_current_folder_exist(tmp_path, monkeypatch):
