@@ -36,6 +36,7 @@ __all__ = [
     "resolve_device",
     "save_config",
     "setup",
+    "use_device",
     "with_num_classes",
 ]
 
@@ -169,6 +170,20 @@ def resolve_device(cfg: CfgNode) -> None:
         raise InputError(f"MODEL.DEVICE is {cfg.MODEL.DEVICE!r}, but the last GPU of this machine is cuda:{last}")
 
 
+def use_device(cfg: CfgNode) -> None:
+    """``resolve_device``; and a GPU becomes the one that is used where none is named. Of several processes each has its
+    own (``launch``), whatever MODEL.DEVICE says.
+
+    Raises:
+        InputError: see ``resolve_device``.
+    """
+    resolve_device(cfg)
+    if cfg.MODEL.DEVICE.startswith("cuda"):
+        if cfg.MODEL.DEVICE == "cuda" or comm.get_world_size() > 1:
+            cfg.MODEL.DEVICE = f"cuda:{torch.cuda.current_device()}"
+        torch.cuda.set_device(cfg.MODEL.DEVICE)
+
+
 def _default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -213,11 +228,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     for package in ("dcal_reid", "fastreid"):
         setup_logger(cfg.OUTPUT_DIR, rank, name=package)
     logger.info("Command line: %s", " ".join(sys.argv))
-    resolve_device(cfg)
-    if cfg.MODEL.DEVICE.startswith("cuda"):
-        if cfg.MODEL.DEVICE == "cuda" or comm.get_world_size() > 1:
-            cfg.MODEL.DEVICE = f"cuda:{torch.cuda.current_device()}"
-        torch.cuda.set_device(cfg.MODEL.DEVICE)
+    use_device(cfg)
     logger.info(_environment(cfg))
     if cfg.SOLVER.AMP.ENABLED and not uses_half_precision(cfg):
         on_gpu = cfg.MODEL.DEVICE.startswith("cuda")

@@ -16,7 +16,7 @@ from ..files import no_such_checkpoint, written_atomically
 from .check import check_config
 from .checkpoint import EXPORT_VERSION, evaluation_state, export_metadata, grid_size_of, read_weights
 from .job import evaluation_model
-from .setup import load_config, parse_config, resolve_device
+from .setup import load_config, parse_config, use_device
 
 __all__ = ["fingerprint", "load", "save_weights"]
 
@@ -65,7 +65,7 @@ def load(
         raise InputError(f"there is no configuration with {weights!r}; give one with --config-file")
     if not weights:
         logger.warning("No weights are given: this is the model of %r before any training of its own.", config_file)
-    resolve_device(cfg)
+    use_device(cfg)
     check_config(cfg)
     found = read_weights(weights) if weights else None
     if found:

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from dcal_reid.engine.setup import argument_parser, load_config, resolve_device, save_config, setup
+from dcal_reid.engine.setup import argument_parser, load_config, resolve_device, save_config, setup, use_device
 from dcal_reid.errors import InputError
 
 
@@ -121,6 +121,22 @@ def test_setup_makes_the_run_folder_and_seeds(config_file, tmp_path):
     (tmp_path / "c" / "last_checkpoint").write_text("model_last.pth")
     resumed = draw("-1", "c", "--resume")[0]
     assert resumed == fresh and draw("-1", "c")[0].SEED != fresh.SEED
+
+
+@pytest.mark.parametrize(
+    ("device", "processes", "expected"), [("cuda", 1, "cuda:2"), ("cuda:1", 1, "cuda:1"), ("cuda:1", 4, "cuda:2")]
+)
+def test_a_gpu_becomes_the_one_that_is_used_where_none_is_named(tiny_cfg, device, processes, expected, monkeypatch):
+    """Of several processes each has its own, whatever is named."""
+    used = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", used.append)
+    monkeypatch.setattr("dcal_reid.engine.setup.comm.get_world_size", lambda: processes)
+    tiny_cfg.MODEL.DEVICE = device
+    use_device(tiny_cfg)
+    assert tiny_cfg.MODEL.DEVICE == expected and used == [expected]
 
 
 def test_a_saved_configuration_is_for_machines_without_this_ones_device(config_file, tmp_path, monkeypatch):
