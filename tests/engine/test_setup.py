@@ -133,10 +133,10 @@ def test_a_gpu_becomes_the_one_that_is_used_where_none_is_named(tiny_cfg, device
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", used.append)
-    monkeypatch.setattr("dcal_reid.engine.setup.comm.get_world_size", lambda: processes)
+    monkeypatch.setattr("fastreid.utils.comm.get_world_size", lambda: processes)
     tiny_cfg.MODEL.DEVICE = device
     use_device(tiny_cfg)
-    assert tiny_cfg.MODEL.DEVICE == expected and used == [expected]
+    assert (tiny_cfg.MODEL.DEVICE, used) == (expected, [expected])
 
 
 def test_a_saved_configuration_is_for_machines_without_this_ones_device(config_file, tmp_path, monkeypatch):
