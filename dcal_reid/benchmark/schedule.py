@@ -8,6 +8,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.modeling.meta_arch import build_model
 
 from ..compat import registered_names
+from ..engine.captured import check_capturable
 from ..engine.check import check_config
 from ..engine.setup import load_config
 from ..errors import InputError
@@ -108,6 +109,7 @@ def _prepared(path: str, device: str, amp: str | None, cuda_graph: bool) -> CfgN
     if amp is not None:
         set_precision(cfg, amp)
     check_config(cfg)
+    check_capturable(cfg)
     cfg.freeze()
     return cfg
 

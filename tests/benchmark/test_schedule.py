@@ -61,6 +61,15 @@ def test_what_cannot_be_trained_is_not_timed(monkeypatch, tmp_path):
         schedule.benchmark_schedule([str(config)], images=64, device="cpu")
 
 
+def test_what_a_graph_cannot_hold_is_not_timed(monkeypatch, tmp_path):
+    monkeypatch.setattr(schedule, "_measure", lambda *args: pytest.fail("timed"))
+    monkeypatch.setattr(schedule, "use_device", lambda name: "cuda")
+    config = tmp_path / "compiled.yml"
+    config.write_text(f"_BASE_: {DEMO}\nMODEL:\n  COMPILE: True\n")
+    with pytest.raises(InputError, match=r"MODEL\.COMPILE is True; with SOLVER\.CUDA_GRAPH"):
+        schedule.benchmark_schedule([str(config)], images=64, device="cuda", cuda_graph=True)
+
+
 def test_distractors_of_another_data_set_take_their_part():
     config = str(CONFIGS / "ablation" / "table4_cub" / "external.yml")
     cfg = load_config(config)
