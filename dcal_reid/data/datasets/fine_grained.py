@@ -185,8 +185,10 @@ class FGVCAircraft(ClassificationDataset):
             unknown = [image for image, name in listing.values.items() if name not in label_of]
             if unknown:
                 raise InputError(f"{listing.where(unknown[0])}: {listing.values[unknown[0]]!r} is not in {variants!r}")
-            images = (
-                (os.path.join(data, "images", f"{image:07d}.jpg"), name) for image, name in listing.values.items()
+            subsets.append(
+                [
+                    (os.path.join(data, "images", f"{image:07d}.jpg"), label_of[name])
+                    for image, name in listing.values.items()
+                ]
             )
-            subsets.append([(path, label_of[name]) for path, name in images])
         super().__init__(*subsets, names, repr(home))
