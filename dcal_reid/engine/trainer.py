@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 from fastreid.config import CfgNode
-from fastreid.engine.hooks import IterationTimer
 from fastreid.engine.train_loop import TrainerBase
 from fastreid.modeling.meta_arch import build_model
 from fastreid.utils import comm
@@ -32,6 +31,7 @@ from .meter import MeanMeter
 from .setup import with_num_classes
 from .solver import base_learning_rate, build_optimizer
 from .stop import StopRequest
+from .timer import StepTimer
 from .writers import ProgressPrinter, prepare_metrics_file
 
 __all__ = ["Trainer"]
@@ -85,6 +85,7 @@ class Trainer(TrainerBase):
         self.optimizer = build_optimizer(cfg, self._bare_model)
         self.captured = CapturedStep(self._bare_model, self._captured_gradients) if cfg.SOLVER.CUDA_GRAPH else None
         self.meter = MeanMeter()
+        self.timer = StepTimer()
         scaled = uses_half_precision(cfg) and cfg.SOLVER.AMP.DTYPE == "fp16"
         self.grad_scaler = torch.amp.GradScaler(self.device.type, enabled=scaled)
         self.checkpointer = Checkpointer(
@@ -251,11 +252,15 @@ class Trainer(TrainerBase):
                 for epoch in range(self.start_epoch, self.max_epoch):
                     self.epoch = epoch
                     self.before_epoch()
+                    self.timer.start()
                     while self.iter < (self.epoch + 1) * self.iters_per_epoch:
                         self.before_step()
                         self.run_step()
                         self.after_step()
                         self.iter += 1
+                    # It waits for a GPU. Weights that are not numbers must not be evaluated, nor get into a checkpoint.
+                    self.meter.check_finite()
+                    self.timer.pause()
                     self.after_epoch()
             except InputError:
                 raise
@@ -264,6 +269,8 @@ class Trainer(TrainerBase):
                 raise
             finally:
                 self.after_train()
+                if summary := self.timer.summary():
+                    logger.info("Trained %s", summary)
 
     def _build_hooks(self) -> list:
         cfg, writers = self.cfg, []
@@ -279,13 +286,7 @@ class Trainer(TrainerBase):
                 JSONWriter(str(metrics)),
                 TensorboardXWriter(cfg.OUTPUT_DIR, purge_step=first or None),
             ]
-        return [
-            IterationTimer(),
-            LearningRateHook(),
-            EvalHook(),
-            WriterHook(cfg.SOLVER.LOG_PERIOD, writers),
-            CheckpointHook(),
-        ]
+        return [LearningRateHook(), EvalHook(), WriterHook(cfg.SOLVER.LOG_PERIOD, writers), CheckpointHook()]
 
     def run_step(self) -> None:
         """One optimiser step on the next batch."""
@@ -296,7 +297,7 @@ class Trainer(TrainerBase):
             distractors = next(self._distractors)
             batch["distractors"] = distractors["images"]
             broken.update(distractors["broken_paths"])
-        self.storage.put_scalar("data_time", time.perf_counter() - start)
+        self.timer.add(data_seconds=time.perf_counter() - start)
         for path in broken - self.broken_paths:
             logger.warning("Image %s cannot be decoded; another of the same identity or class takes its place.", path)
         self.broken_paths |= broken

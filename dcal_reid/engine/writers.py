@@ -46,10 +46,10 @@ class ProgressPrinter(EventWriter):
                 parts.append(f"{branch} [{', '.join(terms)}]")
         parts.append(f"lr {latest['lr']:.2e}")
         if "time" in latest:
-            seconds = storage.history("time").median(1000)
-            parts.append(f"{self.images_per_iter / seconds:.1f} images/s")
-            parts.append(f"data {100 * storage.history('data_time').avg(1000) / seconds:.0f}%")
-            parts.append(f"eta {datetime.timedelta(seconds=int(seconds * (self.max_iter - done)))}")
+            parts.append(f"{self.images_per_iter / latest['time']:.1f} images/s")
+            parts.append(f"data {100 * latest['data_time'] / latest['time']:.0f}%")
+            left = storage.history("time").median(20) * (self.max_iter - done)
+            parts.append(f"eta {datetime.timedelta(seconds=int(left))}")
         if memory := peak_memory():
             parts.append(f"mem {memory / 2**30:.1f} GiB")
         logger.info("  ".join(parts))
