@@ -118,7 +118,7 @@ def _add_search(app: FastAPI, service: SearchService) -> None:
         image: UploadFile,
         k: Annotated[int, Form(ge=1, le=100, description="how many items")] = 20,
         camera: Annotated[list[str] | None, Form(description="only items of these; default: of all")] = None,
-        threshold: Annotated[float | None, Form(ge=0, allow_inf_nan=False, description="default: GET /gallery")] = None,
+        threshold: Annotated[float | None, Form(gt=0, allow_inf_nan=False, description="default: GET /gallery")] = None,
         attention: Annotated[Branch | None, Form(description="draw where this branch looks")] = None,
     ) -> schemas.SearchResult:
         start = perf_counter()

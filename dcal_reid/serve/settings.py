@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..search.verification import check_threshold
 
 __all__ = ["LOCAL_HOSTS", "Settings"]
 
@@ -41,8 +42,7 @@ class Settings:
             raise InputError("--allow-add and --uploads DIR go together: give both or none")
         if self.max_upload_bytes < 1 or self.max_pixels < 1:
             raise InputError("the limits of an upload must be at least 1 byte and 1 pixel")
-        if self.threshold is not None and not 0 <= self.threshold < float("inf"):
-            raise InputError(f"--threshold {self.threshold} is not a distance; give 0 or more")
+        check_threshold(self.threshold)
         for name in self.allowed_hosts:
             if "/" in name or "*" in name.removeprefix("*."):
                 raise InputError(

@@ -26,7 +26,8 @@ def huge_png(width, height):
     ({"k": 101}, "k: Input should be less than or equal to 100"),
     ({"k": "many"}, "k: Input should be a valid integer"),
     ({"threshold": "nan"}, "threshold: Input should be a finite number"),
-    ({"threshold": -1}, "threshold: Input should be greater than or equal to 0"),
+    ({"threshold": -1}, "threshold: Input should be greater than 0"),
+    ({"threshold": 0}, "threshold: Input should be greater than 0"),
     ({"attention": "pwca"}, "attention: Input should be 'sa' or 'glca'"),
     ({"camera": "cam9"}, "the gallery has no camera 'cam9'"),
 ])  # fmt: skip

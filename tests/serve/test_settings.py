@@ -21,7 +21,8 @@ def test_hosts():
     ({"allow_add": True}, "--allow-add and --uploads DIR go together"),
     ({"uploads": Path("added")}, "--allow-add and --uploads DIR go together"),
     ({"max_upload_bytes": 0}, "at least 1 byte"),
-    ({"threshold": float("nan")}, "--threshold nan is not a distance"),
+    ({"threshold": float("nan")}, "--threshold is nan; it is a distance, so give a number above 0"),
+    ({"threshold": 0}, "--threshold is 0; it is a distance, so give a number above 0"),
     ({"allowed_hosts": ("http://example.org",)}, "'http://example.org' is not the name of a host"),
     ({"allowed_hosts": ("*",)}, "is not the name of a host"),
 ])  # fmt: skip
