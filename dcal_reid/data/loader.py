@@ -40,6 +40,11 @@ class ImageLoader(DataLoader):
     ``persistent_workers`` would keep a failed iteration alive, which delays the end of the process by 5 s per worker.
     """
 
+    def batches(self, start_iter: int) -> Iterator[dict]:
+        """Training batches from iteration ``start_iter`` on."""
+        self.batch_sampler.start = start_iter
+        return iter(self)
+
     def __iter__(self) -> Iterator[dict]:
         for batch in self._started():
             if isinstance(batch, InputError):
@@ -59,8 +64,8 @@ class ImageLoader(DataLoader):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
-    """Batches of DATASETS.NAMES for ever, from iteration ``start_iter`` on.
+def build_train_loader(cfg: CfgNode) -> ImageLoader:
+    """Batches of DATASETS.NAMES for ever.
 
     What is in a batch, augmentation included, is a function of SEED, the iteration and the position in the batch over
     all processes: not of NUM_WORKERS, and not of any random number generator of the process.
@@ -89,7 +94,7 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
         raise InputError(
             f"SOLVER.IMS_PER_BATCH {sampler.batch_size} is more than the {len(dataset)} training images; lower it"
         )
-    loader = _endless_loader(cfg, dataset, sampler, start_iter)
+    loader = _endless_loader(cfg, dataset, sampler)
     loader.iters_per_epoch = iters_per_epoch
     loader.class_names = list(classes.class_names) if classes else None
     what = "classes" if classes else "identities"
@@ -100,8 +105,8 @@ def build_train_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
     return loader
 
 
-def build_distractor_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
-    """Images of MODEL.DCAL.PWCA.EXTERNAL for ever, from iteration ``start_iter`` on, as many as in a training batch.
+def build_distractor_loader(cfg: CfgNode) -> ImageLoader:
+    """Images of MODEL.DCAL.PWCA.EXTERNAL for ever, as many as in a training batch.
 
     Returns:
         a loader whose batches are those of ``build_train_loader``; only their ``images`` mean anything.
@@ -125,15 +130,15 @@ def build_distractor_loader(cfg: CfgNode, start_iter: int = 0) -> ImageLoader:
         dataset.labels, dataset.camera_labels, cfg.SOLVER.IMS_PER_BATCH, num_instance=1, seed=cfg.SEED + 1
     )
     logger.info("%d images of %s are distractors", len(paths), ", ".join(names))
-    return _endless_loader(cfg, dataset, sampler, start_iter)
+    return _endless_loader(cfg, dataset, sampler)
 
 
-def _endless_loader(cfg: CfgNode, dataset: TrainImages, sampler: GlobalBatchSampler, start_iter: int) -> ImageLoader:
-    """This process's part of the sampler's batches, from iteration ``start_iter`` on."""
+def _endless_loader(cfg: CfgNode, dataset: TrainImages, sampler: GlobalBatchSampler) -> ImageLoader:
+    """This process's part of the sampler's batches."""
     size = output_size(cfg, is_train=True)
     return ImageLoader(
         dataset,
-        batch_sampler=RankBatches(sampler, start_iter, comm.get_rank(), comm.get_world_size()),
+        batch_sampler=RankBatches(sampler, comm.get_rank(), comm.get_world_size()),
         collate_fn=functools.partial(collate, image_size=size, numbers=("targets", "camids")),
         **_worker_options(cfg),
     )

@@ -154,7 +154,7 @@ def build_sampler(cfg: CfgNode, pids: Sequence[int], camids: Sequence[int]) -> G
 
 
 class RankBatches(Sampler[list[tuple[int, int]]]):
-    """One process's part of the batches of ``sampler``, from iteration ``start`` on.
+    """One process's part of the batches of ``sampler``, from iteration ``start``, 0 if not set, on.
 
     Yields:
         a list of (position in the training set, seed of this image's augmentation) for each iteration. The seed depends
@@ -164,14 +164,14 @@ class RankBatches(Sampler[list[tuple[int, int]]]):
         InputError: the batch cannot be divided among the processes without parting the images of an identity.
     """
 
-    def __init__(self, sampler: GlobalBatchSampler, start: int, rank: int, world_size: int):
+    def __init__(self, sampler: GlobalBatchSampler, rank: int, world_size: int):
         if sampler.batch_size % (world_size * sampler.inseparable):
             raise InputError(
                 f"SOLVER.IMS_PER_BATCH {sampler.batch_size} is not a multiple of {world_size} processes x "
                 f"{sampler.inseparable} images of one identity, so it cannot be divided; choose another batch size"
             )
         self.sampler = sampler
-        self.start = start
+        self.start = 0
         share = sampler.batch_size // world_size
         self.mine = slice(rank * share, (rank + 1) * share)
 

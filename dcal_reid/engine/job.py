@@ -34,10 +34,10 @@ def main(args: argparse.Namespace) -> None:
     check_config(cfg)
     if args.eval_only and args.resume:
         raise InputError("--resume goes on with a training; to evaluate a run give --eval-only MODEL.WEIGHTS FILE.pth")
-    if args.report and (not args.eval_only or args.num_gpus * args.num_machines > 1 or len(cfg.DATASETS.TESTS) != 1):
+    if args.report and not (args.eval_only and len(cfg.DATASETS.TESTS) == 1):
         raise InputError(
-            f"--report {args.report!r} is of an evaluation: give --eval-only, in one process and with one data set in "
-            f"DATASETS.TESTS, which is {tuple(cfg.DATASETS.TESTS)}"
+            f"--report {args.report!r} is of an evaluation: give --eval-only, with one data set in DATASETS.TESTS, "
+            f"which is {tuple(cfg.DATASETS.TESTS)}"
         )
     launch(_run, args, device=cfg.MODEL.DEVICE.partition(":")[0])
 
@@ -65,8 +65,9 @@ def _evaluate_with_report(cfg: CfgNode, path: str) -> dict:
     weights = _evaluated_weights(cfg)
     predictor = Predictor.of(cfg, evaluation_model(cfg, weights), weights and weights.class_names)
     metrics, evaluator = evaluate_dataset(cfg, predictor.model, cfg.DATASETS.TESTS[0], predictor.class_names)
-    write_report(predictor, path, evaluator=evaluator)
-    logger.info("The report is %s", path)
+    if comm.is_main_process():
+        write_report(predictor, path, evaluator=evaluator)
+        logger.info("The report is %s", path)
     return metrics
 
 

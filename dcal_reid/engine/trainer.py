@@ -221,12 +221,9 @@ class Trainer(TrainerBase):
             logger.info("The run is complete: %d of %d epochs done. Evaluating it.", self.start_epoch, self.max_epoch)
             self._finish()
             return self.test(self.cfg, self.evaluated_model)
-        if self.start_iter:
-            self._batches = iter(build_train_loader(self.cfg, self.start_iter))
-        else:
-            self._batches = iter(self.data_loader)
+        self._batches = self.data_loader.batches(self.start_iter)
         if self._has_external_distractors:
-            self._distractors = iter(build_distractor_loader(self.cfg, self.start_iter))
+            self._distractors = build_distractor_loader(self.cfg).batches(self.start_iter)
         with StopRequest() as request:
             self.register_hooks([*self._build_hooks(), StopHook(request)])
             self._loop()

@@ -93,7 +93,7 @@ def test_batches_do_not_depend_on_the_number_of_workers(market, cfg, monkeypatch
 def test_a_resumed_run_sees_the_batches_it_would_have_seen(market, cfg, num_workers, build):
     cfg.MODEL.DCAL.PWCA.EXTERNAL = ("Market1501",)
     whole = take(build(cfg), 9)
-    for first, second in zip(whole[6:], take(build(cfg, start_iter=6), 3), strict=True):
+    for first, second in zip(whole[6:], take(build(cfg).batches(6), 3), strict=True):
         assert_same(first, second)
 
 

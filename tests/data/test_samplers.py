@@ -118,16 +118,17 @@ def test_images_are_drawn_as_often_as_by_fastreid(name):
 @settings(max_examples=30)
 def test_any_start_and_any_number_of_processes_give_the_same_batches(sampler, problem, start):
     pids, camids, batch_size, k, seed, world = problem
-    whole = take(RankBatches(sampler(pids, camids, batch_size, k, seed), 0, 0, 1), start + 4)[start:]
-    parts = [
-        take(RankBatches(sampler(pids, camids, batch_size, k, seed), start, rank, world), 4) for rank in range(world)
-    ]
-    assert [list(itertools.chain(*shares)) for shares in zip(*parts, strict=True)] == whole
+    whole = take(RankBatches(sampler(pids, camids, batch_size, k, seed), 0, 1), start + 4)[start:]
+    parts = [RankBatches(sampler(pids, camids, batch_size, k, seed), rank, world) for rank in range(world)]
+    for part in parts:
+        part.start = start
+    shares_of_batches = zip(*(take(part, 4) for part in parts), strict=True)
+    assert [list(itertools.chain(*shares)) for shares in shares_of_batches] == whole
 
 
 def test_every_image_has_its_own_augmentation_seed():
     sampler = TrainingSampler(np.zeros(20), np.zeros(20), 8, 1, 0)
-    seeds = [seed for batch in take(RankBatches(sampler, 0, 0, 1), 50) for _, seed in batch]
+    seeds = [seed for batch in take(RankBatches(sampler, 0, 1), 50) for _, seed in batch]
     assert len(set(seeds)) == len(seeds)
 
 
@@ -163,8 +164,8 @@ def test_what_makes_fastreid_loop_for_ever_is_an_error(cfg, name, batch, k, mess
 def test_a_batch_that_would_part_an_identity_is_refused():
     sampler = NaiveIdentitySampler(np.repeat(np.arange(8), 4), np.zeros(32), 16, 4, 0)
     with pytest.raises(InputError, match="not a multiple of 3 processes x 4 images of one identity"):
-        RankBatches(sampler, 0, 0, 3)
-    RankBatches(TrainingSampler(np.zeros(32), np.zeros(32), 15, 4, 0), 0, 0, 3)
+        RankBatches(sampler, 0, 3)
+    RankBatches(TrainingSampler(np.zeros(32), np.zeros(32), 15, 4, 0), 0, 3)
 
 
 @pytest.mark.parametrize("name", ["SetReWeightSampler", "ImbalancedDatasetSampler", "naive"])

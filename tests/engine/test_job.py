@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from runs import command
+from runs import command, start_forked
 
 from dcal_reid.engine import argument_parser, evaluate, main, train
 from dcal_reid.engine.job import results_table
@@ -75,9 +75,16 @@ def test_a_report_of_an_evaluation(run_folder, run_cfg, tmp_path, capsys):
     assert (run_folder / "features" / "CSVReID" / "features.npz").is_file()
     with pytest.raises(InputError, match=r"cannot be written to 'report\.txt'"):
         evaluate_with("--eval-only", "--report", "report.txt", *weights)
-    for arguments in (("--report", "a.html"), ("--eval-only", "--report", "a.html", "--num-gpus", "2")):
-        with pytest.raises(InputError, match=r"'a\.html' is of an evaluation: give --eval-only, in one process"):
+    for arguments in (("--report", "a.html"), ("--eval-only", "--report", "a.html", "DATASETS.TESTS", "('A', 'B')")):
+        with pytest.raises(InputError, match=r"'a\.html' is of an evaluation: give --eval-only, with one data set"):
             evaluate_with(*arguments)
+
+
+def test_a_report_of_an_evaluation_in_two_processes(run_folder, run_cfg, tmp_path):
+    report, weights = tmp_path / "report.html", ("MODEL.WEIGHTS", str(run_folder / "model_final.pth"))
+    result = start_forked(run_cfg, "--eval-only", "--report", str(report), *weights, processes=2)
+    assert not result.returncode and "Results" in result.stdout, result.stderr
+    assert "Hardest queries" in report.read_text()
 
 
 def test_the_papers_figures_stand_below_the_results(run_folder, run_cfg, tmp_path, capsys):
