@@ -9,7 +9,7 @@ import numpy as np
 from ..errors import InputError
 from .records import Records
 
-__all__ = ["Gallery", "Hits", "check_fingerprint", "check_k", "check_one_record_each"]
+__all__ = ["Gallery", "Hits", "check_fingerprint", "check_k", "check_one_record_each", "shown_distances"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,11 @@ class Hits:
 
     ids: np.ndarray  # (n, k) int64, -1 where the gallery has no more
     distances: np.ndarray  # (n, k) float32: 1 - cos or the euclidean distance; inf where the gallery has no more
+
+    @classmethod
+    def none(cls, n: int, k: int) -> "Hits":
+        """Nothing found, to be filled in."""
+        return cls(np.full((n, k), -1, dtype=np.int64), np.full((n, k), np.inf, dtype=np.float32))
 
 
 class Gallery(ABC):
@@ -60,16 +65,12 @@ class Gallery(ABC):
         """
 
     @abstractmethod
-    def search(self, features, k: int) -> Hits:
-        """The ``k`` items nearest to each of n features (n, D).
+    def search(self, features, k: int, cameras: Sequence[str] | None = None) -> Hits:
+        """The ``k`` items nearest to each of n features (n, D): of all, or of those of some ``cameras`` alone.
 
         Raises:
             InputError: as for :meth:`add`, or k below 1.
         """
-
-    @abstractmethod
-    def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
-        """As :meth:`search`, among the items of some cameras alone."""
 
     @abstractmethod
     def records(self, ids) -> Records:
@@ -83,14 +84,11 @@ class Gallery(ABC):
     def save(self, folder) -> None:
         """Write to a folder. If that is interrupted, what was saved there before can still be opened."""
 
-    @classmethod
-    @abstractmethod
-    def open(cls, folder, fingerprint: str | None = None) -> "Gallery":
-        """Read what :meth:`save` wrote.
 
-        Raises:
-            InputError: no gallery there, one of another version, or one of another model than ``fingerprint`` names.
-        """
+def shown_distances(found: np.ndarray, metric: str) -> np.ndarray:
+    """1 - cos or the euclidean distance, from the cosine or the squared distance that an engine found."""
+    distances = 1 - found if metric == "cosine" else np.sqrt(np.maximum(found, 0))
+    return np.maximum(distances, 0)
 
 
 def check_one_record_each(features: Sized, records: Records) -> None:

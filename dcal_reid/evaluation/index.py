@@ -15,10 +15,10 @@ import numpy as np
 from ..errors import InputError
 from ..files import one_writer, sync, written_atomically
 from .faiss_threads import one_thread_on_macos
-from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each
+from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each, shown_distances
 from .recall import recall_at
 from .records import Records, RecordStore
-from .scaled import METRICS, ScaledFeatures
+from .scaled import ScaledFeatures, check_metric
 
 __all__ = ["FaissGallery"]
 
@@ -49,8 +49,7 @@ class FaissGallery(Gallery):
     def __init__(
         self, dim: int, metric: str = "cosine", factory: str = "Flat", search: str = "", fingerprint: str = ""
     ):
-        if metric not in METRICS:
-            raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
+        check_metric(metric)
         self.dim, self.metric, self.factory, self.fingerprint = dim, metric, factory, fingerprint
         # Recall@10 against an exact search, measured by build; a change ends what is known of it.
         self.recall: float | None = None
@@ -144,15 +143,16 @@ class FaissGallery(Gallery):
             self._hidden = np.union1d(self._hidden, ids)
 
     @one_thread_on_macos
-    def search(self, features, k: int) -> Hits:
+    def search(self, features, k: int, cameras: Sequence[str] | None = None) -> Hits:
+        if cameras is not None:
+            return self._search_cameras(features, k, cameras)
         parameters = None
         if len(self._hidden):
             selector = faiss.IDSelectorNot(faiss.IDSelectorBatch(self._hidden))
             parameters = faiss.SearchParametersHNSW(sel=selector, efSearch=_innermost(self._index).hnsw.efSearch)
         return self._hits(self._searcher(k), features, k, parameters)
 
-    @one_thread_on_macos
-    def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
+    def _search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
         """An index that can looks at the items of these cameras only.
 
         The fewer they are the more of it is searched: their nearest are further away, where it would not look.
@@ -183,26 +183,24 @@ class FaissGallery(Gallery):
     def _search_on(self, features, k: int, cameras: Sequence[str]) -> Hits:
         """Until ``k`` items of the cameras are found. An approximate index may end before: it finds no item beyond the
         lists that it searches."""
-        ids = np.full((len(features), k), -1, dtype=np.int64)
-        distances = np.full((len(features), k), np.inf, dtype=np.float32)
+        hits = Hits.none(len(features), k)
         asked, left = k, np.arange(len(features))
         while len(left):
-            hits, unfinished = self.search(features[left], asked), []
-            for query, found, values in zip(left.tolist(), hits.ids, hits.distances, strict=True):
+            nearest, unfinished = self.search(features[left], asked), []
+            for query, found, distances in zip(left.tolist(), nearest.ids, nearest.distances, strict=True):
                 found = found[found >= 0]
                 kept = np.flatnonzero(self._records.is_among("cameras", cameras, self._records.rows(found)))[:k]
                 if len(kept) < k and len(found) == asked < len(self):  # there may be more further on
                     unfinished.append(query)
-                ids[query, : len(kept)], distances[query, : len(kept)] = found[kept], values[kept]
+                hits.ids[query, : len(kept)], hits.distances[query, : len(kept)] = found[kept], distances[kept]
             asked, left = min(_GROWTH * asked, len(self)), np.array(unfinished, dtype=np.int64)
-        return Hits(ids, distances)
+        return hits
 
     def _hits(self, index, features, k: int, parameters) -> Hits:
         scaled = self._scaled(features)
         check_k(k)
-        similarity, ids = index.search(_single(scaled, slice(None)), k, params=parameters)
-        distances = 1 - similarity if self.metric == "cosine" else np.sqrt(np.maximum(similarity, 0))
-        return Hits(ids, np.where(ids < 0, np.float32(np.inf), np.maximum(distances, 0)))
+        found, ids = index.search(_single(scaled, slice(None)), k, params=parameters)
+        return Hits(ids, np.where(ids < 0, np.float32(np.inf), shown_distances(found, self.metric)))
 
     def records(self, ids) -> Records:
         return self._records.take(ids)
@@ -258,7 +256,12 @@ class FaissGallery(Gallery):
 
     @classmethod
     def open(cls, folder, fingerprint: str | None = None) -> "FaissGallery":
-        """Open without reading: vectors and records stay on disk until a search needs them, or until a change."""
+        """Open what :meth:`save` wrote, without reading: vectors and records stay on disk until a search needs them, or
+        until a change.
+
+        Raises:
+            InputError: no gallery there, one of another version, or one of another model than ``fingerprint`` names.
+        """
         folder = Path(folder).resolve()
         if not (folder / _META).is_file():
             raise InputError(f"{folder} is not a gallery: it has no {_META}")

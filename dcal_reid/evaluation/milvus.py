@@ -11,9 +11,9 @@ import numpy as np
 
 from ..errors import InputError
 from ..names import check_utf8
-from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each
+from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each, shown_distances
 from .records import Records
-from .scaled import METRICS
+from .scaled import check_metric
 
 __all__ = ["MilvusGallery"]
 
@@ -90,8 +90,7 @@ class MilvusGallery(Gallery):
         Raises:
             InputError: a metric or an index that does not exist, or see :meth:`check_free`.
         """
-        if metric not in METRICS:
-            raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
+        check_metric(metric)
         from pymilvus import DataType, MilvusClient, MilvusException
 
         cls.check_free(uri, name, metric=metric, index=index, fingerprint=fingerprint, overwrite=overwrite)
@@ -188,35 +187,28 @@ class MilvusGallery(Gallery):
         for start in range(0, len(ids), _BATCH):
             self._client.delete(self.name, ids=ids[start : start + _BATCH].tolist())
 
-    def search(self, features, k: int) -> Hits:
-        return self._search(features, k)
-
-    def search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
-        """Milvus looks at the items of these cameras only."""
-        # Milvus Lite has no parameters of expressions; JSON's quoting is that of Milvus, which knows no \u.
-        wanted = json.dumps([str(camera) for camera in cameras], ensure_ascii=False)
-        return self._search(features, k, filter=f"camera in {wanted}")
-
-    def _search(self, features, k: int, **options) -> Hits:
+    def search(self, features, k: int, cameras: Sequence[str] | None = None) -> Hits:
         features = self._checked(features)
         check_k(k)
-        ids = np.full((len(features), k), -1, dtype=np.int64)
-        distances = np.full((len(features), k), np.inf, dtype=np.float32)
+        expression = ""
+        if cameras is not None:
+            # Milvus Lite has no parameters of expressions; JSON's quoting is that of Milvus, which knows no \u.
+            expression = f"camera in {json.dumps([str(camera) for camera in cameras], ensure_ascii=False)}"
+        hits = Hits.none(len(features), k)
         for start in range(0, len(features), _BATCH):
             found = self._client.search(
                 self.name,
                 list(features[start : start + _BATCH]),
+                filter=expression,
                 limit=min(k, _MOST),
                 output_fields=["id"],
                 consistency_level="Strong",
-                **options,
             )
-            for row, hits in enumerate(found, start):
-                ids[row, : len(hits)] = [hit["id"] for hit in hits]
-                similarity = np.array([hit["distance"] for hit in hits], dtype=np.float32)
-                shown = 1 - similarity if self.metric == "cosine" else np.sqrt(np.maximum(similarity, 0))
-                distances[row, : len(hits)] = np.maximum(shown, 0)
-        return Hits(ids, distances)
+            for row, items in enumerate(found, start):
+                hits.ids[row, : len(items)] = [item["id"] for item in items]
+                distances = np.array([item["distance"] for item in items], dtype=np.float32)
+                hits.distances[row, : len(items)] = shown_distances(distances, self.metric)
+        return hits
 
     def records(self, ids) -> Records:
         ids = np.asarray(ids, dtype=np.int64)
@@ -239,9 +231,12 @@ class MilvusGallery(Gallery):
         """Nothing: what was added is there."""
 
     @classmethod
-    def open(cls, folder, fingerprint: str | None = None) -> "MilvusGallery":
-        """As the class, for a ``folder`` of the form ``uri#name``. One whose upload was interrupted is warned of."""
-        uri, _, name = str(folder).rpartition("#")
+    def open(cls, uri: str, name: str, fingerprint: str | None = None) -> "MilvusGallery":
+        """As the class; one whose upload was interrupted is warned of.
+
+        Raises:
+            InputError: also one of another model than ``fingerprint`` names.
+        """
         gallery = cls(uri, name)
         check_fingerprint(f"gallery {name!r}", gallery.fingerprint, fingerprint)
         if not gallery.is_finished:

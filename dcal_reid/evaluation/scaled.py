@@ -10,7 +10,7 @@ from ..errors import InputError
 from .products import Prepared
 from .threads import for_blocks
 
-__all__ = ["METRICS", "ScaledFeatures", "pair_distances"]
+__all__ = ["METRICS", "ScaledFeatures", "check_metric", "pair_distances"]
 
 METRICS = ("cosine", "euclidean")
 # Squared distances of longer features may be beyond the range of single precision.
@@ -32,8 +32,7 @@ class ScaledFeatures:
     """
 
     def __init__(self, features, metric: str = "cosine", name: str = ""):
-        if metric not in METRICS:
-            raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
+        check_metric(metric)
         name = f"{name} features".strip()
         if isinstance(features, torch.Tensor):
             features = features.detach().to("cpu", torch.float32).numpy()
@@ -95,6 +94,15 @@ class ScaledFeatures:
         first: dict[bytes, int] = {}
         digests = (hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).digest() for row in self.features)
         return np.array([first.setdefault(digest, i) for i, digest in enumerate(digests)])
+
+
+def check_metric(metric: str) -> None:
+    """
+    Raises:
+        InputError: unknown metric.
+    """
+    if metric not in METRICS:
+        raise InputError(f"unknown metric {metric!r}; use one of {', '.join(METRICS)}")
 
 
 def pair_distances(a: ScaledFeatures, i: np.ndarray, b: ScaledFeatures, j: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ def open_gallery(location: Location, fingerprint: str | None = None) -> Gallery:
     """
     if not isinstance(location, MilvusCollection):
         return FaissGallery.open(location, fingerprint)
-    return MilvusGallery.open(f"{location.uri}#{location.name}", fingerprint)
+    return MilvusGallery.open(location.uri, location.name, fingerprint)
 
 
 def build_gallery(

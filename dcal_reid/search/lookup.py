@@ -47,7 +47,7 @@ def look_up(
     if not len(gallery):
         raise InputError("the gallery is empty; add images to it")
     wanted = _wanted_cameras(gallery, cameras, exclude_cameras) if cameras or exclude_cameras else None
-    hits = gallery.search(features, k) if wanted is None else gallery.search_cameras(features, k, wanted)
+    hits = gallery.search(features, k, wanted)
     found = []
     for query, ids, distances in zip(queries, hits.ids, hits.distances, strict=True):
         there = ids >= 0

@@ -68,10 +68,7 @@ class SharedGallery:
             raise InputError(f"the gallery has no camera {unknown[0]!r}; choose from those of GET /gallery")
         with self._lock:
             k = max(1, min(k, len(self)))
-            if cameras:
-                hits = self.gallery.search_cameras(feature, k, list(cameras))
-            else:
-                hits = self.gallery.search(feature, k)
+            hits = self.gallery.search(feature, k, list(cameras) or None)
             found = hits.ids[0] >= 0
             ids = hits.ids[0][found].tolist()
             items = _items(ids, self.gallery.records(ids))

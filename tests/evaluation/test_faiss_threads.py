@@ -43,7 +43,7 @@ def test_whatever_a_gallery_asks_of_faiss_is_done_by_one_thread_on_macos(factory
     for call in (
         lambda: gallery.add(features[:2], records(2)),
         lambda: gallery.search(features, 3),
-        lambda: gallery.search_cameras(features, 3, ["0"]),
+        lambda: gallery.search(features, 3, ["0"]),
         lambda: exact_nearest(ScaledFeatures(features, "cosine"), np.arange(9), 3),
         lambda: gallery.remove([0]),
     ):

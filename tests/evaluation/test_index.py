@@ -259,7 +259,7 @@ def test_cameras_of_a_flat_index(cameras, wanted, text, metric, k, removed):
     gallery = FaissGallery(32, metric=metric)
     gallery.add(features(count), Records([""] * count, np.zeros(count, dtype=int), cameras))
     gallery.remove(np.arange(min(removed, count - 1)))
-    found, before = (search(gallery, queries, k, wanted) for search in (FaissGallery.search_cameras, by_searching_on))
+    found, before = (search(gallery, queries, k, wanted) for search in (FaissGallery.search, by_searching_on))
     assert np.array_equal(found.ids, before.ids)
     np.testing.assert_allclose(found.distances, before.distances, atol=1e-5)
     allowed = gallery.ids[np.isin(cameras.astype(str)[gallery.ids], wanted)]
@@ -280,9 +280,7 @@ def test_cameras_of_other_indexes(factory, k, tmp_path):
     gallery.remove(np.arange(40))
     gallery.save(tmp_path)
     for one in (gallery, FaissGallery.open(tmp_path)):
-        found, before = (
-            search(one, features(3), k, ["2", "5"]) for search in (FaissGallery.search_cameras, by_searching_on)
-        )
+        found, before = (search(one, features(3), k, ["2", "5"]) for search in (FaissGallery.search, by_searching_on))
         # It is never worse, and the same where the index looks everywhere.
         assert ((found.ids >= 0) >= (before.ids >= 0)).all()
         assert (found.distances <= before.distances * 1.001 + 1e-3).all()
@@ -299,11 +297,11 @@ def test_the_items_of_a_rare_camera_are_found(factory):
     gallery.add(features(), Records([""] * 1500, np.zeros(1500, dtype=int), cameras))
     gallery.remove([0])
     rare = np.arange(150, 1500, 150)
-    found = gallery.search_cameras(features(20, seed=1), 5, ["gate"])
+    found = gallery.search(features(20, seed=1), 5, ["gate"])
     expected, distances = exact(features(20, seed=1), features()[rare], "cosine", 5)
     assert np.array_equal(found.ids, rare[expected])
     np.testing.assert_allclose(found.distances, distances, atol=1e-5)
-    assert (gallery.search_cameras(features(1), 5, ["nowhere"]).ids == -1).all()
+    assert (gallery.search(features(1), 5, ["nowhere"]).ids == -1).all()
 
 
 @pytest.mark.parametrize("change", [lambda gallery: gallery.remove([0]), lambda g: g.add(features(1), records(1))])
@@ -370,7 +368,7 @@ def test_an_index_that_cannot_remove(factory, tmp_path):
     gallery.save(tmp_path)
     opened = FaissGallery.open(tmp_path)
     assert len(opened) == 1500 and opened.search(features()[3:4], 1).ids.tolist() == [[3]]
-    assert opened.search_cameras(features()[3:4], 1, ["3"]).ids.tolist() == [[3]]
+    assert opened.search(features()[3:4], 1, ["3"]).ids.tolist() == [[3]]
 
 
 @pytest.mark.parametrize("factory", ["IVF128,PQ8x4,RFlat", "PCA16,IVF128,Flat", "IVF128,Flat"])
@@ -433,7 +431,7 @@ def test_on_gpus_where_there_are_some(monkeypatch):
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", lambda index, ngpu: copies.append(ngpu) or index, raising=False)
     gallery = FaissGallery.build(features(), records())
-    gallery.search_cameras(features(3), 5, ["1"])
+    gallery.search(features(3), 5, ["1"])
     assert copies == []
     for _ in range(2):
         gallery.search(features(3), 5)

@@ -45,7 +45,7 @@ def test_finds_what_faiss_finds(uri, metric):
         assert gallery.records(found_ids).paths.tolist() == exact.records(expected_ids).paths.tolist()
 
     in_two = ["cam1", "cam3"]
-    expected, found = (one.search_cameras(queries, 10, in_two) for one in (exact, gallery))
+    expected, found = (one.search(queries, 10, in_two) for one in (exact, gallery))
     np.testing.assert_allclose(found.distances, expected.distances, rtol=1e-4, atol=1e-5)
     assert set(gallery.records(found.ids.ravel()).cameras) == set(in_two)
 
@@ -105,9 +105,9 @@ def test_integers_stay_integers(uri):
 
 
 def test_of_another_model_or_of_nobody(gallery, uri):
-    assert MilvusGallery.open(f"{uri}#g", "abc").fingerprint == "abc"
+    assert MilvusGallery.open(uri, "g", "abc").fingerprint == "abc"
     with pytest.raises(InputError, match="holds features of model abc, not of other"):
-        MilvusGallery.open(f"{uri}#g", "other")
+        MilvusGallery.open(uri, "g", "other")
     with pytest.raises(InputError, match=r"there is no gallery 'h' at .*; its galleries are \['g'\]"):
         MilvusGallery(uri, "h")
     with pytest.raises(InputError, match="features have 16 values, those of the gallery 32"):
@@ -125,9 +125,9 @@ def test_a_camera_with_quotes_is_no_expression(uri):
     hostile = Records(records.paths, records.identities, ['"] or true', "a", "b", "c"])
     gallery = MilvusGallery.create(uri, "g", 32)
     gallery.add(features, hostile)
-    found = gallery.search_cameras(features[:1], 4, ['"] or true'])
+    found = gallery.search(features[:1], 4, ['"] or true'])
     assert gallery.records(found.ids[0, :1]).cameras.tolist() == ['"] or true'] and (found.ids[0, 1:] == -1).all()
-    assert (gallery.search_cameras(features[:1], 4, ['x"] or id > 0 or camera in ["']).ids == -1).all()
+    assert (gallery.search(features[:1], 4, ['x"] or id > 0 or camera in ["']).ids == -1).all()
 
 
 @pytest.mark.parametrize("camera", ["caméra", "日本", "c\\d", " x ", "it's"])
@@ -135,7 +135,7 @@ def test_a_camera_in_any_letters(uri, camera):
     features, records = items(3)
     gallery = MilvusGallery.create(uri, "g", 32)
     gallery.add(features, Records(records.paths, records.identities, [camera, "a", "b"]))
-    found = gallery.search_cameras(features[:1], 3, [camera])
+    found = gallery.search(features[:1], 3, [camera])
     assert gallery.records(found.ids[0, :1]).cameras.tolist() == [camera] and (found.ids[0, 1:] == -1).all()
 
 
@@ -166,9 +166,9 @@ def test_only_a_finished_one_stands_in_the_way(gallery, uri):
 
 
 def test_one_whose_upload_was_interrupted_is_warned_of(gallery, uri, caplog):
-    MilvusGallery.open(f"{uri}#g", "abc")
+    MilvusGallery.open(uri, "g", "abc")
     assert "gallery 'g' at" in caplog.text and "is incomplete" in caplog.text and "it has 60 images" in caplog.text
     caplog.clear()
     gallery.finish()
-    MilvusGallery.open(f"{uri}#g", "abc")
+    MilvusGallery.open(uri, "g", "abc")
     assert not caplog.text
