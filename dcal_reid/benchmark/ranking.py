@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 
+from ..evaluation import FeatureSet
 from ..evaluation.ranking import rank_features, rank_matrix
 from .fastreid_cython import compiled_ranking
 from .measure import describe_environment, measure, print_table, use_device
-from .synthetic import TestSet, synthetic
+from .synthetic import synthetic
 
 __all__ = ["benchmark_ranking", "distance_products"]
 
@@ -57,7 +58,7 @@ def distance_products(query: np.ndarray, gallery: np.ndarray, device: str = "cpu
     torch.cuda.synchronize()
 
 
-def _from_features(data: TestSet, repeats: int, device: str) -> dict[str, float]:
+def _from_features(data: FeatureSet, repeats: int, device: str) -> dict[str, float]:
     query, gallery = data.features[data.query], data.features[data.gallery]
     found = measure(
         {
@@ -79,7 +80,7 @@ def _from_features(data: TestSet, repeats: int, device: str) -> dict[str, float]
     return {"ours / products": ratio}
 
 
-def _from_matrix(data: TestSet, repeats: int) -> dict[str, float]:
+def _from_matrix(data: FeatureSet, repeats: int) -> dict[str, float]:
     unit = data.features / np.linalg.norm(data.features, axis=1, keepdims=True)
     matrix = 1 - unit[data.query] @ unit[data.gallery].T
     del unit

@@ -4,13 +4,14 @@ import faiss
 import numpy as np
 from fastreid.evaluation.rerank import re_ranking
 
+from ..evaluation import FeatureSet
 from ..evaluation.faiss_threads import one_thread_on_macos
 from ..evaluation.matches import find_matches
 from ..evaluation.ranking import rank, rank_features
 from ..evaluation.rerank import RerankedDistances, RerankOptions
 from .measure import describe_environment, measure, print_table, use_device
 from .ranking import distance_products
-from .synthetic import TestSet, synthetic
+from .synthetic import synthetic
 
 __all__ = ["benchmark_rerank"]
 
@@ -64,7 +65,7 @@ def benchmark_rerank(
     return ratios
 
 
-def _dense(unit: np.ndarray, data: TestSet, options: RerankOptions) -> np.ndarray:
+def _dense(unit: np.ndarray, data: FeatureSet, options: RerankOptions) -> np.ndarray:
     query, gallery = unit[data.query], unit[data.gallery]
     distances = (
         np.sqrt(np.maximum(2 - 2 * a @ b.T, 0)) for a, b in ((query, gallery), (query, query), (gallery, gallery))

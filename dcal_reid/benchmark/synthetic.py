@@ -1,12 +1,11 @@
 """Generated features at the sizes of the benchmarks' test sets."""
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from ..errors import InputError
+from ..evaluation import FeatureSet
 
-__all__ = ["SIZES", "TestSet", "synthetic"]
+__all__ = ["SIZES", "synthetic"]
 
 # Queries, gallery, identities, cameras (Market-1501: the gallery without its 3,819 junk images).
 SIZES = {
@@ -17,32 +16,7 @@ SIZES = {
 }
 
 
-@dataclass(frozen=True)
-class TestSet:
-    """Features of queries and then gallery, and what they show."""
-
-    __test__ = False  # for pytest
-
-    features: np.ndarray  # (Q + G, D) float32
-    pids: np.ndarray
-    camids: np.ndarray
-    num_query: int
-
-    @property
-    def query(self) -> slice:
-        return slice(0, self.num_query)
-
-    @property
-    def gallery(self) -> slice:
-        return slice(self.num_query, len(self.features))
-
-    @property
-    def labels(self) -> tuple[np.ndarray, ...]:
-        """Identities of queries and gallery, then their cameras, as every ranking function takes them."""
-        return self.pids[self.query], self.pids[self.gallery], self.camids[self.query], self.camids[self.gallery]
-
-
-def synthetic(size: str, dim: int, noise: float | None = None, seed: int = 0) -> TestSet:
+def synthetic(size: str, dim: int, noise: float | None = None) -> FeatureSet:
     """One random centre per identity, and Gaussian noise around it of ``noise`` times its spread.
 
     Without ``noise`` it is such that mAP lies between 0.5 and 0.9 at every size for 128 to 2048 dimensions.
@@ -54,11 +28,12 @@ def synthetic(size: str, dim: int, noise: float | None = None, seed: int = 0) ->
         raise InputError(f"unknown size {size!r}; use one of {', '.join(SIZES)}")
     num_query, num_gallery, identities, cameras = SIZES[size]
     noise = 1.85 * (dim / 256) ** 0.285 if noise is None else noise
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     pids = rng.integers(0, identities, num_query + num_gallery)
     features = rng.standard_normal((len(pids), dim), dtype=np.float32)
     features *= noise
     centres = rng.standard_normal((identities, dim), dtype=np.float32)
     for start in range(0, len(pids), 4096):
         features[start : start + 4096] += centres[pids[start : start + 4096]]
-    return TestSet(features, pids, rng.integers(0, cameras, len(pids)), num_query)
+    camids, no_paths = rng.integers(0, cameras, len(pids)), np.full(len(pids), "")
+    return FeatureSet(features, pids, camids, np.arange(len(pids)), no_paths, num_query)

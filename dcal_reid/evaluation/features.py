@@ -81,6 +81,11 @@ class FeatureSet:
         """The rows of the gallery."""
         return slice(self._split, len(self))
 
+    @property
+    def labels(self) -> tuple[np.ndarray, ...]:
+        """Identities of queries and gallery, then their cameras, as every ranking function takes them."""
+        return self.pids[self.query], self.pids[self.gallery], self.camids[self.query], self.camids[self.gallery]
+
     def save(self, path: str | os.PathLike) -> None:
         """Write to one ``.npz`` file, which is either complete or not there."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)

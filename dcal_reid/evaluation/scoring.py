@@ -55,10 +55,9 @@ def score(data: FeatureSet, test: CfgNode, device: str = "cpu") -> RankingResult
 def compare(data: FeatureSet, test: CfgNode, device: str = "cpu") -> tuple[Distances, Matches]:
     """The distances of queries to gallery after AQE, by METRIC or by RERANK, and which items match."""
     check_test_options(test)
-    query, gallery = data.query, data.gallery
     # First of all: it refuses a test set that has nothing to rank.
-    matches = find_matches(data.pids[query], data.pids[gallery], data.camids[query], data.camids[gallery])
-    features = data.features
+    matches = find_matches(*data.labels)
+    features, query, gallery = data.features, data.query, data.gallery
     if test.AQE.ENABLED:
         features = expand(features, _expansion(test), device)
     if test.RERANK.ENABLED:

@@ -53,8 +53,7 @@ def threshold_at(data: FeatureSet, far: float, metric: str = "cosine", device: s
     Raises:
         InputError: a rate outside 0..1 or one that so few negative pairs cannot tell, or no positive pair.
     """
-    query, gallery = data.query, data.gallery
-    matches = find_matches(data.pids[query], data.pids[gallery], data.camids[query], data.camids[gallery])
+    matches = find_matches(*data.labels)
     negatives = matches.num_query * matches.num_gallery - len(matches.gallery)
     if not 0 < far < 1:
         raise InputError(f"--far is {far:g}; give a share between 0 and 1, such as 0.001")
@@ -63,7 +62,7 @@ def threshold_at(data: FeatureSet, far: float, metric: str = "cosine", device: s
             f"--far {far:g} is less than one in {negatives:,}, the number of negative pairs: it cannot be told; raise "
             "it, or use the features of a larger test set"
         )
-    distances = FeatureDistances(data.features[query], data.features[gallery], metric, device)
+    distances = FeatureDistances(data.features[data.query], data.features[data.gallery], metric, device)
     curve = rank(distances, matches, fprs=(far,)).roc
     return Threshold(
         distance=float(curve.threshold[0]),

@@ -21,6 +21,7 @@ def test_query_and_gallery():
     data = feature_set()
     assert (data.query, data.gallery, len(data)) == (slice(0, 3), slice(3, 6), 6)
     assert data.features[data.query].base is data.features
+    assert [part.tolist() for part in data.labels] == [[0, 1, 2], [0, 1, 2], [0, 1, 0], [1, 0, 1]]
 
 
 def test_written_and_read_again(tmp_path):
