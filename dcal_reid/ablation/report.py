@@ -16,6 +16,7 @@ from tabulate import tabulate
 from ..benchmark.operations import count_operations
 from ..data.transforms import output_size
 from ..engine.job import without_pretrained_weights
+from ..files import written_atomically
 from .plots import draw_curves, draw_metrics
 from .runs import Run, ordered
 
@@ -96,8 +97,9 @@ def report(runs: Sequence[Run], title: str, folder: Path, baseline: str = "") ->
         text += f"\nThe best of each by {metrics[0]}:\n\n{_table(best_rows)}\n"
     print(f"\n{text}")
     folder.mkdir(parents=True, exist_ok=True)  # not there if all runs are from other groups
-    (folder / "table.md").write_text(text)
-    with open(folder / "table.csv", "w", newline="") as file:
+    with written_atomically(folder / "table.md") as temporary:
+        temporary.write_text(text)
+    with written_atomically(folder / "table.csv") as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
         writer.writerows(rows)

@@ -14,6 +14,7 @@ from pathlib import Path
 import yaml
 from fastreid.config import CfgNode
 
+from ..config import value_of
 from ..data.datasets.listing import natural_key
 from ..engine.arguments import values_and_rest
 from ..engine.check import check_config
@@ -243,15 +244,8 @@ def _check_same(folder: Path, cfg: CfgNode) -> None:
 
 def _identity(cfg: CfgNode) -> dict[str, object]:
     """What two runs that are the same have in common."""
-    return {key: value for key, value in _flat(cfg) if key not in _MAY_DIFFER}
-
-
-def _flat(node: CfgNode, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value
+    values = {key: value_of(cfg, key) for key in config_keys(cfg) if key not in _MAY_DIFFER}
+    return {key: value for key, value in values.items() if not isinstance(value, CfgNode)}
 
 
 def _is_metric(name: str) -> bool:

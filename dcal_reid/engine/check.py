@@ -39,7 +39,6 @@ _CHOICES = {
     "SOLVER.CLIP_GRADIENTS.CLIP_TYPE": ("norm", "value"),
 }
 
-# Positive, or at least the number given.
 _AT_LEAST = {
     "SOLVER.MAX_EPOCH": 1,
     "SOLVER.IMS_PER_BATCH": 1,

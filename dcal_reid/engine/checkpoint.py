@@ -142,7 +142,7 @@ class Checkpointer(FastreidCheckpointer):
         the loaded blocks where it is configured to be a copy at all.
 
         Raises:
-            InputError: the file cannot be read or has none of the model's backbone.
+            InputError: the file cannot be read or lacks a tensor of the model's backbone.
         """
         weights = read_weights(path)
         # The weights of the losses stand for the branches of the run that they are of.

@@ -3,18 +3,11 @@
 from fastreid.data.datasets.bases import ImageDataset
 
 from ..datasets.listing import first_few
+from ..datasets.loading import without_match
 from .files import ImageFile
 from .layouts import Layout
 from .report import DatasetCheck
-from .statistics import (
-    Image,
-    SplitStatistics,
-    contradictions,
-    identical_across,
-    leaked,
-    measure_split,
-    without_match,
-)
+from .statistics import Image, SplitStatistics, contradictions, identical_across, leaked, measure_split
 
 __all__ = ["compare_splits"]
 

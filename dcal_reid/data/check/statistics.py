@@ -17,7 +17,6 @@ __all__ = [
     "identical_across",
     "leaked",
     "measure_split",
-    "without_match",
 ]
 
 
@@ -94,14 +93,6 @@ def measure_split(
         identical_files=len(digests) - len(set(digests)),
         broken={image.path: files[image.path].error for image in images if files[image.path].error},
     )
-
-
-def without_match(query: list[Image], gallery: list[Image]) -> int:
-    """The number of queries of which no other camera in the gallery has an image."""
-    cameras = defaultdict(set)
-    for image in gallery:
-        cameras[image.identity].add(image.camera)
-    return sum(not cameras.get(image.identity, set()) - {image.camera} for image in query)
 
 
 def leaked(train: list[Image], test: list[Image], distractor: int | None) -> list[int | str]:

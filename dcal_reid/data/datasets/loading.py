@@ -6,7 +6,7 @@ import logging
 import os
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
@@ -19,7 +19,7 @@ from ...errors import InputError
 from ...task import is_classification
 from .classification import ClassificationDataset
 
-__all__ = ["datasets_root", "load_classes", "load_dataset", "load_test_items", "load_train_items"]
+__all__ = ["datasets_root", "load_classes", "load_dataset", "load_test_items", "load_train_items", "without_match"]
 
 logger = logging.getLogger(__name__)
 
@@ -157,15 +157,12 @@ def _check_task(name: str, dataset: ImageDataset, cfg: CfgNode) -> None:
 
 
 def _check_protocol(name: str, query: list[Item], gallery: list[Item]) -> None:
-    cameras_of = defaultdict(set)
-    for _, pid, camid in gallery:
-        cameras_of[pid].add(camid)
-    unanswerable = sum(not cameras_of.get(pid, set()) - {camid} for _, pid, camid in query)
+    unanswerable = without_match(query, gallery)
     if unanswerable == len(query):
-        pids = {pid for _, pid, _ in query}
+        pids, gallery_pids = ({pid for _, pid, _ in items} for items in (query, gallery))
         raise InputError(
             f"dataset {name}: none of the {len(query)} query images can be found in the gallery: of {len(pids)} query "
-            f"identities {len(pids & cameras_of.keys())} are among the {len(cameras_of)} gallery identities, and none "
+            f"identities {len(pids & gallery_pids)} are among the {len(gallery_pids)} gallery identities, and none "
             "from another camera; check how query, gallery and cameras are chosen"
         )
     if unanswerable:
@@ -177,6 +174,14 @@ def _check_protocol(name: str, query: list[Item], gallery: list[Item]) -> None:
     shared = len({path for path, _, _ in query} & {path for path, _, _ in gallery})
     if shared:
         logger.info("%s: %d images are query and gallery; no query finds itself.", name, shared)
+
+
+def without_match(query: Sequence[Item], gallery: Sequence[Item]) -> int:
+    """The number of queries of which no other camera in the gallery has an image."""
+    cameras_of = defaultdict(set)
+    for _, pid, camid in gallery:
+        cameras_of[pid].add(camid)
+    return sum(not cameras_of.get(pid, set()) - {camid} for _, pid, camid in query)
 
 
 def _log_table(name: str, dataset: ImageDataset, subsets: tuple[str, ...]) -> None:
