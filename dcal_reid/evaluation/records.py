@@ -8,9 +8,11 @@ import numpy as np
 
 from ..errors import InputError
 
-__all__ = ["RecordStore", "Records"]
+__all__ = ["UNKNOWN", "RecordStore", "Records", "known"]
 
 _COLUMNS = ("paths", "identities", "cameras")
+# What stands for an identity or a camera that is not known.
+UNKNOWN = (-1, "")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,15 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> "Records":
+        """Those of some items, in the order of ``rows``."""
+        return Records(self.paths[rows], self.identities[rows], self.cameras[rows])
+
+
+def known(value: int | str) -> int | str | None:
+    """An identity or a camera, None if it is not known."""
+    return None if value in UNKNOWN else value
 
 
 class RecordStore:

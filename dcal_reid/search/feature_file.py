@@ -42,7 +42,7 @@ def _write_npz(parts: Parts, dim: int, path: Path) -> None:
     """``features`` (n, D) float32, ``paths``, ``identities`` and ``cameras`` (n,), and the model's ``fingerprint``."""
     good = parts.good()
     header = {"descr": "<f4", "fortran_order": False, "shape": (len(good), dim)}
-    columns = vars(parts.known(good)) | {"fingerprint": np.array(parts.fingerprint)}
+    columns = vars(parts.records[good]) | {"fingerprint": np.array(parts.fingerprint)}
     with written_atomically(path) as temporary, zipfile.ZipFile(temporary, "w", allowZip64=True) as file:
         with file.open("features.npy", "w", force_zip64=True) as array:
             np.lib.format.write_array_header_2_0(array, header)
@@ -69,5 +69,5 @@ def _write_parquet(parts: Parts, dim: int, path: Path) -> None:
     ):
         for part in parts:
             features = pa.FixedSizeListArray.from_arrays(pa.array(part.features.reshape(-1)), dim)
-            columns = [pa.array(column) for column in vars(parts.known(part.indices)).values()]
+            columns = [pa.array(column) for column in vars(parts.records[part.indices]).values()]
             file.write_table(pa.Table.from_arrays([*columns, features], schema=schema))

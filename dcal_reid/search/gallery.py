@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..evaluation import FaissGallery, Gallery, Records
 from ..evaluation.milvus import MilvusGallery
 from .location import Location, MilvusCollection
-from .parts import NothingDecoded, extract_parts, rows_of
+from .parts import NothingDecoded, extract_parts
 
 __all__ = ["add_to_gallery", "build_gallery", "open_gallery", "remove_from_gallery"]
 
@@ -101,7 +101,7 @@ def add_to_gallery(predictor: Predictor, records: Records, location: Location) -
     new = np.flatnonzero(~np.isin(records.paths, gallery.records(gallery.ids).paths))
     if len(new):
         try:
-            with _features(predictor, rows_of(records, new), location) as (features, known):
+            with _features(predictor, records[new], location) as (features, known):
                 gallery.add(features, known)
                 gallery.save(location)
         except NothingDecoded as error:
@@ -155,7 +155,7 @@ def _features(predictor: Predictor, records: Records, location: Location) -> Ite
             features[row : row + len(part.features)] = part.features
             row += len(part.features)
         try:
-            yield features, parts.known(good)
+            yield features, records[good]
         except InputError as error:
             raise InputError(f"{error}; the features stay in {str(parts.folder)!r} for the next attempt") from error
         parts.remove()

@@ -8,6 +8,7 @@ import numpy as np
 from ..data.datasets.listing import first_few, natural_key
 from ..errors import InputError
 from ..evaluation import Gallery, Records
+from ..evaluation.records import UNKNOWN
 
 __all__ = ["Found", "look_up"]
 
@@ -57,7 +58,7 @@ def look_up(
 
 def _wanted_cameras(gallery: Gallery, cameras: Sequence[str], exclude: Sequence[str]) -> list[str]:
     present = gallery.cameras
-    if set(present) <= {"", "-1"}:
+    if set(present) <= set(map(str, UNKNOWN)):
         raise InputError("the gallery does not know its cameras; build it from a .csv with a column camera")
     unknown = [camera for camera in (*cameras, *exclude) if camera not in present]
     if unknown:

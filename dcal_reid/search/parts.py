@@ -19,7 +19,7 @@ from ..errors import InputError
 from ..evaluation import Records
 from ..files import one_writer, written_atomically
 
-__all__ = ["NothingDecoded", "Part", "Parts", "extract_parts", "rows_of"]
+__all__ = ["NothingDecoded", "Part", "Parts", "extract_parts"]
 
 # Images in a part, about: what a kill loses, and what is held in memory.
 _PART = 1024
@@ -138,10 +138,6 @@ class Parts:
                 indices.append(file["indices"])
         return np.concatenate(indices)
 
-    def known(self, indices: np.ndarray) -> Records:
-        """What is known of some of the images."""
-        return rows_of(self.records, indices)
-
     def list_broken(self, path: str | Path) -> None:
         """Write the images that could not be decoded to a text file, one per line, and say so; without any, no file.
 
@@ -169,11 +165,6 @@ class Parts:
 
     def _file(self, start: int, stop: int) -> Path:
         return self.folder / f"{start:010d}-{stop:010d}.npz"
-
-
-def rows_of(records: Records, rows: np.ndarray) -> Records:
-    """Some of the records, in the order of ``rows``."""
-    return Records(records.paths[rows], records.identities[rows], records.cameras[rows])
 
 
 def _stamps(paths: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
+from ..evaluation.records import known
 from ..names import printable
 from .lookup import Found
 
@@ -19,7 +20,7 @@ def found_table(found: Found, threshold: float | None = None) -> str:
     """One row per item. Identities and cameras are left out where none is known."""
     columns = {"rank": range(1, len(found.ids) + 1), "path": [printable(path) for path in found.records.paths.tolist()]}
     for name, values in (("identity", found.records.identities), ("camera", found.records.cameras)):
-        labels = [_known(value) for value in values.tolist()]
+        labels = [known(value) for value in values.tolist()]
         if any(label is not None for label in labels):
             columns[name] = labels
     columns["distance"] = [f"{distance:.4f}" for distance in found.distances]
@@ -33,8 +34,8 @@ def found_as_dict(found: Found, threshold: float | None = None) -> dict:
     hits = []
     for row, distance in enumerate(found.distances.tolist()):
         hit = {"rank": row + 1, "id": int(found.ids[row]), "path": str(found.records.paths[row])}
-        hit["identity"] = _known(found.records.identities[row].item())
-        hit["camera"] = _known(found.records.cameras[row].item())
+        hit["identity"] = known(found.records.identities[row].item())
+        hit["camera"] = known(found.records.cameras[row].item())
         hits.append(hit | {"distance": distance, "match": None if threshold is None else distance < threshold})
     return {"path": found.query, "hits": hits}
 
@@ -70,7 +71,7 @@ def draw_found(
             mark, colour = f"{rank} ·", _NEUTRAL
             if threshold is not None:
                 mark, colour = ("✓", RIGHT) if distance < threshold else ("✗", WRONG)
-            labels = [_known(column[rank - 1].item()) for column in (one.records.identities, one.records.cameras)]
+            labels = [known(column[rank - 1].item()) for column in (one.records.identities, one.records.cameras)]
             lines = [f"{mark} {distance:.3f}", *(_short(str(label)) for label in labels if label is not None)]
             cells.append(Cell(image, colour, "\n".join(lines)))
         rows.draw(row, Path(one.query).name, Cell(one.query, QUERY, "query"), cells)
@@ -79,7 +80,3 @@ def draw_found(
 
 def _short(text: str) -> str:
     return text if len(text) <= _LINE else text[: _LINE - 1] + "…"
-
-
-def _known(value: int | str) -> int | str | None:
-    return None if value in ("", -1) else value

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..evaluation import FaissGallery, Gallery, Records
+from ..evaluation.records import known
 from ..names import printable
 
 __all__ = ["Item", "NotInGallery", "SharedGallery"]
@@ -172,4 +173,4 @@ def _items(ids: list[int], records: Records) -> list[Item]:
 
 
 def _text(value: str | int) -> str | None:
-    return None if value in ("", -1) else str(value)
+    return None if known(value) is None else str(value)

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..engine.predictor import Predictor
 from ..errors import InputError
+from ..evaluation.records import known
 from ..evaluation.scaled import ScaledFeatures, pair_distances
 from .shared import SharedGallery
 
@@ -29,9 +30,9 @@ def find_threshold(predictor: Predictor, gallery: SharedGallery) -> tuple[float,
         InputError: there are no such pairs.
     """
     records = gallery.everything()
-    known = np.flatnonzero([identity not in (-1, "") for identity in records.identities.tolist()])
+    rows = np.flatnonzero([known(identity) is not None for identity in records.identities.tolist()])
     # By identity, so that the first and the last one are of two.
-    rows = known[np.argsort(records.identities[known], kind="stable")]
+    rows = rows[np.argsort(records.identities[rows], kind="stable")]
     guessed = len(rows) == 0 or records.identities[rows[0]] == records.identities[rows[-1]]
     if guessed:
         rows = np.arange(len(records))
@@ -44,7 +45,7 @@ def find_threshold(predictor: Predictor, gallery: SharedGallery) -> tuple[float,
             logger.warning("%s", error)
             continue
         identity = records.identities[row]
-        identities.append(f"image {row}" if identity in (-1, "") else f"identity {identity}")
+        identities.append(f"image {row}" if known(identity) is None else f"identity {identity}")
     different = np.not_equal.outer(identities, identities)
     if different.any():
         distances = _distances(np.stack(features), gallery.gallery.metric)

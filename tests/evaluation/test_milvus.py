@@ -78,7 +78,7 @@ def test_requests_of_any_size_give_the_same(gallery, monkeypatch):
     assert sorted(found) == ids.tolist() and gallery.records(found).paths.tolist() == records.paths.tolist()
     gallery.remove(found[:30])
     assert gallery.ids.tolist() == sorted(found[30:])
-    gallery.add(features[:30], Records(records.paths[:30], records.identities[:30], records.cameras[:30]))
+    gallery.add(features[:30], records[:30])
     assert gallery.ids.tolist() == ids.tolist()
 
 

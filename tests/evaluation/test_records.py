@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dcal_reid.errors import InputError
-from dcal_reid.evaluation.records import Records, RecordStore
+from dcal_reid.evaluation.records import Records, RecordStore, known
 
 
 def store(cameras, first=0):
@@ -14,6 +14,18 @@ def store(cameras, first=0):
 def test_file_names_that_are_not_utf8(tmp_path):
     store(["a", "b"]).save(tmp_path, "1")
     assert RecordStore.open(tmp_path, "1").take([1]).paths.tolist() == ["Stra\udcdfe/1.jpg"]
+
+
+def test_some_of_the_records():
+    records = Records(["a", "b", "c"], [3, -1, 5], ["x", "y", ""])
+    found = records[np.array([2, 0])]
+    assert (found.paths.tolist(), found.identities.tolist(), found.cameras.tolist()) == (["c", "a"], [5, 3], ["", "x"])
+    assert records[:2].paths.tolist() == ["a", "b"] and len(records[:0]) == 0
+
+
+@pytest.mark.parametrize(("value", "expected"), [(0, 0), (-1, None), ("", None), ("car", "car"), ("-1", "-1")])
+def test_what_is_known(value, expected):
+    assert known(value) == expected
 
 
 @pytest.mark.parametrize(("cameras", "texts", "expected"), [

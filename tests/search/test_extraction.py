@@ -159,11 +159,11 @@ def test_parts_of_another_model_or_list_are_refused(predictor, other_predictor, 
         pass
     with pytest.raises(InputError, match=f"of model {predictor.fingerprint}, this is {other_predictor.fingerprint}"):
         extract_features(other_predictor, records, tmp_path / "all.npz")
-    fewer = Records.of_paths(records.paths[:30])
+    fewer = records[:30]
     with pytest.raises(InputError, match=r"another list of 40 images, this one has 30; .* delete '.*all\.npz\.parts'"):
         extract_features(predictor, fewer, tmp_path / "all.npz")
     with pytest.raises(InputError, match="another list of 40 images, this one has 40"):
-        extract_features(predictor, Records.of_paths(records.paths[::-1]), tmp_path / "all.npz")
+        extract_features(predictor, records[::-1], tmp_path / "all.npz")
     (tmp_path / "all.npz.parts" / "parts.json").write_text(json.dumps([1]))
     with pytest.raises(InputError, match="is not a folder of unfinished features"):
         extract_features(predictor, records, tmp_path / "all.npz")

@@ -161,7 +161,7 @@ def test_a_collection_is_replaced_once_the_features_are_there(predictor, crops, 
 def test_a_gallery_whose_identities_are_numbers(predictor, crops, location):
     """As one that was filled through the class."""
     gallery = FaissGallery(predictor.dim, fingerprint=predictor.fingerprint)
-    gallery.add(predictor(str(crops / "0_0_0.png")), Records.of_paths(["0_0_0.png"]))
+    gallery.add(predictor(str(crops / "0_0_0.png")), Records(["0_0_0.png"], [-1], [-1]))
     gallery.save(location)
     add_to_gallery(predictor, image_records(crops / "1_0_0.png"), location)
     assert contents(location) == {"0_0_0.png": -1, "1_0_0.png": -1}

@@ -64,7 +64,7 @@ def test_what_cannot_be_searched(gallery):
             look_up(gallery, ["q"], QUERIES[:1], 5, **options)
     with pytest.raises(InputError, match="the gallery is empty"):
         look_up(FaissGallery(12), ["q"], QUERIES[:1], 5)
-    unknown = FaissGallery.build(FEATURES, Records.of_paths(np.arange(500).astype(str)))
+    unknown = FaissGallery.build(FEATURES, Records(np.arange(500).astype(str), [-1] * 500, [-1] * 500))
     with pytest.raises(InputError, match="does not know its cameras"):
         look_up(unknown, ["q"], QUERIES[:1], 5, exclude_cameras=["cam0"])
 

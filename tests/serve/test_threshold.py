@@ -25,7 +25,7 @@ def test_one_percent_of_pairs_are_closer(run_folder, crops, caplog):
         found, false_positive_rate = find_threshold(predictor, SharedGallery(gallery, None))
         assert false_positive_rate == rate and ("is a guess" in caplog.text) == (rate is None)
         assert np.mean(distances[different] < found) == pytest.approx(0.01, abs=0.005)
-    one = FaissGallery.build(features[:1].numpy(), Records.of_paths(paths[:1]))
+    one = FaissGallery.build(features[:1].numpy(), Records(paths[:1], [-1], [-1]))
     with pytest.raises(InputError, match="give one with --threshold"):
         find_threshold(predictor, SharedGallery(one, None))
 
