@@ -1,18 +1,15 @@
 """Checkpoints: written whole or not at all, read without running code, and checked against the model."""
 
-import json
 import logging
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from math import prod
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from fastreid.modeling.heads import ClasHead
 from fastreid.utils import comm
 from fastreid.utils.checkpoint import Checkpointer as FastreidCheckpointer
-from safetensors import SafetensorError, safe_open
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -20,37 +17,18 @@ from torch.optim import Optimizer
 from ..errors import InputError
 from ..files import read_tensors, written_atomically
 from ..modeling import DCAL
+from .weight_file import Weights, export_metadata, read_weights
 
-__all__ = [
-    "EXPORT_VERSION",
-    "Checkpointer",
-    "RandomState",
-    "Weights",
-    "evaluation_state",
-    "export_metadata",
-    "grid_size_of",
-    "read_weights",
-]
+__all__ = ["Checkpointer", "RandomState", "evaluation_state", "grid_size_of"]
 
 logger = logging.getLogger(__name__)
 
-# Of files of exported weights.
-EXPORT_VERSION = "1"
 # Not needed at inference: the loss weights, and for features the identity classifiers.
 _LOSS_WEIGHTS = r"loss_weights\..*"
 # A classifier is that of a branch, or of fast-reid's own baseline, which has one head.
 _NOT_FOR_FEATURES = re.compile(rf"heads\.(\w+\.)?weight|{_LOSS_WEIGHTS}")
 _NOT_FOR_CLASSES = re.compile(_LOSS_WEIGHTS)
 _POS_EMBED = "backbone.vit.pos_embed"
-
-
-class Weights(NamedTuple):
-    """What a checkpoint, or exported weights, hold for those who use the model."""
-
-    state: dict[str, Tensor]  # of the model, or of its average where a checkpoint has both
-    grid_size: list[int] | None  # of the images; None: the file does not say
-    class_names: list[str] | None  # by label; None: the file does not say
-    num_classes: int  # identities or classes of the classifier; 0: there is none
 
 
 class RandomState:
@@ -155,16 +133,16 @@ class Checkpointer(FastreidCheckpointer):
         if isinstance(self.model, DCAL) and _of_glca(state) != _of_glca(self.model.state_dict()):
             self.model.copy_into_glca()
 
-    def load_for_evaluation(self, path: str, weights: Weights | None = None) -> None:
+    def load_for_evaluation(self, path: str, weights: Weights) -> None:
         """Load what features, or the scores of classes, need; nothing of that may be missing.
 
         Args:
-            weights: what is in the file, where it has been read.
+            path: for messages.
+            weights: what is in that file.
 
         Raises:
-            InputError: the file cannot be read, or is of another backbone, size or branch.
+            InputError: they are of another backbone, size or branch.
         """
-        weights = weights or read_weights(path)
         self._load(path, weights.state, may_miss=_not_needed(self.model))
         self._check_grid(path, weights.grid_size)
 
@@ -198,42 +176,6 @@ class Checkpointer(FastreidCheckpointer):
         )
 
 
-def read_weights(path: str | Path) -> Weights:
-    """Read a checkpoint, or what ``weights.save_weights`` wrote.
-
-    Either may have ``num_classes``: an architecture of a user's own has any classifier.
-
-    Raises:
-        InputError: see ``read_tensors`` and :func:`export_metadata`.
-    """
-    content = read_tensors(path)
-    metadata = export_metadata(str(path)) if Path(path).suffix == ".safetensors" else None
-    told = {}
-    for name, is_as_written in _TOLD.items():
-        try:
-            told[name] = content.get(name) if metadata is None else json.loads(metadata.get(name, "null"))
-            valid = told[name] is None or is_as_written(told[name])
-        except (ValueError, RecursionError):  # no JSON
-            valid = False
-        if not valid:
-            raise InputError(f"checkpoint {str(path)!r} is damaged: its {name} is not as it was written")
-    state = _evaluated(content)
-    found = (len(state[name]) for name in ("heads.sa.weight", "heads.weight") if name in state)
-    return Weights(state, told["grid_size"], told["class_names"], told["num_classes"] or next(found, 0))
-
-
-def _are(kind: type, values: object) -> bool:
-    return isinstance(values, list) and all(type(value) is kind for value in values)
-
-
-# What a file may say beside its tensors, and whether it is what we write.
-_TOLD: dict[str, Callable[[object], bool]] = {
-    "grid_size": lambda value: _are(int, value) and len(value) == 2,
-    "class_names": lambda value: _are(str, value),
-    "num_classes": lambda value: _are(int, [value]) and value >= 0,
-}
-
-
 def _not_needed(model: nn.Module) -> re.Pattern:
     """The names of what features, or the scores of classes, do not need."""
     classifies = any(isinstance(module, ClasHead) for module in model.modules())
@@ -247,38 +189,8 @@ def evaluation_state(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in model.state_dict().items() if not not_needed.fullmatch(name)}
 
 
-def export_metadata(weights: str) -> dict[str, str]:
-    """What ``weights.save_weights`` wrote beside the tensors; nothing for another file.
-
-    Raises:
-        InputError: a damaged file, or one of another version.
-    """
-    if Path(weights).suffix != ".safetensors" or not Path(weights).is_file():
-        return {}
-    try:
-        with safe_open(weights, framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"checkpoint {weights!r} is damaged or not a checkpoint: {error}") from error
-    if "dcal_reid" not in metadata:
-        return {}
-    if metadata["dcal_reid"] != EXPORT_VERSION:
-        raise InputError(
-            f"{weights!r} is of version {metadata['dcal_reid']!r}, this reads version {EXPORT_VERSION}: export it again"
-        )
-    return metadata
-
-
 def _configuration_of(path: str | Path) -> str:
     return "the configuration in it" if export_metadata(str(path)) else "the config.yaml beside the checkpoint"
-
-
-def _evaluated(content: dict) -> dict[str, Tensor]:
-    """The weights that were evaluated: the averaged ones where a checkpoint has both."""
-    for name in ("ema", "model"):
-        if isinstance(content.get(name), dict):
-            return content[name]
-    return content
 
 
 def grid_size_of(model: nn.Module) -> list[int] | None:

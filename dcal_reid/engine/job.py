@@ -16,11 +16,12 @@ from ..errors import InputError
 from ..published import published
 from ..task import is_classification
 from .check import check_config
-from .checkpoint import Checkpointer, Weights, read_weights
+from .checkpoint import Checkpointer
 from .inference import evaluate_dataset
 from .launch import launch
 from .setup import load_config, resolve_device, save_config, setup
 from .trainer import Trainer
+from .weight_file import Weights, read_weights
 
 __all__ = ["evaluate", "evaluation_model", "main", "results_table", "train"]
 

@@ -14,9 +14,10 @@ from ..errors import InputError
 from ..evaluation.fingerprint import model_fingerprint
 from ..files import no_such_checkpoint, written_atomically
 from .check import check_config
-from .checkpoint import EXPORT_VERSION, evaluation_state, export_metadata, grid_size_of, read_weights
+from .checkpoint import evaluation_state, grid_size_of
 from .job import evaluation_model
 from .setup import load_config, parse_config, use_device
+from .weight_file import EXPORT_VERSION, export_metadata, read_weights
 
 __all__ = ["fingerprint", "load", "save_weights"]
 

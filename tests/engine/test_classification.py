@@ -9,9 +9,9 @@ from runs import command
 from dcal_reid.data import build_classification_test_loader
 from dcal_reid.engine import argument_parser, evaluate, main, train
 from dcal_reid.engine.check import check_config
-from dcal_reid.engine.checkpoint import read_weights
 from dcal_reid.engine.inference import evaluate_dataset
 from dcal_reid.engine.job import evaluation_model
+from dcal_reid.engine.weight_file import read_weights
 from dcal_reid.errors import InputError
 
 
