@@ -58,6 +58,10 @@ def test_a_failed_write_leaves_the_last_good_one(tiny_model, saved, tmp_path, mo
     assert sorted(p.name for p in tmp_path.iterdir()) == ["last_checkpoint", "model_last.pth"]
 
 
+def load_for_evaluation(model, path):
+    Checkpointer(model).load_for_evaluation(path, read_weights(path))
+
+
 def test_resume_refuses_another_model(tiny_cfg, saved, tmp_path):
     model = build(tiny_cfg, HEADS__NUM_CLASSES=7)
     with pytest.raises(InputError, match=r"heads.glca.weight \[7, 48\], of which the file has \[4, 48\]"):
@@ -73,7 +77,7 @@ def test_resume_needs_more_than_weights(tiny_model, tmp_path):
 def test_evaluation_needs_no_classifier(tiny_cfg, tiny_model, saved):
     assert read_weights(saved).num_classes == 4
     model = build(tiny_cfg, HEADS__NUM_CLASSES=7)
-    Checkpointer(model).load_for_evaluation(saved, read_weights(saved))
+    load_for_evaluation(model, saved)
     features = [n for n in model.state_dict() if not n.endswith(("sa.weight", "glca.weight"))]
     assert same(model, tiny_model, features)
 
@@ -84,7 +88,7 @@ def test_an_architecture_of_a_users_own_needs_no_backbone_and_any_classifier(tmp
     checkpointer.save("weights", num_classes=7)
     assert read_weights(tmp_path / "weights.pth").num_classes == 7
     other = torch.nn.Linear(3, 7)
-    Checkpointer(other).load_for_evaluation(tmp_path / "weights.pth", read_weights(tmp_path / "weights.pth"))
+    load_for_evaluation(other, tmp_path / "weights.pth")
     assert same(other, model)
 
 
@@ -92,26 +96,24 @@ def test_evaluation_refuses_a_checkpoint_without_the_branch(tiny_cfg, tmp_path):
     baseline = build(copy.deepcopy(tiny_cfg), DCAL__GLCA__NUM_BLOCKS=0, DCAL__PWCA__NUM_BLOCKS=0)
     Checkpointer(baseline, str(tmp_path)).save("baseline")
     with pytest.raises(InputError, match=r"first is heads.glca.bottleneck.0.weight .* no such tensor"):
-        Checkpointer(build(tiny_cfg)).load_for_evaluation(
-            tmp_path / "baseline.pth", read_weights(tmp_path / "baseline.pth")
-        )
+        load_for_evaluation(build(tiny_cfg), tmp_path / "baseline.pth")
     dcal = build(copy.deepcopy(tiny_cfg))
     Checkpointer(dcal, str(tmp_path)).save("dcal")
-    Checkpointer(baseline).load_for_evaluation(tmp_path / "dcal.pth", read_weights(tmp_path / "dcal.pth"))
+    load_for_evaluation(baseline, tmp_path / "dcal.pth")
     assert same(baseline.backbone, dcal.backbone)
 
 
 def test_evaluation_refuses_another_size(tiny_cfg, saved):
     tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [64, 64]
     with pytest.raises(InputError, match=r"backbone.vit.pos_embed \[1, 17, 48\]"):
-        Checkpointer(build(tiny_cfg)).load_for_evaluation(saved, read_weights(saved))
+        load_for_evaluation(build(tiny_cfg), saved)
 
 
 def test_images_on_their_side_have_other_patches(tiny_cfg, tiny_model, saved, tmp_path):
     tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = [32, 64]
     model = build(tiny_cfg)
     with pytest.raises(InputError, match="images with 4 x 2 patches, the model's have 2 x 4"):
-        Checkpointer(model).load_for_evaluation(saved, read_weights(saved))
+        load_for_evaluation(model, saved)
     with pytest.raises(InputError, match="images with 4 x 2 patches, the model's have 2 x 4"):
         Checkpointer(model, str(tmp_path), random_state=RandomState()).resume()
 
