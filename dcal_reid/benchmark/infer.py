@@ -7,7 +7,7 @@ from fastreid.config import CfgNode
 from torch import Tensor, nn
 
 from ..engine.inference import autocast
-from .measure import describe_environment, print_table
+from .measure import describe_environment, megabytes, print_table
 from .models import Case, build_models, case_config, select_cases, synthetic_images
 from .operations import count_operations, peak_cuda_memory, time_calls
 
@@ -58,7 +58,7 @@ def _measure(case: Case, cfg: CfgNode, batch_size: int | None, repeats: int) -> 
         [
             [
                 *(name, len(images) / seconds[name], 1e3 * seconds[name], ratio(seconds, name)),
-                None if memory[name] is None else round(memory[name] / 1e6),
+                megabytes(memory[name]),
                 *(operations[name] / len(images) / 1e9, ratio(operations, name)),
             ]
             for name in calls

@@ -20,7 +20,7 @@ from ..config import get_cfg
 from ..engine.setup import resolve_device
 from ..errors import InputError
 
-__all__ = ["Measurement", "describe_environment", "measure", "print_table", "use_device"]
+__all__ = ["Measurement", "describe_environment", "measure", "megabytes", "print_table", "process_memory", "use_device"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def measure(ways: dict[str, Callable[[], object]], repeats: int = 3) -> dict[str
             results[name] = way()
             seconds[name].append(time.perf_counter() - start)
             if before is not None:
-                memory[name].append(_status("VmHWM") - before)
+                memory[name].append(process_memory("VmHWM") - before)
     return {
         name: Measurement(statistics.median(seconds[name]), max(memory[name], default=None), results[name])
         for name in ways
@@ -71,6 +71,17 @@ def use_device(name: str) -> str:
     if device.type == "cuda":
         torch.cuda.set_device(device.index or 0)
     return cfg.MODEL.DEVICE
+
+
+def process_memory(kind: str) -> int:
+    """Bytes that this process has (VmRSS), or had at the peak (VmHWM). Linux only."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(kind))
+    return int(line.split()[1]) * 1024
+
+
+def megabytes(size: int | None) -> int | None:
+    """For a table; None is what is not known."""
+    return None if size is None else round(size / 1e6)
 
 
 def print_table(title: str, headers: list[str], rows: list[list]) -> None:
@@ -100,11 +111,6 @@ def _reset_peak() -> int | None:
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
-        return _status("VmRSS")
+        return process_memory("VmRSS")
     except (OSError, AttributeError, TypeError):  # TypeError: Windows, where a library has a name
         return None
-
-
-def _status(name: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
-    return int(line.split()[1]) * 1024

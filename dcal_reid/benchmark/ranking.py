@@ -6,7 +6,7 @@ import torch
 from ..evaluation import FeatureSet
 from ..evaluation.ranking import rank_features, rank_matrix
 from .fastreid_cython import compiled_ranking
-from .measure import describe_environment, measure, print_table, use_device
+from .measure import describe_environment, measure, megabytes, print_table, use_device
 from .synthetic import synthetic
 
 __all__ = ["benchmark_ranking", "distance_products"]
@@ -73,8 +73,8 @@ def _from_features(data: FeatureSet, repeats: int, device: str) -> dict[str, flo
         f"From features to metrics, {len(query):,} x {len(gallery):,}, {query.shape[1]}-d, mAP {ours.result.mAP:.3f}",
         ["way", "seconds", "ours / it", "peak memory above the inputs (MB)"],
         [
-            ["ours", ours.seconds, 1.0, _mb(ours.memory)],
-            ["products alone", products.seconds, ratio, _mb(products.memory)],
+            ["ours", ours.seconds, 1.0, megabytes(ours.memory)],
+            ["products alone", products.seconds, ratio, megabytes(products.memory)],
         ],
     )
     return {"ours / products": ratio}
@@ -100,13 +100,9 @@ def _from_matrix(data: FeatureSet, repeats: int) -> dict[str, float]:
     print_table(
         f"The ranking step alone, from a {matrix.shape[0]:,} x {matrix.shape[1]:,} matrix, mAP {ours.result.mAP:.3f}",
         ["way", "seconds", "it / ours", "peak memory above the inputs (MB)"],
-        [[name, way.seconds, ratios[name], _mb(way.memory)] for name, way in found.items()],
+        [[name, way.seconds, ratios[name], megabytes(way.memory)] for name, way in found.items()],
     )
     for name in list(found)[1:]:
         difference = abs(float(np.mean(found[name].result[1])) - ours.result.mAP)
         print(f"difference of mAP to {name}: {difference:.1e}")
     return {f"{name} / ours": ratio for name, ratio in ratios.items() if name != "ours"}
-
-
-def _mb(size: int | None) -> float | None:
-    return None if size is None else round(size / 1e6)

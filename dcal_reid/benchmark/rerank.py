@@ -9,7 +9,7 @@ from ..evaluation.faiss_threads import one_thread_on_macos
 from ..evaluation.matches import find_matches
 from ..evaluation.ranking import rank, rank_features
 from ..evaluation.rerank import RerankedDistances, RerankOptions
-from .measure import describe_environment, measure, print_table, use_device
+from .measure import describe_environment, measure, megabytes, print_table, use_device
 from .ranking import distance_products
 from .synthetic import synthetic
 
@@ -57,10 +57,7 @@ def benchmark_rerank(
         f"Re-ranking, {data.num_query:,} x {len(unit) - data.num_query:,}, {dim}-d, "
         f"mAP {before.mAP:.3f} -> {mine.result.mAP:.3f}",
         ["way", "seconds", "ours / it", "peak memory above the inputs (MB)"],
-        [
-            [n, way.seconds, ratios[n], None if way.memory is None else round(way.memory / 1e6)]
-            for n, way in found.items()
-        ],
+        [[name, way.seconds, ratios[name], megabytes(way.memory)] for name, way in found.items()],
     )
     return ratios
 

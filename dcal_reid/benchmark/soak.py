@@ -14,7 +14,7 @@ from ..engine.check import check_config
 from ..engine.job import train
 from ..engine.setup import load_config, resolve_device
 from ..errors import InputError
-from .measure import describe_environment
+from .measure import describe_environment, process_memory
 
 __all__ = ["benchmark_soak"]
 
@@ -70,10 +70,8 @@ def _cycle(folder: str, seed: int) -> None:
 
 def _state() -> dict[str, float]:
     gc.collect()
-    status = Path("/proc/self/status").read_text()
-    resident = next(line for line in status.splitlines() if line.startswith("VmRSS"))
     return {
-        _MEMORY: int(resident.split()[1]) / 1024,
+        _MEMORY: process_memory("VmRSS") / 2**20,
         "open files": len(os.listdir("/proc/self/fd")),
         "threads": len(os.listdir("/proc/self/task")),
         "Python threads": threading.active_count(),
