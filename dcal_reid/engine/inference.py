@@ -80,7 +80,7 @@ def evaluate_dataset(
 
         folder, result = Path(cfg.OUTPUT_DIR, "evaluation", dataset_name), evaluator.result
         result.save(folder)
-        draw_confusion(folder / "confusion.png", result.confusion(), result.class_names, title=dataset_name)
+        draw_confusion(folder / "confusion.png", result, title=dataset_name)
     return metrics, evaluator
 
 

@@ -89,6 +89,11 @@ class ClassificationResult:
             found.append(ConfusedPair(true, predicted, *counts))
         return found
 
+    def hardest(self, count: int | None = None) -> list[int]:
+        """The classes that are not always recognised, from the lowest accuracy on; ties in the order of the classes."""
+        accuracy = self.per_class()
+        return [label for label in np.argsort(accuracy, kind="stable").tolist() if accuracy[label] < 1][:count]
+
     def metrics(self) -> "OrderedDict[str, float]":
         """In percent. ``Class-mean`` is the mean of the classes' accuracies; ``metric`` chooses the best model."""
         metrics = OrderedDict((f"Top-{k}", 100 * self.accuracy(k)) for k in (1, 5))
@@ -100,8 +105,7 @@ class ClassificationResult:
 
     def describe(self) -> str:
         """For the log: what the figures are over, the hardest classes, the pairs that are confused most."""
-        names, per_class = self.class_names, 100 * self.per_class()
-        hardest = [c for c in np.argsort(per_class, kind="stable") if per_class[c] < 100][:_DESCRIBED]
+        names, per_class, hardest = self.class_names, 100 * self.per_class(), self.hardest(_DESCRIBED)
         lines = [f"{len(self.labels)} images of {np.count_nonzero(~np.isnan(per_class))} classes"]
         if hardest:
             lines.append("hardest: " + ", ".join(f"{names[c]} {per_class[c]:.0f} %" for c in hardest))

@@ -9,7 +9,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..errors import InputError
+from ..evaluation import ClassificationResult
 from .saving import DPI, save_picture
 
 __all__ = ["draw_confusion"]
@@ -21,42 +21,28 @@ MOST_NAMED = 40
 MOST_PAIRS = 12
 # Characters of a class name on an axis and in a pair.
 TICK_LENGTH, PAIR_LENGTH = 24, 28
-EMPTY, BAR = "#d9d9d9", "#d7191c"
+EMPTY, BAR, REVERSE = "#d9d9d9", "#d7191c", "#f4a09c"
 
 
-def draw_confusion(path: str | Path, counts: np.ndarray, class_names: Sequence[str], *, title: str = "") -> None:
+def draw_confusion(path: str | Path, result: ClassificationResult, *, title: str = "") -> None:
     """The confusion matrix as a heat map, each row in percent, beside a list of the most confused pairs.
 
     Colours follow the square root, so that a few percent away from the diagonal can be seen. Up to 40 classes are
-    named on the axes; more are numbered, as the picture says.
+    named on the axes; more are numbered, as the picture says. The pairs are those of ``result.most_confused``, the
+    mistakes of the rarer direction in a lighter red.
 
     Args:
         path: the picture to write; its suffix is the format.
-        counts: (C, C) integers, images by [true class, predicted class].
-        class_names: C texts.
+        result: of at least one image.
         title: shown above everything.
-
-    Raises:
-        InputError: counts that are no confusion matrix, or another number of names.
     """
-    counts = _check(np.asarray(counts), class_names)
     figure = Figure(figsize=(WIDTH, HEIGHT), dpi=DPI, layout="constrained")
     matrix, pairs = figure.subplots(1, 2, width_ratios=[1.35, 1])
-    _draw_matrix(figure, matrix, counts, class_names)
-    _draw_pairs(pairs, counts, class_names)
+    _draw_matrix(figure, matrix, result.confusion(), result.class_names)
+    _draw_pairs(pairs, result)
     if title:
         figure.suptitle(title, fontsize=13, weight="bold")
     save_picture(figure, path)
-
-
-def _check(counts: np.ndarray, class_names: Sequence[str]) -> np.ndarray:
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.dtype.kind not in "iu" or counts.size == 0:
-        raise InputError(f"counts are {counts.dtype} {counts.shape}; give integers (C, C) with C at least 1")
-    if counts.min() < 0 or counts.sum() == 0:
-        raise InputError(f"counts have the minimum {counts.min()} and the sum {counts.sum()}; give numbers of images")
-    if len(class_names) != len(counts):
-        raise InputError(f"there are {len(class_names)} class names for {len(counts)} classes; give one each")
-    return counts
 
 
 def _draw_matrix(figure: Figure, axes: Axes, counts: np.ndarray, class_names: Sequence[str]) -> None:
@@ -84,22 +70,23 @@ def _draw_matrix(figure: Figure, axes: Axes, counts: np.ndarray, class_names: Se
     axes.set_ylabel("true class" + note, fontsize=10)
 
 
-def _draw_pairs(axes: Axes, counts: np.ndarray, class_names: Sequence[str]) -> None:
-    axes.set_title("most confused: true class → predicted class", fontsize=11)
+def _draw_pairs(axes: Axes, result: ClassificationResult) -> None:
+    axes.set_title("most confused, both ways: true class → predicted class", fontsize=11)
     axes.set_axis_off()
-    wrong = counts - np.diag(np.diag(counts))
-    first = np.argsort(-wrong, axis=None, kind="stable")[:MOST_PAIRS]
-    pairs = [divmod(int(index), len(counts)) for index in first if wrong.flat[index]]
-    # Every pair has the same height, few or many. The bars leave a quarter of the width for what is written after them.
-    axes.set(xlim=(0, 1.25 * max(1, wrong.max())), ylim=(MOST_PAIRS, 0))
+    pairs, images = result.most_confused(MOST_PAIRS), np.bincount(result.labels, minlength=len(result.class_names))
+    # Every pair has the same height, few or many. The bars leave half of the width for what is written after them.
+    most = max((pair.count + pair.reverse for pair in pairs), default=1)
+    axes.set(xlim=(0, 2 * most), ylim=(MOST_PAIRS, 0))
     if not pairs:
         axes.text(0, 0.5, "none: every image is right", fontsize=10, va="center")
-    for row, (true, predicted) in enumerate(pairs):
-        count = wrong[true, predicted]
-        names = " → ".join(_cut(class_names[label], PAIR_LENGTH) for label in (true, predicted))
+    for row, pair in enumerate(pairs):
+        names = " → ".join(_cut(result.class_names[label], PAIR_LENGTH) for label in (pair.true, pair.predicted))
         axes.text(0, row + 0.33, names, fontsize=9, va="center")
-        axes.barh(row + 0.72, count, 0.3, color=BAR)
-        axes.text(count, row + 0.72, f"  {count} of {counts[true].sum()}", fontsize=9, va="center")
+        axes.barh(row + 0.72, [pair.count, pair.reverse], 0.3, left=[0, pair.count], color=[BAR, REVERSE])
+        text = f"  {pair.count} of {images[pair.true]}"
+        if pair.reverse:
+            text += f", the other way {pair.reverse} of {images[pair.predicted]}"
+        axes.text(pair.count + pair.reverse, row + 0.72, text, fontsize=9, va="center")
 
 
 def _cut(text: str, length: int) -> str:

@@ -204,7 +204,7 @@ def _classification(
         Section(
             "Confused classes",
             "Each row of the matrix is a true class; what lies off the diagonal was taken for another class.",
-            _picture(lambda path: draw_confusion(path, result.confusion(), names)),
+            _picture(lambda path: draw_confusion(path, result)),
             f"Confusion matrix of {len(names)} classes",
             ["class", "taken for", "images", "the other way"],
             [(names[p.true], names[p.predicted], p.count, p.reverse) for p in result.most_confused(_ROWS)],
@@ -239,10 +239,9 @@ def _classification(
 
 def _class_rows(result: ClassificationResult) -> list[tuple]:
     counts, accuracy = result.confusion(), result.per_class()
-    hardest = [label for label in accuracy.argsort(kind="stable") if accuracy[label] < 1][:_ROWS]
     return [
         (result.class_names[label], float(100 * accuracy[label]), int(counts[label, label]), int(counts[label].sum()))
-        for label in hardest
+        for label in result.hardest(_ROWS)
     ]
 
 

@@ -55,6 +55,12 @@ def test_most_confused_pairs_count_both_directions(result):
     assert result.most_confused(1) == [ConfusedPair(1, 0, 2, 1)]
 
 
+def test_the_hardest_classes_are_those_with_mistakes(result):
+    assert result.hardest() == [1, 0] and result.hardest(1) == [1]
+    assert make([0, 1], [0, 1]).hardest() == []
+    assert make([0, 0, 1, 1, 2], [0, 1, 1, 0, 2]).hardest() == [0, 1]
+
+
 def test_describe_names_the_hardest_classes_and_pairs(result):
     text = result.describe()
     assert "7 images of 2 classes" in text
