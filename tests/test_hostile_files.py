@@ -111,7 +111,7 @@ def test_any_damage_to_the_tables_of_a_gallery_is_one_line(tmp_path_factory, pla
     """All but the index itself, which faiss reads."""
     folder = tmp_path_factory.mktemp("gallery")
     features = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
-    FaissGallery.build(features, Records.of_paths([f"{number}.jpg" for number in range(5)])).save(folder)
+    FaissGallery.build(features, Records([f"{number}.jpg" for number in range(5)], [-1] * 5, [-1] * 5)).save(folder)
     for path in sorted(folder.iterdir()):
         if path.suffix == ".faiss":
             continue

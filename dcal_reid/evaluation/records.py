@@ -39,11 +39,6 @@ class Records:
                 "give one of each per item"
             )
 
-    @classmethod
-    def of_paths(cls, paths) -> "Records":
-        """Of items of which only the path is known."""
-        return cls(np.asarray(paths, dtype=str), np.full(len(paths), -1), np.full(len(paths), -1))
-
     def __len__(self) -> int:
         return len(self.paths)
 
