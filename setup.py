@@ -59,7 +59,7 @@ setup(
             "httpx>=0.27",
             "hypothesis>=6.100",
             "playwright>=1.45",
-            "pytest>=8",
+            "pytest>=8.2",
             "pytest-xdist>=3.5",
             "ruff>=0.9",
             "schemathesis>=4",
