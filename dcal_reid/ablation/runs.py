@@ -15,12 +15,12 @@ import yaml
 from fastreid.config import CfgNode
 
 from ..config import value_of
-from ..data.datasets.listing import natural_key
 from ..engine.arguments import values_and_rest
 from ..engine.check import check_config
 from ..engine.setup import config_keys, load_config
 from ..errors import InputError
 from ..published import published
+from ..text import natural_key
 
 __all__ = ["Run", "group_runs", "ordered", "variants", "with_overrides_apart"]
 

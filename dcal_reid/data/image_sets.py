@@ -9,7 +9,7 @@ from fastreid.data.common import CommDataset
 from torch.utils.data import get_worker_info
 
 from ..errors import InputError
-from .datasets.listing import first_few, natural_key
+from ..text import first_few, natural_key
 from .images import read_image
 
 __all__ = ["EvaluationImages", "TrainImages", "collate"]

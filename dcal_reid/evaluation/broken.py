@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from ..data.datasets.listing import first_few
+from ..text import first_few
 from .gather import gather_rows
 
 __all__ = ["warn_of_broken"]

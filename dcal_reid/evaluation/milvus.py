@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..names import check_utf8
+from ..text import check_utf8
 from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each, shown_distances
 from .records import Records
 from .scaled import check_metric

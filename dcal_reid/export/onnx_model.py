@@ -16,8 +16,8 @@ from ..engine.inference import uses_half_precision
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..files import check_writable, written_atomically
-from ..names import printable
 from ..task import is_classification
+from ..text import printable
 from .agreement import agreement, expected_features, require_agreement
 from .graph import check_exportable, trace
 from .program import save_program

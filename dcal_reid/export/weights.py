@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ..engine.predictor import Predictor
 from ..engine.weights import save_weights
-from ..names import printable
+from ..text import printable
 
 __all__ = ["export_weights"]
 

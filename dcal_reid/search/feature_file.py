@@ -8,7 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import written_atomically
-from ..names import check_utf8
+from ..text import check_utf8
 from .parts import Parts
 
 __all__ = ["feature_writer"]

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..evaluation import Gallery
 from ..evaluation.gallery import check_fingerprint
 from ..files import check_writable, written_atomically
-from ..names import printable
+from ..text import printable
 from .gallery import add_to_gallery, build_gallery, open_gallery, remove_from_gallery
 from .location import Location, gallery_location
 from .lookup import look_up

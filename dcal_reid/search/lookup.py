@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.datasets.listing import first_few, natural_key
 from ..errors import InputError
 from ..evaluation import Gallery, Records
 from ..evaluation.records import UNKNOWN
+from ..text import first_few, natural_key
 
 __all__ = ["Found", "look_up"]
 

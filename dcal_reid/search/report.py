@@ -6,7 +6,7 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ..evaluation.records import known
-from ..names import printable
+from ..text import printable, shortened
 from .lookup import Found
 
 __all__ = ["draw_found", "found_as_dict", "found_table"]
@@ -72,11 +72,7 @@ def draw_found(
             if threshold is not None:
                 mark, colour = ("✓", RIGHT) if distance < threshold else ("✗", WRONG)
             labels = [known(column[rank - 1].item()) for column in (one.records.identities, one.records.cameras)]
-            lines = [f"{mark} {distance:.3f}", *(_short(str(label)) for label in labels if label is not None)]
+            lines = [f"{mark} {distance:.3f}", *(shortened(str(label), _LINE) for label in labels if label is not None)]
             cells.append(Cell(image, colour, "\n".join(lines)))
         rows.draw(row, Path(one.query).name, Cell(one.query, QUERY, "query"), cells)
     rows.save(path)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _LINE else text[: _LINE - 1] + "…"

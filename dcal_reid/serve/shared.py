@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..evaluation import FaissGallery, Gallery, Records
 from ..evaluation.records import known
-from ..names import printable
+from ..text import printable
 
 __all__ = ["Item", "NotInGallery", "SharedGallery"]
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ..evaluation.plot import save_figure
-from ..names import printable
+from ..text import printable
 
 __all__ = ["DPI", "save_picture"]
 

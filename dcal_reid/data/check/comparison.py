@@ -2,7 +2,7 @@
 
 from fastreid.data.datasets.bases import ImageDataset
 
-from ..datasets.listing import first_few
+from ...text import first_few
 from ..datasets.loading import without_match
 from .files import ImageFile
 from .layouts import Layout

@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, field
 
 from tabulate import tabulate
 
-from ...names import printable
+from ...text import printable
 from .statistics import SplitStatistics
 
 __all__ = ["DatasetCheck"]

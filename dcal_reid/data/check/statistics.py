@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
-from ..datasets.listing import first_few
+from ...text import first_few
 from .files import ImageFile
 
 __all__ = [

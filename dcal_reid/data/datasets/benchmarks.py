@@ -15,7 +15,8 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...compat import replace_registered
 from ...errors import InputError
-from .listing import check_files_exist, first_few, image_names, listed_lines
+from ...text import first_few
+from .listing import check_files_exist, image_names, listed_lines
 
 __all__ = ["MSMT17", "DemoReID", "DukeMTMC", "MSMT17TrainVal", "Market1501", "VeRi"]
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from fastreid.data.datasets.bases import ImageDataset
 
 from ...errors import InputError
-from .listing import check_files_exist, first_few
+from ...text import first_few
+from .listing import check_files_exist
 
 __all__ = ["ClassificationDataset", "home_folder"]
 

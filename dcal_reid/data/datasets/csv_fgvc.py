@@ -6,9 +6,9 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
+from ...text import first_few, natural_key
 from .classification import ClassificationDataset
 from .csv_table import Line, find_table, read_table
-from .listing import first_few, natural_key
 from .table import own_keys
 
 __all__ = ["CSVFGVC"]

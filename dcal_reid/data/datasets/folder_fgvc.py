@@ -6,8 +6,9 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
+from ...text import natural_key
 from .classification import ClassificationDataset, home_folder
-from .listing import grouped_images, natural_key
+from .listing import grouped_images
 from .table import own_keys, own_path
 
 __all__ = ["DemoFGVC", "ImageFolderFGVC"]

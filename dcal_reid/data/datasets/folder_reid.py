@@ -8,7 +8,8 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
-from .listing import first_few, folder_names, grouped_images, warn_of_left_out
+from ...text import first_few
+from .listing import folder_names, grouped_images, warn_of_left_out
 from .table import Row, TableReID, own_keys, own_path
 
 __all__ = ["FolderReID"]

@@ -2,33 +2,26 @@
 
 import logging
 import os
-import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ...errors import InputError
+from ...text import first_few, natural_key
 from ..images import IMAGE_SUFFIXES, UNREAD_IMAGE_SUFFIXES
 
 __all__ = [
     "check_files_exist",
-    "first_few",
     "folder_names",
     "grouped_images",
     "image_names",
     "images_below",
     "listed_lines",
-    "natural_key",
     "warn_of_left_out",
 ]
 
 logger = logging.getLogger(__name__)
 
 _UNREAD = "images are in formats that are not read (convert them to JPEG or PNG)"
-
-
-def natural_key(text: str) -> tuple:
-    """Sort key that takes digits as numbers: "c2" before "c10". A total order: equal keys mean equal texts."""
-    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", text)], text
 
 
 class _Content(NamedTuple):
@@ -165,9 +158,3 @@ def check_files_exist(paths: Iterable[str], source: str) -> None:
     if missing:
         cure = "write / in place of \\" if os.sep == "/" and "\\" in missing[0] else "check the paths"
         raise InputError(f"{source} lists {len(missing)} images that do not exist: {first_few(missing)}; {cure}")
-
-
-def first_few(items: Iterable[object], number: int = 3) -> str:
-    """For messages: the first items, and dots if there are more."""
-    items = list(items)
-    return ", ".join(str(item) for item in items[:number]) + (", ..." if len(items) > number else "")

@@ -10,7 +10,8 @@ from fastreid.config import CfgNode
 from fastreid.data.datasets.bases import ImageDataset
 
 from ...errors import InputError
-from .listing import check_files_exist, first_few, natural_key
+from ...text import first_few, natural_key
+from .listing import check_files_exist
 
 __all__ = ["Row", "TableReID"]
 

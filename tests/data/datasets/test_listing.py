@@ -5,24 +5,9 @@ import os
 import unicodedata
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from dcal_reid.data.datasets.listing import check_files_exist, first_few, image_names, images_below, natural_key
+from dcal_reid.data.datasets.listing import check_files_exist, image_names, images_below
 from dcal_reid.errors import InputError
-
-
-def test_natural_order_takes_digits_as_numbers():
-    names = ["c10", "c2", "c1s10", "c1s9", "b3"]
-    assert sorted(names, key=natural_key) == ["b3", "c1s9", "c1s10", "c2", "c10"]
-    assert natural_key("c1") != natural_key("c01")
-
-
-@given(st.lists(st.text(max_size=8), unique=True), st.randoms())
-def test_natural_order_does_not_depend_on_the_order_given(names, random):
-    """Texts that are equal as numbers, such as 1 and 01, have an order too: sets of texts come in any order."""
-    shuffled = random.sample(names, len(names))
-    assert sorted(names, key=natural_key) == sorted(shuffled, key=natural_key)
 
 
 def test_images_are_sorted_whatever_the_case_of_their_suffix(tmp_path):
@@ -93,8 +78,3 @@ def test_files_of_the_current_folder_exist(tmp_path, monkeypatch):
 def test_paths_from_windows_are_recognised(tmp_path):
     with pytest.raises(InputError, match=r"images that do not exist: .*; write / in place of \\$"):
         check_files_exist([str(tmp_path / "sub\\a.jpg")], "the list")
-
-
-def test_first_few():
-    assert first_few([1, 2, 3]) == "1, 2, 3"
-    assert first_few(range(9)) == "0, 1, 2, ..."

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dcal_reid import get_cfg
-from dcal_reid.data.datasets.listing import natural_key
 from dcal_reid.data.datasets.table import Row, TableReID
 from dcal_reid.errors import InputError
+from dcal_reid.text import natural_key
 
 
 class Table(TableReID):
