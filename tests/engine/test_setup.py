@@ -41,7 +41,7 @@ def test_a_mistyped_override_names_the_right_one(config_file):
     [
         ("_BASE_: nothing.yml\n", [], "nothing.yml"),
         ("_BASE_: leaf.yml\n", [], "leaf.yml is its own _BASE_, or nested too deeply"),
-        ("SOLVER: " + "[" * 10**5, [], "leaf.yml is its own _BASE_, or nested too deeply"),
+        pytest.param("SOLVER: " + "[" * 10**5, [], "leaf.yml is its own _BASE_, or nested too deeply", id="nested"),
         ("SOLVER:\n  BASE_LR: null\n", [], "SOLVER.BASE_LR is None; give a value, or leave the key out"),
         ("SEED: 1", ["OUTPUT_DIR", "None"], "OUTPUT_DIR is None; give a value"),
         ("SEED: 1", ["TEST.FLIP.ENABLED", "None"], "TEST.FLIP.ENABLED is None; give a value"),

@@ -88,7 +88,7 @@ def with_metadata(path, **texts):
     [
         ("grid_size", "4 x 2"),
         ("grid_size", "4"),
-        ("grid_size", "[" * 10**5),
+        pytest.param("grid_size", "[" * 10**5, id="nested"),
         ("class_names", "[1]"),
         ("num_classes", "-1"),
     ],

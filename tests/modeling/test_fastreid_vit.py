@@ -51,8 +51,8 @@ def test_features_are_timms_for_the_same_weights_at_another_size(tiny_cfg, tmp_p
     path = tmp_path / f"weights{suffix}"
     save_file(weights, path) if suffix == ".safetensors" else torch.save(weights, path)
     expected = timm.create_model(
-        *("vit_tiny_patch16_224", True), pretrained_cfg_overlay={"file": str(path)}, img_size=(64, 32), num_classes=0,
-        **kwargs,
+        *("vit_tiny_patch16_224", True), pretrained_cfg_overlay={"file": str(path), "custom_load": False},
+        img_size=(64, 32), num_classes=0, **kwargs,
     ).eval()  # fmt: skip
 
     tiny_cfg.MODEL.BACKBONE.PRETRAIN, tiny_cfg.MODEL.BACKBONE.PRETRAIN_PATH = True, str(path)
