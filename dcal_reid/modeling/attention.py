@@ -9,6 +9,7 @@ Shapes: B images, h heads, d channels per head, D channels of a token, n queries
 import torch
 import torch.nn.functional as F
 from timm.layers import Attention
+from timm.models.cait import ClassAttn
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from ..errors import InputError
 
 __all__ = [
     "attend",
+    "begin_block",
     "check_block",
     "cross_attention_block",
     "finish_block",
@@ -68,7 +70,7 @@ def project_keys_values(attn: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
     return attn.k_norm(k), v
 
 
-def uses_fused_attention(attn: Attention, v: Tensor) -> bool:
+def uses_fused_attention(attn: Attention | ClassAttn, v: Tensor) -> bool:
     """timm's switch, except for training in half precision on the CPU.
 
     There the backward pass of PyTorch's fused attention is slower than that of explicit attention, with 65 tokens six
@@ -78,7 +80,7 @@ def uses_fused_attention(attn: Attention, v: Tensor) -> bool:
     return attn.fused_attn and not (half_precision and v.requires_grad and torch.is_grad_enabled())
 
 
-def attend(attn: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def attend(attn: Attention | ClassAttn, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """softmax(q k^T / sqrt(d)) v with the heads merged (DCAL eq. 1): -> (B, n, h d)."""
     dropout = attn.attn_drop.p if attn.training else 0.0
     if uses_fused_attention(attn, v):
@@ -86,6 +88,24 @@ def attend(attn: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     else:
         x = F.dropout((q * attn.scale @ k.transpose(-2, -1)).softmax(dim=-1), dropout) @ v
     return x.transpose(1, 2).flatten(2)
+
+
+def begin_block(block: Block, x: Tensor, cls_only: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """What precedes the softmax in a pre-norm block: normalisation and projections.
+
+    Args:
+        block: timm's block.
+        x: (B, N, D), the CLS token first.
+        cls_only: only the CLS token's output is wanted, so that the others need no queries.
+
+    Returns:
+        x (B, n, D), the tokens whose outputs are wanted, their q (B, h, n, d), and all tokens' k and v (B, h, N, d),
+        where n is 1 or N.
+    """
+    attn, normed = block.attn, block.norm1(x)
+    if not cls_only:
+        return x, *project(attn, normed)
+    return x[:, :1], project_queries(attn, normed[:, :1]), *project_keys_values(attn, normed)
 
 
 def finish_block(block: Block, x: Tensor, attended: Tensor) -> Tensor:
@@ -110,13 +130,7 @@ def self_attention_block(block: Block, x: Tensor, cls_only: bool = False) -> tup
     Returns:
         x (B, n, D), q (B, h, n, d) and k (B, h, N, d), where n is 1 or N.
     """
-    normed = block.norm1(x)
-    if cls_only:
-        x = x[:, :1]
-        q = project_queries(block.attn, normed[:, :1])
-        k, v = project_keys_values(block.attn, normed)
-    else:
-        q, k, v = project(block.attn, normed)
+    x, q, k, v = begin_block(block, x, cls_only)
     return finish_block(block, x, attend(block.attn, q, k, v)), q, k
 
 

@@ -4,15 +4,16 @@ The pair-wise stream Z runs through the same blocks as the self-attention stream
 to its own tokens and to those of a distractor, another image of the batch, under one softmax over 2N + 2 keys.
 """
 
-import torch
-from timm.layers import Attention
-from timm.models.vision_transformer import Block
-from torch import Tensor
+from collections.abc import Callable
 
-from .attention import attend, finish_block, project, project_keys_values, project_queries
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from .attention import attend, begin_block, finish_block
 from .pair_attention import has_pair_attention, of_distractors, pair_attention, stream_places
 
-__all__ = ["pairwise_block"]
+__all__ = ["attend_both", "pairwise_block"]
 
 
 def pairwise_block(
@@ -42,26 +43,38 @@ def pairwise_block(
     """
     attn, batch = block.attn, len(partner)
     images = len(tokens) - (0 if starts else batch)
-    normed = block.norm1(tokens)
-    if cls_only:
-        tokens = tokens[:, :1]
-        q = project_queries(attn, normed[:, :1])
-        k, v = project_keys_values(attn, normed)
-    else:
-        q, k, v = project(attn, normed)
+    tokens, q, k, v = begin_block(block, tokens, cls_only)
     if distractor_stream != "noise" and has_pair_attention(attn, v):
         attended = pair_attention(q, k, v, partner, attn.scale, distractor_stream, starts)
     else:
-        attended = _attend_both(attn, q, k, v, partner, distractor_stream, starts)
+        attended = attend_both(attn, q, k, v, partner, distractor_stream, starts)
     if starts:
         tokens = torch.cat([tokens, tokens[:batch]])
     return finish_block(block, tokens, attended), q[:images], k[:images]
 
 
-def _attend_both(
-    attn: Attention, q: Tensor, k: Tensor, v: Tensor, partner: Tensor, distractor_stream: str, starts: bool
+def attend_both(
+    attn: nn.Module,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    partner: Tensor,
+    distractor_stream: str,
+    starts: bool = False,
+    attend: Callable[..., Tensor] = attend,
 ) -> Tensor:
-    """``pair_attention`` with the keys and values of both images concatenated, for any device, and for noise."""
+    """``pair_attention`` with the keys and values of both images concatenated: any device, any attention, and noise.
+
+    Args:
+        attn: timm's layer, which is handed to ``attend``.
+        q, k, v, partner, starts: as for ``pair_attention``.
+        distractor_stream: as for ``pairwise_block``.
+        attend: the layer's softmax attention, (attn, q, k, v) -> (B, n, h d). It is called for the self-attention
+            stream with its N keys, and for the pair-wise stream with 2N, each image's own and then the distractor's.
+
+    Returns:
+        (S + B, n, h d), heads merged.
+    """
     images, pairs, _ = stream_places(len(q), len(partner), distractor_stream, starts)
     both_k, both_v = (  # (B, h, 2N, d)
         torch.cat([own[pairs], of_distractors(own, partner, distractor_stream, starts)], dim=2) for own in (k, v)

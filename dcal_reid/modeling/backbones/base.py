@@ -82,8 +82,8 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def read_out(self, x: Tensor) -> Tensor:
-        """X_L -> the feature (B, D)."""
-        raise NotImplementedError
+        """X_L -> the feature (B, D): that of the CLS token, the first one, if the network does not say otherwise."""
+        return self.norm(x[:, :1])[:, 0]
 
     @staticmethod
     def cross_block(block: nn.Module, queries: Tensor, context: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from timm.models.cait import Cait, ClassAttn, LayerScaleBlockClassAttn, TalkingHeadAttn
 from torch import Tensor, nn
 
-from ..pair_attention import of_distractors
+from ..attention import attend
+from ..pwca import attend_both
 from ..rollout import attention_weights
 from .base import Backbone, State, attention_replaced, both_streams, check_patches_divide
 
@@ -69,9 +70,6 @@ class CaiTBackbone(Backbone):
             x = torch.cat([self.vit.cls_token.expand(x.shape[0], -1, -1), x], dim=1)
         return x
 
-    def read_out(self, x: Tensor) -> Tensor:
-        return self.norm(x[:, :1])[:, 0]
-
     @staticmethod
     def cross_block(block: LayerScaleBlockClassAttn, queries: Tensor, context: Tensor) -> Tensor:
         return _class_block(block, queries, context)[0]
@@ -110,23 +108,11 @@ def _queries_and_keys(attn: ClassAttn, queries: Tensor, context: Tensor) -> tupl
     return _heads(attn, attn.q, queries), _heads(attn, attn.k, context)
 
 
-def _attend(attn: ClassAttn, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    dropout = attn.attn_drop.p if attn.training else 0.0
-    if attn.fused_attn:
-        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
-    return attn.attn_drop((q * attn.scale @ k.transpose(2, 3)).softmax(dim=3)) @ v
-
-
-def _finish(attn: nn.Module, attended: Tensor) -> Tensor:
-    """Heads merged and projected: (B, h, n, d) -> (B, n, D)."""
-    return attn.proj_drop(attn.proj(attended.transpose(1, 2).flatten(2)))
-
-
 def _class_block(block: LayerScaleBlockClassAttn, queries: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """A class-attention block for (B, n, D), keys and values from (B, N, D): -> (B, n, D), its q and k."""
     attn, normed = block.attn, block.norm1(context)
     q, k = _queries_and_keys(attn, block.norm1(queries), normed)
-    attended = _finish(attn, _attend(attn, q, k, _heads(attn, attn.v, normed)))
+    attended = attn.proj_drop(attn.proj(attend(attn, q, k, _heads(attn, attn.v, normed))))
     x = queries + block.drop_path(block.gamma_1 * attended)
     return x + block.drop_path(block.gamma_2 * block.mlp(block.norm2(x))), q, k
 
@@ -140,22 +126,17 @@ def _class_pairs(attn: ClassAttn, x: Tensor, *, partner: Tensor, distractor_stre
     v = _heads(attn, attn.v, x)
     images = len(x) - len(partner)
     states.append((q[:images], k[:images]))
-    (own_k, pairs_k), (own_v, pairs_v) = (_with_distractors(t, partner, distractor_stream) for t in (k, v))
-    attended = torch.cat([_attend(attn, q[:images], own_k, own_v), _attend(attn, q[images:], pairs_k, pairs_v)])
-    return _finish(attn, attended)
+    return attn.proj_drop(attn.proj(attend_both(attn, q, k, v, partner, distractor_stream)))
 
 
 def _talking_pairs(attn: TalkingHeadAttn, x: Tensor, *, partner: Tensor, distractor_stream: str) -> Tensor:
     """``TalkingHeadAttn`` of both streams, (S + B, N, D) -> the same, the softmax over both images' keys."""
     q, k, v = attn.qkv(x).unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-    images = len(x) - len(partner)
-    (own_k, pairs_k), (own_v, pairs_v) = (_with_distractors(t, partner, distractor_stream) for t in (k, v))
-    attended = torch.cat([_talk(attn, q[:images], own_k, own_v), _talk(attn, q[images:], pairs_k, pairs_v)])
-    return _finish(attn, attended)
+    return attn.proj_drop(attn.proj(attend_both(attn, q, k, v, partner, distractor_stream, attend=_talk)))
 
 
 def _talk(attn: TalkingHeadAttn, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention with the heads mixed before and after the softmax: N queries, N or 2N keys.
+    """Softmax attention with the heads mixed before and after the softmax: N queries, N or 2N keys -> (B, N, h d).
 
     The bias of the mixing after the softmax adds a constant to the weight of every key. With twice the keys each gets
     half of it, so that it is the same in all.
@@ -163,11 +144,4 @@ def _talk(attn: TalkingHeadAttn, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     logits = attn.proj_l((q * attn.scale @ k.transpose(2, 3)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     bias = attn.proj_w.bias * (q.shape[2] / k.shape[2])
     weights = F.linear(logits.softmax(dim=3).permute(0, 2, 3, 1), attn.proj_w.weight, bias).permute(0, 3, 1, 2)
-    return attn.attn_drop(weights) @ v
-
-
-def _with_distractors(own: Tensor, partner: Tensor, distractor_stream: str) -> tuple[Tensor, Tensor]:
-    """From keys or values of both streams (S + B, h, N, d) to those that each stream attends to: (S, h, N, d), own, and
-    (B, h, 2N, d), own and the distractor's."""
-    sa, pwca = own.split([len(own) - len(partner), len(partner)])
-    return sa, torch.cat([pwca, of_distractors(own, partner, distractor_stream)], dim=2)
+    return (attn.attn_drop(weights) @ v).transpose(1, 2).flatten(2)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from timm.models.swin_transformer import SwinTransformer, WindowAttention
 from torch import Tensor, nn
 
-from ..pair_attention import of_distractors
+from ..pwca import attend_both
 from .base import Backbone, State, attention_replaced, both_streams
 
 __all__ = ["SwinBackbone"]
@@ -78,29 +78,26 @@ def _window_pairs(
     """
     q, k, v = attn.qkv(x).unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # (_, h, N, d)
     windows = len(x) // images
-    first = len(x) - len(partner) * windows  # of the pair-wise stream
+    # For each window of the pair-wise stream the position in its stream of the distractor's.
     places = (partner[:, None] * windows + torch.arange(windows, device=x.device)).flatten()
 
     bias = attn._get_rel_pos_bias()  # (1, h, N, N)
     if mask is not None:
         bias = bias + mask[:, None]  # (w, h, N, N)
-
-    def with_distractors(own: Tensor) -> Tensor:
-        return torch.cat([own[first:], of_distractors(own, places, distractor_stream)], dim=2)
-
-    attended = torch.cat(
-        [
-            _attend(attn, q[:first], k[:first], v[:first], bias),
-            _attend(attn, q[first:], with_distractors(k), with_distractors(v), torch.cat([bias, bias], dim=3)),
-        ]
-    )
-    return attn.proj_drop(attn.proj(attended.transpose(1, 2).flatten(2)))
+    attended = attend_both(attn, q, k, v, places, distractor_stream, attend=partial(_attend, bias=bias))
+    return attn.proj_drop(attn.proj(attended))
 
 
 def _attend(attn: WindowAttention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Softmax attention of windows, image by image, with a bias for every window or for each of an image's."""
+    """Softmax attention of windows, image by image, N queries, N or 2N keys: -> (_, N, h d).
+
+    The bias (1 or w, h, N, N) is for every window, or for each of an image's; a distractor's keys have the same.
+    """
+    bias = bias.repeat(1, 1, 1, k.shape[2] // q.shape[2])
     bias = bias.repeat(len(q) // len(bias), 1, 1, 1) if len(bias) > 1 else bias
     if attn.fused_attn:
         dropout = attn.attn_drop.p if attn.training else 0.0
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype), dropout_p=dropout)
-    return attn.attn_drop((q * attn.scale @ k.transpose(2, 3) + bias).softmax(dim=3)) @ v
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.to(q.dtype), dropout_p=dropout)
+    else:
+        x = attn.attn_drop((q * attn.scale @ k.transpose(2, 3) + bias).softmax(dim=3)) @ v
+    return x.transpose(1, 2).flatten(2)

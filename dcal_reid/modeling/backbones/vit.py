@@ -70,9 +70,6 @@ class ViTBackbone(Backbone):
         x, q, k = pairwise_block(self.blocks[number], x, partner, distractor_stream, starts, cls_only)
         return x, (q, k)
 
-    def read_out(self, x: Tensor) -> Tensor:
-        return self.norm(x[:, :1])[:, 0]
-
     cross_block = staticmethod(cross_attention_block)
 
     @staticmethod
