@@ -10,12 +10,11 @@ from .data import load_dataset
 from .data.datasets.loading import datasets_root
 from .data.demo import write_demo_dataset
 from .data.demo_fgvc import write_demo_fgvc
-from .data.transforms import build_transforms
 from .engine import evaluate, setup, train
 from .engine.inference import evaluate_dataset
 from .engine.job import evaluation_model, results_table
+from .engine.predictor import Predictor
 from .errors import InputError
-from .modeling.backbones import input_size
 from .task import is_classification
 from .visualize.report import (
     draw_attention_of,
@@ -71,17 +70,17 @@ def _draw(cfg: CfgNode) -> list[Path]:
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.WEIGHTS = str(folder / "model_final.pth")
-    model = evaluation_model(cfg)
-    _, evaluator = evaluate_dataset(cfg, model, name)
+    predictor = Predictor.of(cfg, evaluation_model(cfg))
+    _, evaluator = evaluate_dataset(cfg, predictor.model, name)
     attention = folder / "attention.png"
     if is_classification(cfg):
         result = evaluator.result
         pictures = [folder / "predictions.png", attention, folder / "evaluation" / name / "confusion.png"]
-        draw_predictions_of(pictures[0], result, load_dataset(name, cfg), input_size(cfg))
+        draw_predictions_of(pictures[0], result, load_dataset(name, cfg), predictor.image_size)
         shown = result.paths[mistakes_first(result, 6)]
     else:
         pictures = [folder / "rank_lists.png", attention]
-        draw_rank_lists_of(pictures[0], evaluator, input_size(cfg))
+        draw_rank_lists_of(pictures[0], evaluator, predictor.image_size)
         shown = evaluator.features().paths[spread_by_ap(evaluator.result, 6)]
-    draw_attention_of(attention, model, shown.tolist(), build_transforms(cfg, is_train=False))
+    draw_attention_of(attention, predictor, shown.tolist())
     return pictures

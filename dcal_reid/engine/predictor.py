@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from copy import copy
 from functools import cached_property
 from typing import NamedTuple
 
@@ -111,6 +112,12 @@ class Predictor:
         """D, or the number of classes."""
         return self._forward(torch.zeros((1, 3, *self.image_size), dtype=torch.uint8)).shape[1]
 
+    def without_banner(self, rows: int) -> "Predictor":
+        """The same, but so many rows are cut from the bottom of each image first, as FGVC-Aircraft needs it."""
+        predictor = copy(self)
+        predictor.transform = build_transforms(self.cfg, is_train=False, banner=rows)
+        return predictor
+
     def preprocess(self, images: Sequence[ImageLike]) -> Tensor:
         """Images in any size to what the model takes: (n, 3, H, W) uint8.
 
@@ -118,6 +125,12 @@ class Predictor:
             InputError: an image that is none, or cannot be decoded.
         """
         return torch.stack([self.transform(as_image(image)) for image in images])
+
+    def batches(self, images: Sequence[ImageLike]) -> Iterator[Tensor]:
+        """:meth:`preprocess` of TEST.IMS_PER_BATCH images at a time, so that no more are in memory."""
+        size = self.cfg.TEST.IMS_PER_BATCH
+        for start in range(0, len(images), size):
+            yield self.preprocess(images[start : start + size])
 
     def __call__(self, images: ImageLike | Sequence[ImageLike]) -> Tensor:
         """Features of images, in their order.
@@ -135,8 +148,7 @@ class Predictor:
         """
         if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
             images = [images]
-        size = self.cfg.TEST.IMS_PER_BATCH
-        parts = [self._forward(self.preprocess(images[start : start + size])) for start in range(0, len(images), size)]
+        parts = [self._forward(batch) for batch in self.batches(images)]
         return torch.cat(parts) if parts else torch.empty((0, self.dim))
 
     def extract(self, paths: Sequence[str]) -> Iterator[Extracted]:
@@ -153,13 +165,14 @@ class Predictor:
             yield Extracted(batch["indices"].numpy(), self._forward(batch["images"]).numpy(), batch["broken_paths"])
 
     def attention(self, images: Sequence[ImageLike]) -> AttentionMaps:
-        """Where SA and GLCA look; see ``DCAL.attention_maps``.
+        """Where SA and GLCA look in some images, at least one; see ``DCAL.attention_maps``.
 
         Raises:
             InputError: as for a call; also a backbone without a CLS token, or another network than DCAL's.
         """
         check_attention(self.model)
-        return self.model.attention_maps(self.preprocess(images))
+        parts = zip(*(self.model.attention_maps(batch) for batch in self.batches(images)), strict=True)
+        return AttentionMaps(*(None if part[0] is None else torch.cat(part) for part in parts))
 
     @torch.no_grad()
     def _forward(self, images: Tensor) -> Tensor:

@@ -43,10 +43,9 @@ def agreement(expected: np.ndarray, found: np.ndarray) -> Agreement:
 
 def expected_features(predictor: Predictor, images: Sequence[ImageLike]) -> np.ndarray:
     """What PyTorch makes of images, in fp32: (n, D)."""
-    graph, size = FeatureGraph(predictor).eval(), predictor.cfg.TEST.IMS_PER_BATCH
+    graph = FeatureGraph(predictor).eval()
     with torch.no_grad():
-        parts = [graph(predictor.preprocess(images[i : i + size])).cpu() for i in range(0, len(images), size)]
-    return torch.cat(parts).numpy()
+        return torch.cat([graph(batch).cpu() for batch in predictor.batches(images)]).numpy()
 
 
 def require_agreement(

@@ -39,10 +39,9 @@ def save_program(
             loaded = torch.export.load(file).module()
 
         def features(part: Sequence[ImageLike]) -> np.ndarray:
-            size = predictor.cfg.TEST.IMS_PER_BATCH
-            batches = (predictor.preprocess(part[start : start + size]) for start in range(0, len(part), size))
+            device, batches = predictor.model.device, predictor.batches(part)
             with torch.no_grad():
-                return torch.cat([loaded(batch.to(predictor.model.device)).cpu() for batch in batches]).numpy()
+                return torch.cat([loaded(batch.to(device)).cpu() for batch in batches]).numpy()
 
         result = require_agreement(str(path), expected, features, images)
     print(f"{path}: {result}")

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from ..data.images import read_image
@@ -168,7 +167,4 @@ def _branches(predictor: Predictor) -> list[str]:
 
 def _attention(predictor: Predictor, branch: str, images: list[Tensor]) -> Tensor:
     """Maps (n, gh, gw) of n images on the CPU."""
-    size, parts = predictor.cfg.TEST.IMS_PER_BATCH, []
-    for start in range(0, len(images), size):
-        parts.append(getattr(predictor.attention(images[start : start + size]), branch).cpu())
-    return torch.cat(parts)
+    return getattr(predictor.attention(images), branch).cpu()

@@ -7,7 +7,6 @@ import numpy as np
 
 from ..data import load_dataset
 from ..data.datasets.listing import images_below
-from ..data.transforms import build_transforms
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation.plot import check_picture_path
@@ -54,18 +53,16 @@ def show_attention(
     if pair:
         _show_pair(predictor, output, pair)
         return
-    banner = 0
     if dataset:
         found = load_dataset(dataset, predictor.cfg)
-        banner = getattr(found, "banner", 0)
+        predictor = predictor.without_banner(getattr(found, "banner", 0))
         every = [path for path, *_ in getattr(found, split)]
         if not every:
             raise InputError(f"dataset {dataset} has no {split} images; choose another --split")
         paths = spread(np.array(every), min(count, len(every)))
     else:
         paths = image_files(images, count)
-    transform = build_transforms(predictor.cfg, is_train=False, banner=banner)
-    draw_attention_of(output, predictor.model, paths, transform, row_titles=[_name(path) for path in paths])
+    draw_attention_of(output, predictor, paths, row_titles=[_name(path) for path in paths])
 
 
 def image_files(places: Sequence[str], count: int) -> list[str]:

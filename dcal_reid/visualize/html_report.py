@@ -11,7 +11,6 @@ import jinja2
 
 from .. import __version__
 from ..data.datasets.loading import load_classes
-from ..data.transforms import build_transforms
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import ClassificationResult, DCALClasEvaluator, DCALReidEvaluator
@@ -227,11 +226,10 @@ def _classification(
             ],
         ),
         _attention_section(
-            predictor,
+            predictor.without_banner(classes.banner),
             "Attention in the same images",
             result.paths[examples].tolist(),
             [names[label] for label in result.labels[examples]],
-            classes.banner,
         ),
     ]
     return result.metrics(), sections
@@ -257,14 +255,11 @@ def _tiles(metrics: Mapping[str, float]) -> dict[str, float]:
     return {name: metrics[name] for name in wanted if name in metrics}
 
 
-def _attention_section(
-    predictor: Predictor, title: str, paths: Sequence[str], names: Sequence[str], banner: int = 0
-) -> Section:
+def _attention_section(predictor: Predictor, title: str, paths: Sequence[str], names: Sequence[str]) -> Section:
     """A backbone without a CLS token has no such picture, nor has fast-reid's network; then the section says so."""
-    transform = build_transforms(predictor.cfg, is_train=False, banner=banner)
     titles = [name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…" for name in names]
     try:
-        picture = _picture(lambda path: draw_attention_of(path, predictor.model, paths, transform, row_titles=titles))
+        picture = _picture(lambda path: draw_attention_of(path, predictor, paths, row_titles=titles))
     except InputError as error:
         return Section(title, f"There is no picture: {error}.")
     return Section(title, _ATTENTION, picture, "Attention maps over the images and the patches that GLCA selects")

@@ -1,19 +1,17 @@
 """The pictures of an evaluated model: what it finds, and where it looks."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..data.datasets.classification import ClassificationDataset
 from ..data.images import read_image
+from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import ClassificationResult, DCALReidEvaluator, RankingResult
-from ..modeling import DCAL, check_attention
 from .attention import draw_attention
 from .predictions import Prediction, draw_predictions
 from .rank_list import RankList, draw_rank_lists
@@ -28,9 +26,6 @@ __all__ = [
     "spread_by_ap",
     "worst_first",
 ]
-
-# Images whose attention is computed together: their queries and keys of all blocks are kept.
-_TOGETHER = 8
 
 
 def spread_by_ap(result: RankingResult, count: int) -> list[int]:
@@ -148,30 +143,21 @@ def _first_decodable(paths: Sequence[str]) -> str:
 
 
 def draw_attention_of(
-    path: str | Path,
-    model: DCAL,
-    image_paths: Sequence[str],
-    transform: Callable[[Tensor], Tensor],
-    *,
-    row_titles: Sequence[str] | None = None,
+    path: str | Path, predictor: Predictor, image_paths: Sequence[str], *, row_titles: Sequence[str] | None = None
 ) -> None:
     """Where SA and GLCA look in some images, and which patches are GLCA's local queries (DCAL figs. 3 and 4).
 
     Args:
         path: the picture to write.
-        model: in evaluation mode.
+        predictor: with a backbone that has a CLS token.
         image_paths: image files.
-        transform: what makes the model's input of an image, as ``build_transforms`` gives it.
         row_titles: a text for each image.
 
     Raises:
         InputError: an image that cannot be read, or a model whose attention cannot be drawn.
     """
-    check_attention(model)
-    images = torch.stack([transform(read_image(path)) for path in image_paths])
-    parts = zip(*(model.attention_maps(some) for some in images.split(_TOGETHER)), strict=True)
-    sa, glca, selected = (None if part[0] is None else torch.cat(part) for part in parts)
-    columns = {"SA rollout": sa}
-    if glca is not None:
-        columns["GLCA rollout"] = glca
-    draw_attention(path, images, columns, selected, row_titles=row_titles)
+    maps = predictor.attention(image_paths)
+    columns = {"SA rollout": maps.sa}
+    if maps.glca is not None:
+        columns["GLCA rollout"] = maps.glca
+    draw_attention(path, predictor.preprocess(image_paths), columns, maps.selected, row_titles=row_titles)

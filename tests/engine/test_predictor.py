@@ -132,3 +132,30 @@ def test_fastreids_own_network_says_nothing_of_its_attention(run_cfg):
 def test_attention(predictor, paths):
     maps = predictor.attention(paths[:2])
     assert maps.sa.shape == maps.glca.shape == (2, *predictor.model.backbone.grid_size)
+
+
+def test_attention_in_batches_is_that_of_each_image(predictor, paths):
+    some = paths[: 2 * predictor.cfg.TEST.IMS_PER_BATCH + 1]
+    alone = [predictor.attention([path]) for path in some]
+    for found, *one_by_one in zip(predictor.attention(some), *alone, strict=True):
+        torch.testing.assert_close(found, torch.cat(one_by_one), rtol=1e-4, atol=1e-6)
+    predictor.model.glca = None
+    maps = predictor.attention(some)
+    assert len(maps.sa) == len(some) and maps.glca is None and maps.selected is None
+
+
+def test_batches_are_what_is_preprocessed_but_never_more_at_a_time(predictor, paths):
+    batches = list(predictor.batches(paths[:12]))
+    assert [len(batch) for batch in batches] == [5, 5, 2]
+    assert torch.equal(torch.cat(batches), predictor.preprocess(paths[:12]))
+    assert list(predictor.batches([])) == []
+
+
+def test_a_banner_is_not_looked_at(predictor, paths):
+    with Image.open(paths[0]) as image:
+        plain = np.asarray(image)
+    banner = np.concatenate([plain, np.full((7, 32, 3), 255, dtype=np.uint8)])
+    cutting = predictor.without_banner(7)
+    torch.testing.assert_close(cutting(banner), predictor(plain))
+    assert torch.equal(cutting.preprocess([banner]), predictor.preprocess([plain]))
+    assert not torch.equal(predictor.preprocess([banner]), predictor.preprocess([plain]))

@@ -47,7 +47,7 @@ def test_more_images_than_are_computed_together(predictor, crops, tmp_path, draw
     paths = sorted(map(str, crops.glob("*.png")))[:10]
     show_attention(predictor, tmp_path / "look.png", images=paths)
     peaks = [axes.get_xlabel() for axes in drawn[0].axes if axes.get_xlabel()]
-    maps = predictor.attention(paths).sa
+    maps = [predictor.attention([path]).sa[0] for path in paths]
     expected = [f"maximum {float(m.max() / m.mean()):.1f} x mean" for m in maps]
     assert peaks[::2] == expected
 

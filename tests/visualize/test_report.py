@@ -7,7 +7,7 @@ import torch
 from fastreid.modeling.meta_arch import build_model
 from PIL import Image
 
-from dcal_reid.data.transforms import build_transforms
+from dcal_reid import Predictor
 from dcal_reid.evaluation import ClassificationResult, DCALReidEvaluator
 from dcal_reid.visualize import report
 from dcal_reid.visualize.report import (
@@ -61,9 +61,9 @@ def test_a_rank_list_shows_what_was_found(evaluator, tmp_path, monkeypatch):
 def test_draws_both_pictures(tiny_cfg, evaluator, tmp_path, num_blocks):
     draw_rank_lists_of(tmp_path / "ranks.png", evaluator, (64, 32), count=2, length=3)
     tiny_cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = num_blocks
-    model = build_model(tiny_cfg).eval()
+    predictor = Predictor.of(tiny_cfg, build_model(tiny_cfg).eval())
     paths = evaluator.features().paths[:2].tolist()
-    draw_attention_of(tmp_path / "attention.png", model, paths, build_transforms(tiny_cfg, is_train=False))
+    draw_attention_of(tmp_path / "attention.png", predictor, paths)
     for name in ("ranks.png", "attention.png"):
         with Image.open(tmp_path / name) as picture:
             assert min(picture.size) > 100 and len(picture.getcolors(2**20) or range(1000)) > 100
