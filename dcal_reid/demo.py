@@ -16,13 +16,9 @@ from .engine.job import evaluation_model, results_table
 from .engine.predictor import Predictor
 from .errors import InputError
 from .task import is_classification
-from .visualize.report import (
-    draw_attention_of,
-    draw_predictions_of,
-    draw_rank_lists_of,
-    mistakes_first,
-    spread_by_ap,
-)
+from .visualize.rank_list import draw_rank_lists
+from .visualize.ranks import chosen_queries
+from .visualize.report import draw_attention_of, draw_predictions_of, mistakes_first, rank_lists_of
 
 __all__ = ["run_demo"]
 
@@ -80,7 +76,8 @@ def _draw(cfg: CfgNode) -> list[Path]:
         shown = result.paths[mistakes_first(result, 6)]
     else:
         pictures = [folder / "rank_lists.png", attention]
-        draw_rank_lists_of(pictures[0], evaluator, predictor.image_size)
-        shown = evaluator.features().paths[spread_by_ap(evaluator.result, 6)]
+        chosen = chosen_queries(evaluator, order="spread", count=6)
+        draw_rank_lists(pictures[0], rank_lists_of(evaluator, chosen, 10), size=predictor.image_size)
+        shown = evaluator.features().paths[chosen]
     draw_attention_of(attention, predictor, shown.tolist())
     return pictures

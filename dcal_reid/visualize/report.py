@@ -14,24 +14,16 @@ from ..errors import InputError
 from ..evaluation import ClassificationResult, DCALReidEvaluator, RankingResult
 from .attention import draw_attention
 from .predictions import Prediction, draw_predictions
-from .rank_list import RankList, draw_rank_lists
+from .rank_list import RankList
 
 __all__ = [
     "draw_attention_of",
     "draw_predictions_of",
-    "draw_rank_lists_of",
     "mistakes_first",
     "rank_lists_of",
     "spread",
-    "spread_by_ap",
     "worst_first",
 ]
-
-
-def spread_by_ap(result: RankingResult, count: int) -> list[int]:
-    """Queries from the worst to the best average precision, evenly spread over all that have a match."""
-    by_ap = worst_first(result)
-    return spread(by_ap, min(count, len(by_ap)))
 
 
 def worst_first(result: RankingResult) -> np.ndarray:
@@ -69,21 +61,6 @@ def rank_lists_of(evaluator: DCALReidEvaluator, queries: Sequence[int], length: 
             )
         )
     return pictures
-
-
-def draw_rank_lists_of(
-    path: str | Path, evaluator: DCALReidEvaluator, size: tuple[int, int], *, count: int = 6, length: int = 10
-) -> None:
-    """Rank lists of queries from the worst to the best average precision.
-
-    Args:
-        path: the picture to write.
-        evaluator: after its evaluation.
-        size: (height, width) of the images as the model sees them.
-        count: how many queries.
-        length: how many gallery images each.
-    """
-    draw_rank_lists(path, rank_lists_of(evaluator, spread_by_ap(evaluator.result, count), length), size=size)
 
 
 def mistakes_first(result: ClassificationResult, count: int) -> list[int]:

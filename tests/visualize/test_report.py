@@ -10,13 +10,9 @@ from PIL import Image
 from dcal_reid import Predictor
 from dcal_reid.evaluation import ClassificationResult, DCALReidEvaluator
 from dcal_reid.visualize import report
-from dcal_reid.visualize.report import (
-    draw_attention_of,
-    draw_predictions_of,
-    draw_rank_lists_of,
-    mistakes_first,
-    spread_by_ap,
-)
+from dcal_reid.visualize.rank_list import draw_rank_lists
+from dcal_reid.visualize.ranks import chosen_queries
+from dcal_reid.visualize.report import draw_attention_of, draw_predictions_of, mistakes_first, rank_lists_of
 
 
 @pytest.fixture
@@ -41,15 +37,12 @@ def evaluator(tiny_cfg, tmp_path):
 
 
 def test_queries_are_spread_over_those_with_a_match(evaluator):
-    assert spread_by_ap(evaluator.result, 9) == [0, 1]
-    assert spread_by_ap(evaluator.result, 1) == [0]
+    assert chosen_queries(evaluator, order="spread", count=9) == [0, 1]
+    assert chosen_queries(evaluator, order="spread", count=1) == [0]
 
 
-def test_a_rank_list_shows_what_was_found(evaluator, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(report, "draw_rank_lists", lambda path, lists, size: drawn.extend(lists))
-    draw_rank_lists_of(tmp_path / "ranks.png", evaluator, (64, 32), count=1, length=4)
-    (found,) = drawn
+def test_a_rank_list_shows_what_was_found(evaluator):
+    (found,) = rank_lists_of(evaluator, [0], 4)
     # Image 3 is as near as image 4, but shows identity 1 in the query's own camera.
     assert [path[-5] for path in found.gallery] == ["4", "5", "7", "6"]
     assert found.matches == [False, True, True, False] and found.camids == [1, 1, 1, 1]
@@ -59,7 +52,7 @@ def test_a_rank_list_shows_what_was_found(evaluator, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("num_blocks", [1, 0])
 def test_draws_both_pictures(tiny_cfg, evaluator, tmp_path, num_blocks):
-    draw_rank_lists_of(tmp_path / "ranks.png", evaluator, (64, 32), count=2, length=3)
+    draw_rank_lists(tmp_path / "ranks.png", rank_lists_of(evaluator, [0, 1], 3), size=(64, 32))
     tiny_cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = num_blocks
     predictor = Predictor.of(tiny_cfg, build_model(tiny_cfg).eval())
     paths = evaluator.features().paths[:2].tolist()
