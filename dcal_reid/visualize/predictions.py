@@ -35,9 +35,6 @@ class Prediction:
     examples: Sequence[str | Path]
 
     def __post_init__(self) -> None:
-        lengths = [len(self.classes), len(self.probabilities), len(self.examples)]
-        if len(set(lengths)) > 1:
-            raise InputError(f"the prediction of image {str(self.image)!r} has parts of different lengths: {lengths}")
         probabilities = np.asarray(self.probabilities, dtype=float)
         if not ((probabilities >= 0) & (probabilities <= 1)).all():
             raise InputError(

@@ -42,13 +42,6 @@ class RankList:
     camids: Sequence[int | str] | None = None
     first_rank: int | None = None
 
-    def __post_init__(self) -> None:
-        lengths = [len(self.gallery), len(self.distances), len(self.matches)]
-        if self.camids is not None:
-            lengths.append(len(self.camids))
-        if len(set(lengths)) > 1:
-            raise InputError(f"the rank list of query {str(self.query)!r} has parts of different lengths: {lengths}")
-
 
 def draw_rank_lists(
     path: str | Path,

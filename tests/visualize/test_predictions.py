@@ -84,9 +84,11 @@ def test_picture_is_legible(tmp_path, drawn, assert_legible, prediction, files, 
         assert picture.width > 500 and picture.height > 300
 
 
-def test_parts_of_different_lengths_are_refused(files):
-    with pytest.raises(InputError, match=r"bird0\.png' has parts of different lengths: \[2, 1, 2\]"):
-        Prediction(files[0], "a", ["a", "b"], [0.5], files[1:3])
+def test_parts_of_different_lengths_are_our_fault_and_not_the_users(tmp_path, files):
+    for parts in ((["a", "b"], [0.5], files[1:3]), (["a", "b"], [0.5, 0.2], files[1:2])):
+        with pytest.raises(ValueError, match="is shorter than"):
+            draw_predictions(tmp_path / "out.png", [Prediction(files[0], "a", *parts)], size=SIZE)
+    assert not (tmp_path / "out.png").exists()
 
 
 @pytest.mark.parametrize("probabilities", [[0.5, 1.5], [-0.1, 0.2], [float("nan"), 0.2]])
