@@ -16,9 +16,11 @@ from .engine.job import evaluation_model, results_table
 from .engine.predictor import Predictor
 from .errors import InputError
 from .task import is_classification
+from .visualize.attention_grid import draw_attention_of
+from .visualize.chosen import chosen_queries, mistakes_first
+from .visualize.predictions import draw_predictions_of
 from .visualize.rank_list import draw_rank_lists
-from .visualize.ranks import chosen_queries
-from .visualize.report import draw_attention_of, draw_predictions_of, mistakes_first, rank_lists_of
+from .visualize.ranks import rank_rows
 
 __all__ = ["run_demo"]
 
@@ -77,7 +79,7 @@ def _draw(cfg: CfgNode) -> list[Path]:
     else:
         pictures = [folder / "rank_lists.png", attention]
         chosen = chosen_queries(evaluator, order="spread", count=6)
-        draw_rank_lists(pictures[0], rank_lists_of(evaluator, chosen, 10), size=predictor.image_size)
+        draw_rank_lists(pictures[0], rank_rows(evaluator, chosen, 10), size=predictor.image_size)
         shown = evaluator.features().paths[chosen]
     draw_attention_of(attention, predictor, shown.tolist())
     return pictures

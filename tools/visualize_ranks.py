@@ -11,7 +11,8 @@ import argparse
 from dcal_reid.engine import load_config
 from dcal_reid.engine.arguments import add_model_arguments, predictor_from
 from dcal_reid.errors import exit_on_input_error
-from dcal_reid.visualize.ranks import ORDERS, show_ranks
+from dcal_reid.visualize.chosen import ORDERS
+from dcal_reid.visualize.ranks import show_ranks
 
 
 def parser() -> argparse.ArgumentParser:

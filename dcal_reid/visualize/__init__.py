@@ -3,11 +3,11 @@
 from .attention import draw_attention
 from .confusion import draw_confusion
 from .predictions import Prediction, draw_predictions
-from .rank_list import RankList, draw_rank_lists
+from .rank_list import RankRow, draw_rank_lists
 
 __all__ = [
     "Prediction",
-    "RankList",
+    "RankRow",
     "draw_attention",
     "draw_confusion",
     "draw_predictions",

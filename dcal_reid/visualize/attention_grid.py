@@ -11,10 +11,11 @@ from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation.plot import check_picture_path
 from ..modeling import check_attention
+from .attention import draw_attention
+from .chosen import spread
 from .pair_attention import draw_pair_attention
-from .report import draw_attention_of, spread
 
-__all__ = ["image_files", "show_attention"]
+__all__ = ["draw_attention_of", "image_files", "show_attention"]
 
 # Characters of an image's name beside it.
 NAME_LENGTH = 26
@@ -63,6 +64,27 @@ def show_attention(
     else:
         paths = image_files(images, count)
     draw_attention_of(output, predictor, paths, row_titles=[_name(path) for path in paths])
+
+
+def draw_attention_of(
+    path: str | Path, predictor: Predictor, image_paths: Sequence[str], *, row_titles: Sequence[str] | None = None
+) -> None:
+    """Where SA and GLCA look in some images, and which patches are GLCA's local queries (DCAL figs. 3 and 4).
+
+    Args:
+        path: the picture to write.
+        predictor: with a backbone that has a CLS token.
+        image_paths: image files.
+        row_titles: a text for each image.
+
+    Raises:
+        InputError: an image that cannot be read, or a model whose attention cannot be drawn.
+    """
+    maps = predictor.attention(image_paths)
+    columns = {"SA rollout": maps.sa}
+    if maps.glca is not None:
+        columns["GLCA rollout"] = maps.glca
+    draw_attention(path, predictor.preprocess(image_paths), columns, maps.selected, row_titles=row_titles)
 
 
 def image_files(places: Sequence[str], count: int) -> list[str]:

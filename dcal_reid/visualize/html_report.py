@@ -17,11 +17,13 @@ from ..evaluation import ClassificationResult, DCALClasEvaluator, DCALReidEvalua
 from ..evaluation.plot import draw_curves, sample_pairs
 from ..files import check_writable, written_atomically
 from ..task import is_classification
+from .attention_grid import draw_attention_of
+from .chosen import chosen_queries, mistakes_first
 from .confusion import draw_confusion
 from .evaluated import evaluated_classes, evaluated_retrieval
+from .predictions import draw_predictions_of
 from .rank_list import draw_rank_lists
-from .ranks import chosen_queries
-from .report import draw_attention_of, draw_predictions_of, mistakes_first, rank_lists_of
+from .ranks import rank_rows
 
 __all__ = ["Section", "check_report_path", "render", "write_report"]
 
@@ -149,7 +151,7 @@ def _retrieval(
     data, result = evaluator.features(), evaluator.result
     hardest = chosen_queries(evaluator, count=count)
     pairs = sample_pairs(*evaluator.compared)
-    lists = rank_lists_of(evaluator, hardest, _TOP)
+    rows = rank_rows(evaluator, hardest, _TOP)
     shown = data.paths[hardest].tolist()
     sections = [
         _metrics_section(result.metrics(), result.describe()),
@@ -165,7 +167,7 @@ def _retrieval(
             "Hardest queries",
             f"The {len(hardest)} queries with the lowest AP and the {_TOP} gallery images nearest to each, junk left "
             "out. Below each image its distance and camera.",
-            _picture(lambda path: draw_rank_lists(path, lists, size=predictor.image_size)),
+            _picture(lambda path: draw_rank_lists(path, rows, size=predictor.image_size)),
             "Rank lists of the hardest queries",
             ["query", "identity", "camera", "AP (%)", "first match at rank", "matches"],
             _query_rows(evaluator, hardest),

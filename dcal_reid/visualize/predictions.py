@@ -1,16 +1,22 @@
 """Predictions: every test image with the classes that a model finds most probable for it."""
 
 import textwrap
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from ..data.datasets.classification import ClassificationDataset
+from ..data.images import read_image
 from ..errors import InputError
+from ..evaluation import ClassificationResult
 from .cells import QUERY, RIGHT, WRONG, Cell, ImageRows
+from .chosen import mistakes_first
 
-__all__ = ["Prediction", "draw_predictions"]
+__all__ = ["Prediction", "draw_predictions", "draw_predictions_of"]
 
 # Characters of a class name in a title, and in each of the two lines it has in a caption.
 TITLE_LENGTH, LINE_LENGTH = 32, 16
@@ -41,6 +47,49 @@ class Prediction:
                 f"the prediction of image {str(self.image)!r} has probabilities {probabilities.tolist()}; "
                 "give shares of 1, as softmax does"
             )
+
+
+def draw_predictions_of(
+    path: str | Path,
+    result: ClassificationResult,
+    dataset: ClassificationDataset,
+    size: tuple[int, int],
+    *,
+    count: int = 6,
+) -> None:
+    """Test images with their most probable classes, mistakes first.
+
+    Args:
+        path: the picture to write.
+        result: of an evaluation on ``dataset``.
+        dataset: gives each class an example, its first training image that can be decoded.
+        size: (height, width) in which images are shown.
+        count: how many test images.
+    """
+    images, names, shown = defaultdict(list), result.class_names, mistakes_first(result, count)
+    for image, label, _ in dataset.train:
+        images[label].append(image)
+    examples = {label: _first_decodable(images[label]) for label in np.unique(result.top[shown]).tolist()}
+    predictions = [
+        Prediction(
+            image=str(result.paths[number]),
+            label=names[result.labels[number]],
+            classes=[names[label] for label in result.top[number]],
+            probabilities=result.probabilities[number].clip(max=1).tolist(),
+            examples=[examples[label] for label in result.top[number]],
+        )
+        for number in shown
+    ]
+    draw_predictions(path, predictions, size=size)
+
+
+def _first_decodable(paths: Sequence[str]) -> str:
+    """With DATALOADER.BROKEN_IMAGES skip there may be others. If all are, the first."""
+    for path in paths:
+        with suppress(InputError):
+            read_image(path)
+            return path
+    return paths[0]
 
 
 def draw_predictions(path: str | Path, predictions: Sequence[Prediction], *, size: tuple[int, int]) -> None:

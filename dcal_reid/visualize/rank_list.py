@@ -10,11 +10,11 @@ from ..data.images import ImageLike
 from ..errors import InputError
 from .cells import QUERY, RIGHT, WRONG, Cell, ImageRows
 
-__all__ = ["RankList", "draw_rank_lists"]
+__all__ = ["RankRow", "draw_rank_lists"]
 
 
 @dataclass(frozen=True)
-class RankList:
+class RankRow:
     """One query and the first k of its rank list, nearest first.
 
     Junk (the query's identity in the query's camera) must not be among the gallery images: whoever makes the list
@@ -45,7 +45,7 @@ class RankList:
 
 def draw_rank_lists(
     path: str | Path,
-    rank_lists: Sequence[RankList],
+    rank_lists: Sequence[RankRow],
     *,
     size: tuple[int, int] = (256, 128),
     note: str = "",
@@ -83,7 +83,7 @@ def draw_rank_lists(
     rows.save(path)
 
 
-def _title(rank_list: RankList) -> str:
+def _title(rank_list: RankRow) -> str:
     precision, first = rank_list.average_precision, rank_list.first_rank
     found = "no match in the gallery" if math.isnan(precision) else f"AP {100 * precision:.1f} %"
     later = f"  ·  first match at rank {first}" if first is not None and first > len(rank_list.gallery) else ""

@@ -13,13 +13,12 @@ from ..errors import InputError
 from ..evaluation import DCALReidEvaluator
 from ..evaluation.plot import check_picture_path, draw_curves, sample_pairs
 from .attention import enlarge, overlay
+from .chosen import chosen_queries
 from .evaluated import evaluated_features, evaluated_retrieval
-from .rank_list import RankList, draw_rank_lists
-from .report import rank_lists_of, spread, worst_first
+from .rank_list import RankRow, draw_rank_lists
 
-__all__ = ["ORDERS", "chosen_queries", "show_ranks", "with_attention"]
+__all__ = ["rank_rows", "show_ranks", "with_attention"]
 
-ORDERS = ("worst", "best", "spread")
 ATTENTION_NOTE = "colours: SA rollout, each image divided by its own maximum"
 
 
@@ -46,7 +45,7 @@ def show_ranks(
         predictor: what makes the features, where none are given, and the attention.
         features: ``features.npz`` of an earlier evaluation.
         dataset: what is evaluated, where no features are given; default: the first of DATASETS.TESTS.
-        order, queries, identities, count: see :func:`chosen_queries`.
+        order, queries, identities, count: see ``chosen_queries``.
         top: gallery images each.
         attention: lay the SA rollout over the images.
         curves: where CMC, AP, ROC and the distances of pairs are drawn; empty: nowhere.
@@ -73,61 +72,48 @@ def show_ranks(
     else:
         evaluator = evaluated_retrieval(predictor, dataset or cfg.DATASETS.TESTS[0])
     chosen = chosen_queries(evaluator, order=order, queries=queries, identities=identities, count=count)
-    lists = rank_lists_of(evaluator, chosen, top)
-    size = predictor.image_size if predictor is not None else _usual_size([found.query for found in lists])
+    rows = rank_rows(evaluator, chosen, top)
+    size = predictor.image_size if predictor is not None else _usual_size([found.query for found in rows])
     if attention:
-        lists = [with_attention(found, predictor) for found in lists]
-    draw_rank_lists(output, lists, size=size, note=ATTENTION_NOTE if attention else "")
+        rows = [with_attention(found, predictor) for found in rows]
+    draw_rank_lists(output, rows, size=size, note=ATTENTION_NOTE if attention else "")
     if curves:
         draw_curves(evaluator.result, curves, sample_pairs(*evaluator.compared))
     return evaluator
 
 
-def chosen_queries(
-    evaluator: DCALReidEvaluator,
-    *,
-    order: str = "worst",
-    queries: Sequence[int] = (),
-    identities: Sequence[int] = (),
-    count: int = 6,
-) -> list[int]:
-    """Positions of queries among the queries of an evaluation.
+def rank_rows(evaluator: DCALReidEvaluator, queries: Sequence[int], length: int) -> list[RankRow]:
+    """What an evaluation found for some queries, as pictures show it.
 
     Args:
         evaluator: after its evaluation.
-        order: worst | best (by average precision) | spread (evenly from the worst to the best), of those that have a
-            match.
-        queries: these positions instead, whether they have a match or not.
-        identities: only queries of these.
-        count: how many, but for ``queries``.
+        queries: their positions in ``evaluator.result``.
+        length: how many gallery images each.
 
     Raises:
-        InputError: an order, a query or an identity that is not there.
+        InputError: a query that is not there, or a length below 1.
     """
     data, result = evaluator.features(), evaluator.result
-    if order not in ORDERS:
-        raise InputError(f"--order is {order!r}; use one of {', '.join(ORDERS)}")
-    wrong = [query for query in queries if not 0 <= query < result.num_query]
-    if wrong:
-        raise InputError(f"--queries names {wrong[0]}; there are the queries 0 to {result.num_query - 1}")
-    if queries:
-        return list(queries)
-    by_ap, pids = worst_first(result), data.pids[data.query]
-    unknown = sorted(set(identities) - set(pids[by_ap].tolist()))
-    if unknown:
-        known = sorted(set(pids[by_ap].tolist()))
-        raise InputError(
-            f"--identities names {unknown[0]}, of which no query has a match; there are {len(known)} identities, "
-            f"{known[0]} to {known[-1]}"
+    rows = []
+    for found in evaluator.rank_lists(queries, length):
+        places = data.gallery.start + found.gallery
+        rows.append(
+            RankRow(
+                query=data.paths[found.query],
+                pid=int(data.pids[found.query]),
+                average_precision=float(result.ap[found.query]),
+                gallery=data.paths[places].tolist(),
+                distances=found.distances.tolist(),
+                matches=found.matches.tolist(),
+                camid=int(data.camids[found.query]),
+                camids=data.camids[places].tolist(),
+                first_rank=int(result.first_rank[found.query]),
+            )
         )
-    if identities:
-        by_ap = by_ap[np.isin(pids[by_ap], list(identities))]
-    if order == "spread":
-        return spread(by_ap, min(count, len(by_ap)))
-    return (by_ap if order == "worst" else by_ap[::-1])[:count].tolist()
+    return rows
 
 
-def with_attention(found: RankList, predictor: Predictor) -> RankList:
+def with_attention(found: RankRow, predictor: Predictor) -> RankRow:
     """A rank list whose images are what the model sees, under the SA rollout of each.
 
     Raises:

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from fastreid.modeling.meta_arch import build_model
 from PIL import Image
 
 from dcal_reid import Predictor
 from dcal_reid.errors import InputError
-from dcal_reid.visualize.attention_grid import image_files, show_attention
+from dcal_reid.visualize.attention_grid import draw_attention_of, image_files, show_attention
 
 
 @pytest.fixture
@@ -50,6 +51,15 @@ def test_more_images_than_are_computed_together(predictor, crops, tmp_path, draw
     maps = [predictor.attention([path]).sa[0] for path in paths]
     expected = [f"maximum {float(m.max() / m.mean()):.1f} x mean" for m in maps]
     assert peaks[::2] == expected
+
+
+@pytest.mark.parametrize("num_blocks", [1, 0])
+def test_with_and_without_glca(tiny_cfg, crops, tmp_path, num_blocks):
+    tiny_cfg.MODEL.DCAL.GLCA.NUM_BLOCKS = num_blocks
+    predictor = Predictor.of(tiny_cfg, build_model(tiny_cfg).eval())
+    draw_attention_of(tmp_path / "attention.png", predictor, sorted(map(str, crops.glob("*.png")))[:2])
+    with Image.open(tmp_path / "attention.png") as picture:
+        assert min(picture.size) > 100 and len(picture.getcolors(2**20) or range(1000)) > 100
 
 
 def test_a_long_name_is_cut(predictor, tmp_path, drawn):

@@ -1,11 +1,15 @@
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
 from dcal_reid.errors import InputError
+from dcal_reid.visualize import predictions
 from dcal_reid.visualize.cells import QUERY, RIGHT, WRONG
-from dcal_reid.visualize.predictions import Prediction, draw_predictions
+from dcal_reid.visualize.predictions import Prediction, draw_predictions, draw_predictions_of
 
 SIZE = (64, 64)
 
@@ -108,3 +112,25 @@ def test_a_broken_image_is_named(tmp_path, files):
     with pytest.raises(InputError, match=r"broken\.jpg"):
         draw_predictions(tmp_path / "out.png", [Prediction(files[0], "a", ["a"], [1.0], [broken])], size=SIZE)
     assert not (tmp_path / "out.png").exists()
+
+
+def test_a_prediction_shows_an_example_of_each_class(classified, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(predictions, "draw_predictions", lambda path, parts, size: drawn.extend(parts))
+    dataset = SimpleNamespace(train=[("b1.png", 1, 0), ("a1.png", 0, 0), ("a2.png", 0, 0)])
+    draw_predictions_of(tmp_path / "p.png", classified, dataset, (32, 32), count=2)
+    wrong, right = drawn
+    assert (wrong.image, wrong.label, wrong.classes) == ("1.png", "ant", ["bee", "ant"])
+    assert wrong.examples == ["b1.png", "a1.png"]
+    assert wrong.probabilities == pytest.approx([0.9, 0.1])
+    assert (right.image, right.label, right.classes) == ("0.png", "ant", ["ant", "bee"])
+
+
+def test_an_example_is_an_image_that_can_be_decoded(classified, tmp_path, monkeypatch):
+    drawn, paths = [], [str(tmp_path / f"{number}.png") for number in range(3)]
+    Image.new("RGB", (4, 4)).save(paths[1])
+    Path(paths[0]).write_bytes(b"no image")
+    monkeypatch.setattr(predictions, "draw_predictions", lambda path, parts, size: drawn.extend(parts))
+    dataset = SimpleNamespace(train=[(paths[0], 0, 0), (paths[1], 0, 0), (paths[2], 1, 0)])
+    draw_predictions_of(tmp_path / "p.png", classified, dataset, (32, 32), count=2)
+    assert drawn[0].examples == [paths[2], paths[1]]

@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from dcal_reid.errors import InputError
-from dcal_reid.visualize import RankList, draw_rank_lists
+from dcal_reid.visualize import RankRow, draw_rank_lists
 from dcal_reid.visualize.rank_list import QUERY, RIGHT, WRONG
 
 
@@ -24,7 +24,7 @@ def crops(tmp_path):
 
 @pytest.fixture
 def rank_list(crops):
-    return RankList(
+    return RankRow(
         query=crops[0],
         pid=17,
         average_precision=0.8125,
@@ -68,15 +68,15 @@ def test_captions_and_title_say_what_is_shown(tmp_path, drawn, rank_list):
 
 def test_unknown_cameras_are_not_mentioned_and_named_ones_are_shown_by_name(tmp_path, drawn, crops):
     parts = {"pid": "car_7", "average_precision": 1.0, "gallery": crops[:1], "distances": [0.0], "matches": [True]}
-    draw_rank_lists(tmp_path / "unknown.png", [RankList(crops[1], **parts)])
-    draw_rank_lists(tmp_path / "named.png", [RankList(crops[1], **parts, camid="gate", camids=["yard"])])
+    draw_rank_lists(tmp_path / "unknown.png", [RankRow(crops[1], **parts)])
+    draw_rank_lists(tmp_path / "named.png", [RankRow(crops[1], **parts, camid="gate", camids=["yard"])])
     unknown, named = ([axes.get_xlabel() for axes in images(figure)] for figure in drawn)
     assert unknown == ["query", "✓ 0.000"]
     assert named == ["query\ngate", "✓ 0.000\nyard"]
 
 
 def test_a_query_without_a_match_in_the_gallery_says_so(tmp_path, drawn, crops):
-    draw_rank_lists(tmp_path / "rank.png", [RankList(crops[0], 3, math.nan, crops[1:2], [0.5], [False])])
+    draw_rank_lists(tmp_path / "rank.png", [RankRow(crops[0], 3, math.nan, crops[1:2], [0.5], [False])])
     assert texts(drawn[0]) == ["identity 3  ·  no match in the gallery"]
 
 
@@ -87,7 +87,7 @@ def test_images_have_the_shape_that_the_model_sees_and_a_resolution_for_people(t
 
 @pytest.mark.parametrize("size", [(256, 128), (256, 256), (96, 192)])
 def test_picture_is_legible(tmp_path, drawn, assert_legible, rank_list, crops, size):
-    shorter = RankList(crops[0], "bus_0002", 0.05, crops[1:2], [28.125], [False], "north gate", ["south gate"])
+    shorter = RankRow(crops[0], "bus_0002", 0.05, crops[1:2], [28.125], [False], "north gate", ["south gate"])
     draw_rank_lists(tmp_path / "rank.png", [rank_list, shorter, rank_list], size=size)
     assert_legible(drawn[0])
     with Image.open(tmp_path / "rank.png") as picture:
@@ -95,14 +95,14 @@ def test_picture_is_legible(tmp_path, drawn, assert_legible, rank_list, crops, s
 
 
 def test_a_single_pair_is_legible_too(tmp_path, drawn, assert_legible, crops):
-    draw_rank_lists(tmp_path / "rank.png", [RankList(crops[0], 1, 0.5, crops[1:2], [0.1], [True], 1, [2])])
+    draw_rank_lists(tmp_path / "rank.png", [RankRow(crops[0], 1, 0.5, crops[1:2], [0.1], [True], 1, [2])])
     assert_legible(drawn[0])
 
 
 def test_parts_of_different_lengths_are_our_fault_and_not_the_users(tmp_path, crops):
     for parts in (([0.1], [True, False]), ([0.1, 0.2], [True]), ([0.1, 0.2], [True, False], 1, [2])):
         with pytest.raises(ValueError, match="is shorter than"):
-            draw_rank_lists(tmp_path / "rank.png", [RankList(crops[0], 1, 0.5, crops[:2], *parts)])
+            draw_rank_lists(tmp_path / "rank.png", [RankRow(crops[0], 1, 0.5, crops[:2], *parts)])
     assert not (tmp_path / "rank.png").exists()
 
 
@@ -115,7 +115,7 @@ def test_a_broken_image_is_named(tmp_path, crops):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"broken\.jpg"):
-        draw_rank_lists(tmp_path / "rank.png", [RankList(crops[0], 1, 0.5, [broken], [0.1], [True])])
+        draw_rank_lists(tmp_path / "rank.png", [RankRow(crops[0], 1, 0.5, [broken], [0.1], [True])])
     assert not (tmp_path / "rank.png").exists()
 
 

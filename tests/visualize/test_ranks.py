@@ -7,8 +7,9 @@ from dcal_reid import Predictor
 from dcal_reid.errors import InputError
 from dcal_reid.evaluation import DCALReidEvaluator, FeatureSet
 from dcal_reid.visualize.attention import enlarge, overlay
-from dcal_reid.visualize.ranks import chosen_queries, show_ranks, with_attention
-from dcal_reid.visualize.report import rank_lists_of
+from dcal_reid.visualize.chosen import chosen_queries
+from dcal_reid.visualize.rank_list import draw_rank_lists
+from dcal_reid.visualize.ranks import rank_rows, show_ranks, with_attention
 
 
 @pytest.fixture
@@ -17,53 +18,39 @@ def predictor(run_folder):
 
 
 @pytest.fixture
-def evaluator(tiny_cfg, tmp_path):
-    """Forty queries of twenty identities; query 0 has no match."""
+def three_queries(tiny_cfg, tmp_path):
+    """Three queries, the last without a match, and six gallery images."""
     rng = np.random.default_rng(0)
-    pids = rng.integers(0, 20, 240)
-    values = rng.standard_normal((20, 24))[pids] + 2 * rng.standard_normal((240, 24))
-    pids[0] = 99
-    evaluator = DCALReidEvaluator(tiny_cfg, num_query=40)
     paths = []
-    for number in range(240):
+    for number in range(9):
         paths.append(str(tmp_path / f"{number}.png"))
-        Image.new("RGB", (30, 50), (number, 0, 0)).save(paths[-1])
-    labels = {"targets": pids, "camids": np.arange(240) % 3, "indices": np.arange(240), "img_paths": paths}
-    evaluator.process(labels, torch.from_numpy(values))
+        Image.fromarray(rng.integers(0, 256, (64, 32, 3), dtype=np.uint8)).save(paths[-1])
+    features = torch.tensor([[1, 0], [0, 1], [1, 1], [1, 0], [1, 0], [0.9, 0.1], [0, 1], [0.5, 0.5], [-1, 0]])
+    evaluator = DCALReidEvaluator(tiny_cfg, num_query=3)
+    batch = {
+        "targets": torch.tensor([1, 2, 3, 1, 7, 1, 2, 1, 2]),
+        "camids": torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 1]),
+        "indices": torch.arange(9),
+        "img_paths": paths,
+    }
+    evaluator.process(batch, features)
     evaluator.evaluate()
     return evaluator
 
 
-def test_orders(evaluator):
-    ap = evaluator.result.ap
-    worst, best, spread = (chosen_queries(evaluator, order=order, count=5) for order in ("worst", "best", "spread"))
-    ascending = np.sort(ap[1:])
-    assert ap[worst].tolist() == ascending[:5].tolist()
-    assert ap[best].tolist() == ascending[:-6:-1].tolist()
-    assert ap[spread].tolist() == ascending[[0, 10, 19, 28, 38]].tolist()
-    assert len(chosen_queries(evaluator, count=99)) == 39
+def test_a_rank_list_shows_what_was_found(three_queries):
+    (found,) = rank_rows(three_queries, [0], 4)
+    # Image 3 is as near as image 4, but shows identity 1 in the query's own camera.
+    assert [path[-5] for path in found.gallery] == ["4", "5", "7", "6"]
+    assert found.matches == [False, True, True, False] and found.camids == [1, 1, 1, 1]
+    assert (found.query[-5], found.pid, found.camid) == ("0", 1, 0)
+    assert found.average_precision == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
-def test_positions_and_identities(evaluator):
-    assert chosen_queries(evaluator, queries=[7, 0, 3], count=1) == [7, 0, 3]
-    pids = evaluator.features().pids
-    wanted = sorted(set(pids[1:40].tolist()))[:2]
-    found = chosen_queries(evaluator, identities=wanted, count=99)
-    assert sorted(found) == [query for query in range(1, 40) if pids[query] in wanted]
-    assert evaluator.result.ap[found].tolist() == sorted(evaluator.result.ap[found])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"order": "first"}, "--order is 'first'; use one of worst, best, spread"),
-        ({"queries": [3, 40]}, "--queries names 40; there are the queries 0 to 39"),
-        ({"identities": [99]}, "--identities names 99, of which no query has a match; there are"),
-    ],
-)
-def test_choices_that_do_not_exist(evaluator, options, message):
-    with pytest.raises(InputError, match=message):
-        chosen_queries(evaluator, **options)
+def test_what_was_found_is_drawn(three_queries, tmp_path):
+    draw_rank_lists(tmp_path / "ranks.png", rank_rows(three_queries, [0, 1], 3), size=(64, 32))
+    with Image.open(tmp_path / "ranks.png") as picture:
+        assert min(picture.size) > 100 and len(picture.getcolors(2**20) or range(1000)) > 100
 
 
 def test_features_need_no_model(evaluator, tiny_cfg, tmp_path, drawn, assert_legible):
@@ -108,7 +95,7 @@ def test_a_dataset_is_evaluated(predictor, tmp_path, drawn):
 def test_attention_lies_over_what_the_model_sees(predictor, tmp_path, drawn):
     evaluator = show_ranks(tmp_path / "ranks.png", predictor.cfg, predictor, count=1, top=3, attention=True)
     assert "SA rollout, each image divided by its own maximum" in drawn[0].axes[0].texts[0].get_text()
-    (plain,) = rank_lists_of(evaluator, chosen_queries(evaluator, count=1), 3)
+    (plain,) = rank_rows(evaluator, chosen_queries(evaluator, count=1), 3)
     laid = with_attention(plain, predictor)
     assert laid.query.shape == (512, 256, 3) and len(laid.gallery) == 3
     assert (laid.pid, laid.distances) == (plain.pid, plain.distances)
