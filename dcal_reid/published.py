@@ -7,8 +7,11 @@ from collections.abc import Sequence
 __all__ = ["published"]
 
 _NAMES = {"mAP": "mAP", "rank-1": "Rank-1", "top-1": "Top-1"}
-# What is tested, and how.
-_TEST = {"DATASETS.TESTS", "DATASETS.HOLD_OUT", "MODEL.DCAL.INFERENCE", "TEST.RERANK.ENABLED", "TEST.AQE.ENABLED"}
+# With another value of these the figures are of something else.
+_DECIDE = {
+    "DATASETS.NAMES", "DATASETS.TESTS", "DATASETS.HOLD_OUT", "MODEL.BACKBONE.TIMM_MODEL", "MODEL.DCAL.INFERENCE",
+    "TEST.RERANK.ENABLED", "TEST.AQE.ENABLED",
+}  # fmt: skip
 _FIGURE = re.compile(rf"({'|'.join(_NAMES)}) (\d+\.\d)")
 
 
@@ -17,9 +20,9 @@ def published(config_file: str | os.PathLike, overrides: Sequence[str] = ()) -> 
 
     Args:
         config_file: its path.
-        overrides: KEY VALUE ... One that has something else tested than the file leaves no figures to compare with.
+        overrides: KEY VALUE ... One that has something else trained or tested than the file leaves no figures to compare with.
     """
-    if not config_file or _TEST.intersection(overrides[::2]):
+    if not config_file or _DECIDE.intersection(overrides[::2]):
         return {}
     with open(config_file) as file:
         _, _, figures = file.readline().partition("paper")

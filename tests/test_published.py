@@ -18,6 +18,8 @@ def test_published(config, figures, pytestconfig):
     (["DATASETS.HOLD_OUT", "3"], False),
     (["SEED", "1", "DATASETS.TESTS", "('VeRi', 'Market1501')"], False),
     (["MODEL.DCAL.INFERENCE", "sa"], False),
+    (["MODEL.BACKBONE.TIMM_MODEL", "vit_tiny_patch16_224"], False),
+    (["DATASETS.NAMES", "('Market1501',)"], False),
     (["TEST.RERANK.ENABLED", "True"], False),
     (["SOLVER.BASE_LR", "0.1", "OUTPUT_DIR", "DATASETS.TESTS"], True),
 ])  # fmt: skip

@@ -1,5 +1,7 @@
 """Images with their labels, one at a time and collated to batches."""
 
+import hashlib
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -41,6 +43,13 @@ class TrainImages(CommDataset):
         self.cam_dict = {cam: label for label, cam in enumerate(self.cams)}
         self.labels = [self.pid_dict[pid] for _, pid, _ in img_items]
         self.camera_labels = [self.cam_dict[cam] for _, _, cam in img_items]
+
+    def digest(self) -> str:
+        """The same for the same file names with the same labels, wherever the files are."""
+        lines = sorted(
+            f"{os.path.basename(path)} {label}" for (path, *_), label in zip(self.img_items, self.labels, strict=True)
+        )
+        return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
     def __getitem__(self, key: tuple[int, int]) -> dict | InputError:
         index, seed = key

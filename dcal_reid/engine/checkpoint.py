@@ -89,14 +89,23 @@ class Checkpointer(FastreidCheckpointer):
         with written_atomically(Path(self.save_dir) / "last_checkpoint") as temporary:
             temporary.write_text(last_filename_basename)
 
-    def resume(self) -> dict:
+    def resume(self, **told: object) -> dict:
         """Load the last checkpoint of this run: weights, optimiser, everything. Returns what is left of it.
 
+        Args:
+            told: what ``save`` was given as extra and must be the same now, where the file has it.
+
         Raises:
-            InputError: the checkpoint is damaged, or of another model.
+            InputError: the checkpoint is damaged, or of another model or other data.
         """
         path = self.get_checkpoint_file()
         content = read_tensors(path)
+        for name, value in told.items():
+            if content.get(name, value) != value:
+                raise InputError(
+                    f"checkpoint {path!r} is of other {name.replace('_', ' ')} than there are now, so its run cannot "
+                    f"go on; restore them, or start a run in another OUTPUT_DIR with MODEL.WEIGHTS {path}"
+                )
         for key in ("model", *self.checkpointables):
             if key not in content:
                 raise InputError(
@@ -157,6 +166,12 @@ class Checkpointer(FastreidCheckpointer):
 
     def _load(self, path: str, state: dict[str, Tensor], may_miss: re.Pattern | None) -> None:
         model = self.model.state_dict()
+        if not state.keys() & model.keys():
+            raise InputError(
+                f"checkpoint {str(path)!r} holds no tensor of the model: the first of its {len(state)} is "
+                f"{next(iter(state), None)!r}; give weights of a backbone alone, timm's or others', as "
+                "MODEL.BACKBONE.PRETRAIN_PATH"
+            )
         other_shape = {k for k, v in state.items() if k in model and v.shape != model[k].shape}
         absent = [k for k in model if k not in state]
         wrong = [k for k in absent + sorted(other_shape) if may_miss is None or not may_miss.fullmatch(k)]
@@ -190,7 +205,10 @@ def evaluation_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _configuration_of(path: str | Path) -> str:
-    return "the configuration in it" if export_metadata(str(path)) else "the config.yaml beside the checkpoint"
+    if export_metadata(str(path)):
+        return "the configuration in it"
+    beside = Path(path).with_name("config.yaml").is_file()
+    return "the config.yaml beside the checkpoint" if beside else "the configuration that it was trained with"
 
 
 def grid_size_of(model: nn.Module) -> list[int] | None:

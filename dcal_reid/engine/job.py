@@ -40,7 +40,30 @@ def main(args: argparse.Namespace) -> None:
             f"--report {args.report!r} is of an evaluation: give --eval-only, with one data set in DATASETS.TESTS, "
             f"which is {tuple(cfg.DATASETS.TESTS)}"
         )
+    _check_run_folder(args, cfg)
     launch(_run, args, device=cfg.MODEL.DEVICE.partition(":")[0])
+
+
+def _check_run_folder(args: argparse.Namespace, cfg: CfgNode) -> None:
+    """With the config.yaml of a run, which may have been moved, this run is meant.
+
+    Raises:
+        InputError: it would begin anew elsewhere, or what it started from would be evaluated.
+    """
+    folder = Path(args.config_file).parent
+    if not args.config_file or not (folder / "last_checkpoint").is_file():
+        return
+    given = args.opts[::2]
+    if args.resume and "OUTPUT_DIR" not in given and not Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file():
+        raise InputError(
+            f"--resume: the run of {args.config_file!r} is in {str(folder)!r}, but its OUTPUT_DIR {cfg.OUTPUT_DIR!r} "
+            f"holds no checkpoint; add OUTPUT_DIR {folder}"
+        )
+    if args.eval_only and "MODEL.WEIGHTS" not in given:
+        raise InputError(
+            f"--eval-only with {args.config_file!r}, the configuration of a run: add the checkpoint to evaluate, for "
+            f"instance MODEL.WEIGHTS {folder / 'model_final.pth'}"
+        )
 
 
 def _run(args: argparse.Namespace) -> None:

@@ -167,7 +167,7 @@ class Trainer(TrainerBase):
         """
         if resume and self.checkpointer.has_checkpoint():
             options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-            state = self.checkpointer.resume()
+            state = self.checkpointer.resume(**self._told())
             # The checkpoint has the momenta; learning rate and weight decay are the configuration's.
             for group, option in zip(self.optimizer.param_groups, options, strict=True):
                 group.update(option)
@@ -200,10 +200,13 @@ class Trainer(TrainerBase):
         """
         place = {"epochs": epochs, "iteration": iteration or self.iter, "iters_per_epoch": self.iters_per_epoch}
         state = {"place": place, "best_metric": self.best_metric, "best_epoch": self.best_epoch}
-        state["num_classes"] = self.cfg.MODEL.HEADS.NUM_CLASSES
-        if self.class_names is not None:
-            state["class_names"] = self.class_names
-        self.checkpointer.save(name, **state)
+        self.checkpointer.save(name, **state, **self._told())
+
+    def _told(self) -> dict:
+        """What must be the same where the run goes on; inference reads some of it."""
+        told = {"class_names": self.class_names} if self.class_names is not None else {}
+        told["training_images"] = self.data_loader.dataset.digest()
+        return told | {"num_classes": self.cfg.MODEL.HEADS.NUM_CLASSES}
 
     def _place(self, epochs: int, iteration: int, iters_per_epoch: int) -> tuple[int, int]:
         """Where a checkpoint goes on, also if an epoch has another number of steps since the batch size was changed."""

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import command
+from runs import command, run
 
 from dcal_reid.data import build_classification_test_loader
 from dcal_reid.engine import argument_parser, evaluate, main, train
@@ -118,3 +118,13 @@ def test_what_classification_cannot_do_is_refused(class_cfg, key, value, message
     class_cfg.merge_from_list([key, value])
     with pytest.raises(InputError, match=message):
         check_config(class_cfg)
+
+
+def test_a_run_goes_on_only_with_its_own_classes(class_cfg, tmp_path):
+    class_cfg.SOLVER.MAX_EPOCH = 1
+    run(class_cfg)
+    for folder in ("train", "val"):
+        (tmp_path / "images" / folder / "grey").rename(tmp_path / "images" / folder / "greyish")
+    class_cfg.SOLVER.MAX_EPOCH = 2
+    with pytest.raises(InputError, match="of other class names than there are now, so its run cannot go on"):
+        run(class_cfg, resume=True)

@@ -121,3 +121,22 @@ def test_the_table():
         "| untrained |      5.0 |  12.3 |",
         "| trained   |     50.0 |  60.0 |",
     ]
+
+
+def test_a_run_that_was_moved_is_not_begun_anew_in_the_old_place(run_folder, run_cfg, tmp_path):
+    (run_folder / "last_checkpoint").write_text("model_final.pth")
+    moved = run_folder.rename(tmp_path / "moved")
+    config = ["--config-file", str(moved / "config.yaml")]
+    with pytest.raises(InputError, match=r"the run of '.*config\.yaml' is in '.*moved', .* add OUTPUT_DIR .*moved$"):
+        main(argument_parser().parse_args([*config, "--resume"]))
+    assert not run_folder.exists()
+
+
+def test_an_evaluation_with_the_configuration_of_a_run_names_its_checkpoint(run_folder, capsys):
+    """That of a fine-tuned run has the weights that it started from."""
+    (run_folder / "last_checkpoint").write_text("model_final.pth")
+    evaluation = ["--config-file", str(run_folder / "config.yaml"), "--eval-only"]
+    with pytest.raises(InputError, match=r"add the checkpoint to evaluate, .* MODEL\.WEIGHTS .*model_final\.pth$"):
+        main(argument_parser().parse_args(evaluation))
+    main(argument_parser().parse_args([*evaluation, "MODEL.WEIGHTS", str(run_folder / "model_final.pth")]))
+    assert "Results" in capsys.readouterr().out

@@ -371,3 +371,16 @@ def test_broken_distractors_are_told_of(run_cfg, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="dcal_reid"):
         trainer, _ = run(run_cfg)
     assert trainer.broken_paths == {str(broken)} and f"{broken} cannot be decoded" in caplog.text
+
+
+def test_a_run_goes_on_only_with_its_own_identities(run_cfg, crops):
+    """Of other identities, as many as before, all shapes fit."""
+    run_cfg.SOLVER.MAX_EPOCH = 1
+    run(run_cfg)
+    before = (crops / "labels.csv").read_text()
+    (crops / "labels.csv").write_text(before.replace("png,0,", "png,zzz,"))
+    run_cfg.SOLVER.MAX_EPOCH = 2
+    with pytest.raises(InputError, match=r"of other training images than there are now, .* with MODEL\.WEIGHTS"):
+        run(run_cfg, resume=True)
+    (crops / "labels.csv").write_text(before)
+    run(run_cfg, resume=True)
