@@ -14,7 +14,6 @@ import inspect
 import os
 import sys
 import types
-import warnings
 from contextlib import contextmanager
 
 __all__ = ["apply", "registered_names", "replace_registered", "set_local_process_group"]
@@ -100,9 +99,7 @@ def let_openmp_be_loaded_twice() -> None:
 
 def import_fastreid() -> None:
     """Import the parts of fast-reid that do not import by themselves: ``data``, ``evaluation`` and ``engine``."""
-    with _names_that_python_and_torch_removed(), _sklearn_when_used(), warnings.catch_warnings():
-        # fast-reid warns that its compiled ranking is missing. Ours needs no compiler.
-        warnings.filterwarnings("ignore", message="Cython rank evaluation")
+    with _names_that_python_and_torch_removed(), _sklearn_when_used():
         for module in ("fastreid.data", "fastreid.evaluation", "fastreid.engine"):
             importlib.import_module(module)
 
@@ -121,6 +118,17 @@ def repair_optimizer() -> None:
         build = module.build_optimizer
         if inspect.signature(build).parameters["contiguous"].default is True:
             module.build_optimizer = functools.partial(build, contiguous=False)
+
+
+def rank_without_compiling() -> None:
+    """Let fast-reid's own ``ReidEvaluator`` rank in Python where its compiled ranking cannot be imported.
+
+    It would compile it then, in site-packages, and where Cython or a compiler is missing end the process: in training
+    at the first evaluation, before there is a checkpoint.
+    """
+    from fastreid.evaluation import ReidEvaluator
+
+    ReidEvaluator._compile_dependencies = lambda self: None
 
 
 def replace_registered(registry, name: str, obj: object) -> None:
@@ -146,3 +154,4 @@ def apply() -> None:
     let_openmp_be_loaded_twice()
     import_fastreid()
     repair_optimizer()
+    rank_without_compiling()

@@ -6,12 +6,15 @@ import sys
 import types
 
 import fastreid.engine.defaults
+import numpy as np
 import pytest
 import torch
+from fastreid.evaluation import ReidEvaluator
 from fastreid.utils import comm
 from fastreid.utils.registry import Registry
 
 from dcal_reid import compat
+from dcal_reid.evaluation import DCALReidEvaluator
 
 
 def run(code):
@@ -137,6 +140,23 @@ def test_the_repair_is_a_no_op_where_it_is_not_needed(monkeypatch, module):
     monkeypatch.setattr(module, "build_optimizer", repaired)
     compat.repair_optimizer()
     assert module.build_optimizer is repaired
+
+
+@pytest.mark.filterwarnings("ignore:Cython rank evaluation", "ignore:This overload of addmm_ is deprecated")
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_fastreids_own_evaluator_compiles_nothing_and_gives_the_metrics_of_ours(tiny_cfg, monkeypatch, metric):
+    monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail("compiled"))
+    rng = np.random.default_rng(0)
+    pids, camids = rng.integers(0, 20, 200), rng.integers(0, 4, 200)
+    features = rng.standard_normal((20, 16))[pids] + 1.5 * rng.standard_normal((200, 16))
+    batch = {"targets": torch.tensor(pids), "camids": torch.tensor(camids), "indices": torch.arange(200)}
+    batch["img_paths"] = [f"{number}.jpg" for number in range(200)]
+    tiny_cfg.TEST.METRIC = metric
+    results = []
+    for evaluator in (ReidEvaluator(tiny_cfg, 50), DCALReidEvaluator(tiny_cfg, 50)):
+        evaluator.process(batch, torch.tensor(features, dtype=torch.float32))
+        results.append(evaluator.evaluate())
+    assert results[0] == pytest.approx(results[1]) and 20 < results[1]["mAP"] < 80
 
 
 def test_replace_registered():
