@@ -77,6 +77,7 @@ def check_config(cfg: CfgNode) -> None:
         if not 0 <= value_of(cfg, key) < 1:
             raise InputError(f"{key} is {value_of(cfg, key)}; give the share that is dropped, at least 0 and below 1")
     check_architecture(cfg)
+    _check_pretrained(cfg)
     if cfg.MODEL.NOISE.IMAGE < 0 or not 0 <= cfg.MODEL.NOISE.LABEL <= 1:
         raise InputError(
             f"MODEL.NOISE.IMAGE is {cfg.MODEL.NOISE.IMAGE} and MODEL.NOISE.LABEL {cfg.MODEL.NOISE.LABEL}; give a "
@@ -105,6 +106,15 @@ def check_config(cfg: CfgNode) -> None:
             "on other identities. Give some a split of their own (DATASETS.CSV), and set it 0"
         )
     _check_unsupported(cfg)
+
+
+def _check_pretrained(cfg: CfgNode) -> None:
+    backbone = cfg.MODEL.BACKBONE
+    for key in ("PRETRAIN_PATH", "PRETRAIN_SIZE"):
+        if backbone[key] and not backbone.PRETRAIN and not cfg.MODEL.WEIGHTS:  # which take their place
+            raise InputError(
+                f"MODEL.BACKBONE.{key} is {backbone[key]!r} but MODEL.BACKBONE.PRETRAIN is False; set it True"
+            )
 
 
 def _check_solver(cfg: CfgNode) -> None:

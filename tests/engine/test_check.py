@@ -102,6 +102,15 @@ def test_a_border_has_what_it_is_made_of(tiny_cfg, mode, most):
         check_config(tiny_cfg)
 
 
+@pytest.mark.parametrize(("key", "value"), [("PRETRAIN_PATH", "weights.pth"), ("PRETRAIN_SIZE", [64, 32])])
+def test_pretrained_weights_need_pretrain(tiny_cfg, key, value):
+    tiny_cfg.MODEL.BACKBONE[key] = value
+    with pytest.raises(InputError, match=rf"{key} is .*\.PRETRAIN is False; set it True"):
+        check_config(tiny_cfg)
+    tiny_cfg.MODEL.WEIGHTS = "model_best.pth"  # of which they are not a part
+    check_config(tiny_cfg)
+
+
 @pytest.mark.parametrize(("classes", "epsilon", "least"), [(2, 0.5, "0.5"), (4, 0.8, "0.75"), (1, 0.1, "0")])
 def test_a_label_counts_more_than_the_others(tiny_cfg, classes, epsilon, least):
     tiny_cfg.MODEL.HEADS.NUM_CLASSES = classes

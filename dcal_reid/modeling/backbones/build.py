@@ -37,17 +37,15 @@ ADAPTERS: dict[type[nn.Module], type[Backbone]] = {
 
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg: CfgNode) -> Backbone:
-    """Build MODEL.BACKBONE.TIMM_MODEL for the configured input size and load its weights.
+    """Build MODEL.BACKBONE.TIMM_MODEL for the configured input size and with MODEL.BACKBONE.PRETRAIN load its weights.
 
     Raises:
         InputError: no such model, an architecture or an attention that is not supported, a size that the patches do not
             divide, or weights that cannot be had.
     """
     options = cfg.MODEL.BACKBONE
-    path = options.PRETRAIN_PATH
-    if path and not options.PRETRAIN:
-        raise InputError(f"MODEL.BACKBONE.PRETRAIN_PATH is {path!r} but MODEL.BACKBONE.PRETRAIN is False; set it True")
-    size = options.PRETRAIN_SIZE
+    # fast-reid's predictor, and --eval-only of its tools, set PRETRAIN False and leave the path of the training.
+    path, size = (options.PRETRAIN_PATH, options.PRETRAIN_SIZE) if options.PRETRAIN else ("", ())
     if len(size) and (not path or len(size) != 2 or min(size) < 1):
         raise InputError(
             f"MODEL.BACKBONE.PRETRAIN_SIZE is {list(size)}; it is the [H,W] that the weights of PRETRAIN_PATH were "

@@ -1,9 +1,11 @@
 import pytest
 import timm
 import torch
+from fastreid.engine import DefaultPredictor
 from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
 from fastreid.modeling.meta_arch import build_model
 
+from dcal_reid import load_model
 from dcal_reid.errors import InputError
 from dcal_reid.modeling.backbones import ViTBackbone, build_timm_backbone, input_size, pixel_statistics
 
@@ -133,7 +135,7 @@ def test_what_is_refused_is_not_downloaded(tiny_cfg, monkeypatch):
 
 @pytest.mark.parametrize("size", [[256], [256, 128, 3], [0, 128], [256, 128]])
 def test_refuses_a_size_of_no_weights(tiny_cfg, size):
-    tiny_cfg.MODEL.BACKBONE.PRETRAIN_SIZE = size
+    tiny_cfg.MODEL.BACKBONE.PRETRAIN, tiny_cfg.MODEL.BACKBONE.PRETRAIN_SIZE = True, size
     with pytest.raises(InputError, match=r"PRETRAIN_SIZE is .* goes with that key"):
         build_backbone(tiny_cfg)
 
@@ -144,10 +146,13 @@ def test_weights_of_an_unknown_kind_are_refused(tiny_cfg):
         build_backbone(tiny_cfg)
 
 
-def test_a_path_needs_pretrain(tiny_cfg):
-    tiny_cfg.MODEL.BACKBONE.PRETRAIN_PATH = "weights.pth"
-    with pytest.raises(InputError, match="PRETRAIN is False"):
-        build_backbone(tiny_cfg)
+def test_fastreids_predictor_loads_a_run_that_started_from_a_file(run_folder, run_cfg, tiny_batch):
+    """As --eval-only of its tools does, it sets PRETRAIN False and leaves the other keys as they are."""
+    backbone = run_cfg.MODEL.BACKBONE
+    backbone.PRETRAIN, backbone.PRETRAIN_PATH, backbone.PRETRAIN_SIZE = True, "gone.pth", [64, 32]
+    run_cfg.MODEL.HEADS.NUM_CLASSES, run_cfg.MODEL.WEIGHTS = 6, str(run_folder / "model_final.pth")
+    features = DefaultPredictor(run_cfg)(tiny_batch["images"])
+    assert torch.equal(features, load_model(run_cfg.MODEL.WEIGHTS, device="cpu")(tiny_batch))
 
 
 def test_says_what_to_do_without_the_hub(tiny_cfg, monkeypatch):
