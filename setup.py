@@ -23,7 +23,7 @@ EXTRAS = {
     "parquet": ["pyarrow>=14.0.1"],
     # starlette comes with fastapi and h11 with uvicorn, which also accept weak ones; fastapi 0.133 is the first that
     # accepts starlette 1.
-    "serve": ["fastapi>=0.133", "h11>=0.16", "python-multipart>=0.0.31", "starlette>=1.3.1", "uvicorn>=0.30"],
+    "serve": ["fastapi>=0.133", "h11>=0.16", "python-multipart>=0.0.31", "starlette>=1.7", "uvicorn>=0.30"],
 }
 
 setup(
@@ -58,11 +58,11 @@ setup(
         "dev": [
             "httpx>=0.27",
             "hypothesis>=6.100",
-            "playwright>=1.45",
+            "playwright>=1.65",
             "pytest>=8.2",
             "pytest-xdist>=3.5",
             "ruff>=0.9",
-            "schemathesis>=4",
+            "schemathesis>=4.32",
             *(package for packages in EXTRAS.values() for package in packages),
         ],
     },
