@@ -2,13 +2,12 @@
 
 import io
 
-import cv2
 import torch
 from PIL import Image
 
 from ..data.images import as_image
 from ..errors import InputError
-from ..visualize.attention import SHORTEST_SIDE
+from ..visualize.attention import enlarge
 from ..visualize.attention import overlay as heat_map_over
 
 __all__ = ["UnsupportedImage", "as_jpeg", "as_png", "decode_upload", "overlay"]
@@ -65,11 +64,7 @@ def overlay(image: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     Returns:
         (3, H', W') uint8; small images are enlarged, so that the heat map is smooth.
     """
-    picture = image.permute(1, 2, 0).contiguous().numpy()
-    shortest, longest = min(picture.shape[:2]), max(picture.shape[:2])
-    factor = min(max(1.0, SHORTEST_SIDE / shortest), max(1.0, 2 * _LONGEST_SIDE / longest))
-    size = (max(1, round(picture.shape[1] * factor)), max(1, round(picture.shape[0] * factor)))
-    picture = cv2.resize(picture, size, interpolation=cv2.INTER_CUBIC)
+    picture = enlarge(image.permute(1, 2, 0).contiguous().numpy(), longest=2 * _LONGEST_SIDE)
     return torch.from_numpy(heat_map_over(picture, values.float().numpy())).permute(2, 0, 1)
 
 

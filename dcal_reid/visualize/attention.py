@@ -1,5 +1,6 @@
 """Attention maps over images, and the patches that GLCA selects (as in DCAL figs. 3 and 4)."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -120,9 +121,10 @@ def _check(
     return grid
 
 
-def enlarge(image: np.ndarray) -> np.ndarray:
-    """(H, W, 3), the shorter side at least SHORTEST_SIDE, so that heat maps are smooth on small crops too."""
-    factor = max(1.0, SHORTEST_SIDE / min(image.shape[:2]))
+def enlarge(image: np.ndarray, longest: float = math.inf) -> np.ndarray:
+    """(H, W, 3), the shorter side at least SHORTEST_SIDE, so that heat maps are smooth on small crops too; but the
+    longer side is not enlarged beyond ``longest``."""
+    factor = max(1.0, min(SHORTEST_SIDE / min(image.shape[:2]), longest / max(image.shape[:2])))
     size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
 

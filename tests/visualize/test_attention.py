@@ -87,6 +87,8 @@ def test_arguments_are_not_changed(tmp_path, images, maps, selected):
 def test_small_crops_are_enlarged_and_large_ones_kept():
     assert attention.enlarge(np.zeros((64, 32, 3), np.uint8)).shape == (512, 256, 3)
     assert attention.enlarge(np.zeros((300, 400, 3), np.uint8)).shape == (300, 400, 3)
+    assert attention.enlarge(np.zeros((16, 128, 3), np.uint8), longest=1024).shape == (128, 1024, 3)
+    assert attention.enlarge(np.zeros((16, 2000, 3), np.uint8), longest=1024).shape == (16, 2000, 3)
 
 
 def test_heat_map_is_hottest_at_the_patch_with_the_most_attention():
