@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from PIL import Image
 
 from dcal_reid.errors import InputError
-from dcal_reid.visualize import attention, draw_attention
+from dcal_reid.visualize import attention
+from dcal_reid.visualize.attention import draw_attention
 
 GRID = (8, 4)
 
@@ -191,6 +192,8 @@ def test_what_does_not_fit_together_is_refused(tmp_path, images, maps, selected,
 def test_drawing_libraries_are_imported_only_where_pictures_are_drawn():
     code = (
         "import sys, dcal_reid; assert not {'cv2', 'matplotlib'} & set(sys.modules), 'imported too early';"
-        "import dcal_reid.visualize; assert 'matplotlib.pyplot' not in sys.modules, 'global state'"
+        "import dcal_reid.visualize.confusion; assert 'cv2' not in sys.modules, 'imported by every classification';"
+        "import dcal_reid.visualize.attention_grid, dcal_reid.visualize.html_report;"
+        "assert 'matplotlib.pyplot' not in sys.modules, 'global state'"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

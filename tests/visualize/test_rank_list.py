@@ -7,8 +7,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from dcal_reid.errors import InputError
-from dcal_reid.visualize import RankRow, draw_rank_lists
-from dcal_reid.visualize.rank_list import QUERY, RIGHT, WRONG
+from dcal_reid.visualize.rank_list import QUERY, RIGHT, WRONG, RankRow, draw_rank_lists
 
 
 @pytest.fixture
