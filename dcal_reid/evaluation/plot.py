@@ -14,7 +14,7 @@ from .distances import Distances
 from .matches import Matches
 from .result import RankingResult
 
-__all__ = ["PairSample", "check_picture_path", "draw_curves", "sample_pairs", "save_figure"]
+__all__ = ["PairSample", "draw_curves", "prepare_picture_path", "sample_pairs", "save_figure"]
 
 _POSITIVE, _NEGATIVE = "#1f5fb4", "#d7191c"
 _BINS = 60
@@ -127,8 +127,8 @@ def _draw_distances(axes: Axes, result: RankingResult, pairs: PairSample) -> Non
     axes.legend(loc="upper left", fontsize=8)
 
 
-def check_picture_path(path: str | Path) -> None:
-    """Make the folder of a picture that shall be written later.
+def prepare_picture_path(path: str | Path) -> None:
+    """Check that a picture can be written later, and make its folder.
 
     Raises:
         InputError: a suffix that is no format of pictures, or a folder that cannot be made.
@@ -142,6 +142,9 @@ def check_picture_path(path: str | Path) -> None:
     except OSError as error:
         raise InputError(f"the folder of {str(path)!r} cannot be made: {error.strerror}") from error
     check_writable(path)
+
+
+check_picture_path = prepare_picture_path  # as evaluation/rescore.py and search/jobs.py still call it
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

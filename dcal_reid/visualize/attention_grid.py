@@ -9,7 +9,7 @@ from ..data import load_dataset
 from ..data.datasets.listing import images_below
 from ..engine.predictor import Predictor
 from ..errors import InputError
-from ..evaluation.plot import check_picture_path
+from ..evaluation.plot import prepare_picture_path
 from ..modeling import check_attention
 from .attention import draw_attention
 from .chosen import spread
@@ -46,7 +46,7 @@ def show_attention(
         InputError: not exactly one of images, pair and dataset, nothing to draw, an image that cannot be read, or a
             backbone without a CLS token.
     """
-    check_picture_path(output)
+    prepare_picture_path(output)
     if sum(map(bool, (images, pair, dataset))) != 1:
         raise InputError("give the images to draw by one of --images, --pair and --dataset")
     if count < 1:

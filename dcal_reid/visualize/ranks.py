@@ -11,7 +11,7 @@ from ..data.images import read_image
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import DCALReidEvaluator
-from ..evaluation.plot import check_picture_path, draw_curves, sample_pairs
+from ..evaluation.plot import draw_curves, prepare_picture_path, sample_pairs
 from .attention import enlarge, overlay
 from .chosen import chosen_queries
 from .evaluated import evaluated_features, evaluated_retrieval
@@ -58,7 +58,7 @@ def show_ranks(
         OSError: a picture cannot be written.
     """
     for path in filter(None, (output, curves)):
-        check_picture_path(path)
+        prepare_picture_path(path)
     if top < 1 or count < 1:
         raise InputError(f"--top is {top} and --count {count}; both must be at least 1")
     if predictor is None and (attention or not features):

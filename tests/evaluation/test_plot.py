@@ -9,7 +9,7 @@ from PIL import Image
 from dcal_reid.errors import InputError
 from dcal_reid.evaluation.distances import FeatureDistances
 from dcal_reid.evaluation.matches import find_matches
-from dcal_reid.evaluation.plot import PairSample, check_picture_path, draw_curves, sample_pairs
+from dcal_reid.evaluation.plot import PairSample, draw_curves, prepare_picture_path, sample_pairs
 from dcal_reid.evaluation.ranking import rank
 
 FPRS = (0.0, 1e-2, 0.1, 1.0)
@@ -114,15 +114,15 @@ def test_curves_without_negative_pairs(tmp_path):
 
 def test_a_picture_needs_a_format_and_gets_its_folder(tmp_path):
     with pytest.raises(InputError, match=r"'curves' is no name of a picture; end it in \.png"):
-        check_picture_path("curves")
-    check_picture_path(tmp_path / "new" / "curves.PNG")
+        prepare_picture_path("curves")
+    prepare_picture_path(tmp_path / "new" / "curves.PNG")
     assert (tmp_path / "new").is_dir()
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be made"):
-        check_picture_path(tmp_path / "file" / "curves.png")
+        prepare_picture_path(tmp_path / "file" / "curves.png")
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(IsADirectoryError, match=r"folder\.png"):
-        check_picture_path(tmp_path / "folder.png")
+        prepare_picture_path(tmp_path / "folder.png")
 
 
 def test_scoring_again_needs_no_matplotlib():
