@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..evaluation import ClassificationResult
+from ..text import shortened
 from .saving import DPI, save_picture
 
 __all__ = ["draw_confusion"]
@@ -58,7 +59,7 @@ def _draw_matrix(figure: Figure, axes: Axes, counts: np.ndarray, class_names: Se
     axes.set_title(f"{100 * right / total:.1f} % of {total} images right", fontsize=11)
     note = "" if totals.all() else "; grey: no test image"
     if len(counts) <= MOST_NAMED:
-        names = [_cut(name, TICK_LENGTH) for name in class_names]
+        names = [shortened(name, TICK_LENGTH) for name in class_names]
         size = min(9, 300 / len(counts))
         axes.set_xticks(range(len(counts)), names, rotation=90, fontsize=size)
         axes.set_yticks(range(len(counts)), names, fontsize=size)
@@ -80,14 +81,10 @@ def _draw_pairs(axes: Axes, result: ClassificationResult) -> None:
     if not pairs:
         axes.text(0, 0.5, "none: every image is right", fontsize=10, va="center")
     for row, pair in enumerate(pairs):
-        names = " → ".join(_cut(result.class_names[label], PAIR_LENGTH) for label in (pair.true, pair.predicted))
+        names = " → ".join(shortened(result.class_names[label], PAIR_LENGTH) for label in (pair.true, pair.predicted))
         axes.text(0, row + 0.33, names, fontsize=9, va="center")
         axes.barh(row + 0.72, [pair.count, pair.reverse], 0.3, left=[0, pair.count], color=[BAR, REVERSE])
         text = f"  {pair.count} of {images[pair.true]}"
         if pair.reverse:
             text += f", the other way {pair.reverse} of {images[pair.predicted]}"
         axes.text(pair.count + pair.reverse, row + 0.72, text, fontsize=9, va="center")
-
-
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else text[: length - 1] + "…"

@@ -17,6 +17,7 @@ from ..evaluation import ClassificationResult, DCALClasEvaluator, DCALReidEvalua
 from ..evaluation.plot import draw_curves, sample_pairs
 from ..files import check_writable, written_atomically
 from ..task import is_classification
+from ..text import shortened
 from .attention_grid import draw_attention_of
 from .chosen import chosen_queries, mistakes_first
 from .confusion import draw_confusion
@@ -259,7 +260,7 @@ def _tiles(metrics: Mapping[str, float]) -> dict[str, float]:
 
 def _attention_section(predictor: Predictor, title: str, paths: Sequence[str], names: Sequence[str]) -> Section:
     """A backbone without a CLS token has no such picture, nor has fast-reid's network; then the section says so."""
-    titles = [name if len(name) <= _NAME_LENGTH else f"{name[: _NAME_LENGTH - 1]}…" for name in names]
+    titles = [shortened(name, _NAME_LENGTH) for name in names]
     try:
         picture = _picture(lambda path: draw_attention_of(path, predictor, paths, row_titles=titles))
     except InputError as error:

@@ -13,6 +13,7 @@ from ..data.datasets.classification import ClassificationDataset
 from ..data.images import read_image
 from ..errors import InputError
 from ..evaluation import ClassificationResult
+from ..text import shortened
 from .cells import QUERY, RIGHT, WRONG, Cell, ImageRows
 from .chosen import mistakes_first
 
@@ -125,9 +126,7 @@ def draw_predictions(path: str | Path, predictions: Sequence[Prediction], *, siz
 
 
 def _title(prediction: Prediction) -> str:
-    name = prediction.label
-    if len(name) > TITLE_LENGTH:
-        name = name[: TITLE_LENGTH - 1] + "…"
+    name = shortened(prediction.label, TITLE_LENGTH)
     if prediction.label in prediction.classes:
         return name
     return f"{name}  ·  not in the first {len(prediction.classes)}"
