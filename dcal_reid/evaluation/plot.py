@@ -144,9 +144,6 @@ def prepare_picture_path(path: str | Path) -> None:
     check_writable(path)
 
 
-check_picture_path = prepare_picture_path  # as evaluation/rescore.py and search/jobs.py still call it
-
-
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Write a picture, whole or not at all; the suffix of ``path`` is the format."""
     with written_atomically(path) as temporary:

@@ -31,9 +31,9 @@ def rescore(features: str, cfg: CfgNode, json_path: str = "", plot_path: str = "
         check_writable(json_path)
     if plot_path:
         # Here, not above: matplotlib is imported only where pictures are drawn.
-        from .plot import check_picture_path, draw_curves
+        from .plot import draw_curves, prepare_picture_path
 
-        check_picture_path(plot_path)
+        prepare_picture_path(plot_path)
     data = FeatureSet.load(features)
     result = score(data, cfg.TEST, scoring_device(cfg))
     print(result.describe(), result.table(), sep="\n\n")

@@ -103,9 +103,9 @@ def search(args: argparse.Namespace) -> None:
         check_writable(args.json)
     if args.picture:
         # Here, not above: matplotlib is imported only where pictures are drawn.
-        from ..evaluation.plot import check_picture_path
+        from ..evaluation.plot import prepare_picture_path
 
-        check_picture_path(args.picture)
+        prepare_picture_path(args.picture)
     queries = list(dict.fromkeys(path for source in args.images for path in image_records(source).paths.tolist()))
     location = gallery_location(args)
     gallery = open_gallery(location)  # before the model: a wrong path is known at once

@@ -189,5 +189,5 @@ def test_training_starts_with_its_own_weights_of_the_losses(tiny_cfg, tmp_path):
 
 def test_weights_of_a_backbone_alone_belong_elsewhere(tiny_model, tmp_path):
     torch.save({"model": tiny_model.backbone.vit.state_dict()}, tmp_path / "deit.pth")
-    with pytest.raises(InputError, match=r"no tensor of the model: the first .* is 'cls_token'; .* MODEL\.BACKBONE\.PRETRAIN_PATH"):
+    with pytest.raises(InputError, match=r"no tensor of the model: the first .* is 'cls_token'; .* MODEL\.BACKBONE\."):
         Checkpointer(tiny_model).load_weights(tmp_path / "deit.pth")
