@@ -144,10 +144,12 @@ class Predictor:
             model (n, C), the sum of the branches' probabilities (DCAL sec. 4.1).
 
         Raises:
-            InputError: an image that is none, or cannot be decoded.
+            InputError: an image that is none, or cannot be decoded; or something else than a sequence of them.
         """
         if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
             images = [images]
+        elif not isinstance(images, Sequence) and not hasattr(images, "ndim"):
+            raise InputError(f"images are a {type(images).__name__}; give one, or a list of them")
         parts = [self._forward(batch) for batch in self.batches(images)]
         return torch.cat(parts) if parts else torch.empty((0, self.dim))
 

@@ -100,6 +100,9 @@ def test_what_is_no_image(predictor):
             predictor(image)
     with pytest.raises(InputError, match="not a int"):
         predictor([3])
+    for images, kind in [({"a.jpg"}, "set"), ((path for path in ["a.jpg"]), "generator"), (None, "NoneType")]:
+        with pytest.raises(InputError, match=f"images are a {kind}; give one, or a list of them"):
+            predictor(images)
 
 
 def test_nan_features_are_refused(predictor):
