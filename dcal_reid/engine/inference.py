@@ -75,7 +75,7 @@ def evaluate_dataset(
     folder = Path(cfg.OUTPUT_DIR, "features", dataset_name) if cfg.TEST.SAVE_FEATURES else None
     metrics, evaluator = score_dataset(cfg, model, dataset_name, class_names, features_folder=folder)
     if is_classification(cfg) and comm.is_main_process():
-        # Here, not above: OpenCV is imported only where pictures are drawn.
+        # Here, not above: matplotlib is imported only where pictures are drawn.
         from ..visualize.confusion import draw_confusion
 
         folder, result = Path(cfg.OUTPUT_DIR, "evaluation", dataset_name), evaluator.result
