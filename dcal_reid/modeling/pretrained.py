@@ -3,7 +3,8 @@
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from pathlib import Path
 
 from timm.layers import resample_abs_pos_embed
@@ -17,21 +18,27 @@ __all__ = ["load_pretrained"]
 logger = logging.getLogger(__name__)
 
 _POS_EMBED = "pos_embed"
+# Under which names files have the weights of a network. Averages of them, which are what is used after training, come
+# first: those of dcal_reid, DeiT, timm, DINO.
+_WRAPPERS = ("ema", "model_ema", "state_dict_ema", "teacher", "model", "state_dict")
+# What stands before the backbone's names in a network of TransReID, of fast-reid and DINO, of dcal_reid.
+_PREFIXES = ("base.", "backbone.", "backbone.vit.")
+_CHOOSE = "choose the MODEL.BACKBONE.TIMM_MODEL that they belong to"
 
 
 def load_pretrained(vit: nn.Module, path: str | Path, size: Sequence[int] = ()) -> None:
-    """Load timm-named weights; position embeddings and patches of another size are resized. Logs what was done.
+    """Load weights of timm's names; position embeddings and patches of another size are resized. Logs what was done.
 
     Args:
         vit: timm's model.
-        path: .safetensors or .pth.
+        path: .safetensors or .pth, of the network alone or of a larger one that it is the backbone of.
         size: (height, width) of the images that the weights were trained on; empty: they were squares, or the model's.
 
     Raises:
-        InputError: the file cannot be read, holds less than half of the model's values, or those of another network;
-            its position embeddings are not of that size.
+        InputError: the file cannot be read, holds less than half of the model's values, not those that patches are
+            embedded by, or those of another network; its position embeddings are not of that size.
     """
-    given = _state_dict(path)
+    given = _backbone_weights(path, vit)
     state = dict(given)
     resized = {}
     if _is_flat(getattr(vit, _POS_EMBED, None)) and _is_flat(given.get(_POS_EMBED)):
@@ -46,25 +53,29 @@ def load_pretrained(vit: nn.Module, path: str | Path, size: Sequence[int] = ()) 
     filtered = getattr(sys.modules[type(vit).__module__], "checkpoint_filter_fn", None)
     try:
         state = (filtered(state, vit) if filtered else state) | resized
-    except (RuntimeError, KeyError) as error:
-        raise InputError(
-            f"weights {str(path)!r} are of another network ({error}); choose the MODEL.BACKBONE.TIMM_MODEL that they "
-            "belong to"
-        ) from error
+    except (RuntimeError, KeyError, AttributeError) as error:
+        raise InputError(f"weights {str(path)!r} are of another network ({error}); {_CHOOSE}") from error
     model = vit.state_dict()
     loaded = {key: value for key, value in state.items() if key in model and value.shape == model[key].shape}
 
+    missing = [key for key in model if key not in loaded]
+
     share = sum(value.numel() for value in loaded.values()) / sum(value.numel() for value in model.values())
-    if share < 0.5:
-        raise InputError(
-            f"weights {str(path)!r} match {share:.0%} of the model's values (first key in the file: "
-            f"{next(iter(given))!r}, in the model: {next(iter(model))!r}); choose the MODEL.BACKBONE.TIMM_MODEL "
-            "that they belong to"
-        )
+    # Blocks alone are worth nothing: TransReID-SSL's, say, stand on convolutions where the model has patches.
+    if share < 0.5 or any(key.startswith("patch_embed.") and key.endswith("proj.weight") for key in missing):
+        differing = next((key for key in missing if key in given), None)
+        if differing:
+            shapes = [list(tensors[differing].shape) for tensors in (given, model)]
+            reason = f"{differing} is {shapes[0]}, in the model {shapes[1]}; {_CHOOSE}"
+        else:
+            reason = (
+                f"the names are {_first(given)}, in the model {_first(model)}; {_CHOOSE}, or if it is that, give them "
+                f"timm's names ({', '.join(_PREFIXES)} may stand before them)"
+            )
+        raise InputError(f"weights {str(path)!r} match {share:.0%} of the model's values: {reason}")
     vit.load_state_dict(loaded, strict=False)
     changed = [key for key in loaded if key in given and given[key].shape != loaded[key].shape]
     skipped = [key for key in state if key not in loaded]
-    missing = [key for key in model if key not in loaded]
     # A head is expected to be left over; blocks are not, nor that something stays random.
     unexpected = missing or any(key.startswith(("blocks.", "norm")) for key in skipped)
     logger.log(
@@ -91,13 +102,18 @@ def _resized(pos_embed: Tensor, vit: nn.Module, path: str | Path, size: Sequence
     patches = pos_embed.shape[1] - prefix
     side = math.isqrt(max(patches, 0))
     if size:
-        old = [
-            length * rows // pixels for length, rows, pixels in zip(size, grid, vit.patch_embed.img_size, strict=True)
+        patch = [pixels // rows for pixels, rows in zip(vit.patch_embed.img_size, grid, strict=True)]
+        # Patches may overlap, as TransReID's do. One grid has their number: both of its sides grow with the overlap.
+        grids = [
+            [(length - pixels) // (pixels - overlap) + 1 for length, pixels in zip(size, patch, strict=True)]
+            for overlap in range(min(patch))
         ]
-        if math.prod(old) != patches:
+        old = next((rows for rows in grids if min(rows) > 0 and math.prod(rows) == patches), None)
+        if old is None:
             raise InputError(
-                f"MODEL.BACKBONE.PRETRAIN_SIZE is {list(size)}, which makes {old[0]} x {old[1]} patches, but weights "
-                f"{str(path)!r} have position embeddings of {patches}; give the size that they were trained at"
+                f"MODEL.BACKBONE.PRETRAIN_SIZE is {list(size)}, which makes {grids[0][0]} x {grids[0][1]} patches, or "
+                f"more that overlap, but weights {str(path)!r} have position embeddings of {patches}; give the size "
+                "that they were trained at"
             )
     elif side**2 == patches:
         old = [side, side]
@@ -106,19 +122,49 @@ def _resized(pos_embed: Tensor, vit: nn.Module, path: str | Path, size: Sequence
     else:
         raise InputError(
             f"weights {str(path)!r} have {pos_embed.shape[1]} position embeddings, of which the model takes {prefix} "
-            f"for other tokens than patches, and {patches} are no square; choose the MODEL.BACKBONE.TIMM_MODEL that "
-            "they belong to, or if their images were no squares, give their size as MODEL.BACKBONE.PRETRAIN_SIZE [H,W]"
+            f"for other tokens than patches, and {patches} are no square; {_CHOOSE}, or if their images were no "
+            "squares, give their size as MODEL.BACKBONE.PRETRAIN_SIZE [H,W]"
         )
+    if old != grid:
+        logger.info("Position embeddings of %d x %d patches become those of %d x %d.", *old, *grid)
     return resample_abs_pos_embed(pos_embed, grid, old, num_prefix_tokens=prefix)
 
 
-def _state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a file, out of the wrappers that training scripts put around them."""
-    content = read_tensors(path)
-    for key in ("model", "state_dict"):
+def _backbone_weights(path: str | Path, vit: nn.Module) -> dict[str, Tensor]:
+    """The tensors of a file, of a larger network those of its backbone, by the names that they have there."""
+    content, place = read_tensors(path), []
+    for key in _WRAPPERS:
         if isinstance(content.get(key), dict):
-            content = content[key]
+            content, place = content[key], [*place, key]
     tensors = {key.removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
-        raise InputError(f"weights {str(path)!r} hold no tensors")
-    return tensors
+        raise InputError(
+            f"weights {str(path)!r} hold no tensors where they are looked for, but {_first(content) or 'nothing'}; "
+            "save the state_dict of the network alone"
+        )
+    tensors = _with_jpm(tensors)
+    parts = {
+        prefix: {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+        for prefix in ("", *_PREFIXES)
+    }
+    prefix = max(parts, key=lambda prefix: len(parts[prefix].keys() & vit.state_dict().keys()))
+    if place or prefix:
+        others = sorted({key.partition(".")[0] for key in tensors if not key.startswith(prefix)})
+        where = "/".join([*place, f"{prefix}*"])
+        logger.info("Of %s, %s is the backbone. Left out: %s.", path, where, ", ".join(others) or "none")
+    return parts[prefix]
+
+
+def _with_jpm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """TransReID with JPM trains b1, a copy of the last block and of the norm, and leaves these as they are."""
+    if not {"b1.1.weight", "base.norm.weight"} <= tensors.keys():
+        return tensors
+    last = max(int(key.split(".")[2]) for key in tensors if key.startswith("base.blocks."))
+    logger.info("b1, which TransReID trains in their place, is taken for block %d and the norm.", last)
+    names = {"b1.0.": f"base.blocks.{last}.", "b1.1.": "base.norm."}
+    trained = {names[key[:5]] + key[5:]: value for key, value in tensors.items() if key[:5] in names}
+    return {key: value for key, value in tensors.items() if key[:5] not in names} | trained
+
+
+def _first(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in islice(names, 3))

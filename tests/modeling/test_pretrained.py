@@ -4,8 +4,12 @@ import pytest
 import timm
 import torch
 from fastreid.modeling.backbones import build_backbone
+from fastreid.modeling.backbones.vision_transformer import VisionTransformer as FastReIDViT
 from safetensors.torch import save_file
+from timm.layers import resample_abs_pos_embed
 
+from dcal_reid import load_model
+from dcal_reid.engine.weights import save_weights
 from dcal_reid.errors import InputError
 from dcal_reid.modeling.pretrained import load_pretrained
 
@@ -51,12 +55,119 @@ def test_names_what_is_missing(tmp_path, caplog):
 
 def test_refuses_another_architecture(tmp_path):
     path = tmp_path / "weights.pth"
-    torch.save(timm.create_model("resnet18").state_dict(), path)
-    with pytest.raises(InputError, match=r"match 0% .* 'conv1.weight'"):
+    torch.save({"model": {f"backbone.{k}": v for k, v in timm.create_model("resnet18").state_dict().items()}}, path)
+    names = (
+        r"names are 'backbone\.conv1\.weight', .*, in the model 'cls_token', .* choose .* or .* give them timm's names"
+    )
+    with pytest.raises(InputError, match=rf"match 0% of the model's values: the {names}"):
         load_pretrained(vit(), path)
     torch.save(vit(embed_dim=96).state_dict(), path)
-    with pytest.raises(InputError, match="match 0%"):
+    with pytest.raises(InputError, match=r"match 0% .*: cls_token is \[1, 1, 96\], in the model \[1, 1, 48\]; choose"):
         load_pretrained(vit(), path)
+
+
+def test_refuses_blocks_on_another_kind_of_patches(tmp_path):
+    """TransReID-SSL's (ICS) are embedded after four convolutions."""
+    state = vit().state_dict()
+    stem = {"patch_embed.proj.weight": torch.zeros(48, 64, 8, 8), "patch_embed.conv.0.weight": torch.zeros(64, 3, 7, 7)}
+    torch.save(state | stem, tmp_path / "weights.pth")
+    with pytest.raises(
+        InputError, match=r"patch_embed.proj.weight is \[48, 64, 8, 8\], in the model \[48, 3, 16, 16\]"
+    ):
+        load_pretrained(vit(), tmp_path / "weights.pth")
+
+
+def test_refuses_more_stages_than_the_model_has(tmp_path):
+    """timm looks for the place of each of Swin's tables."""
+    deep, flat = (timm.create_model("swin_tiny_patch4_window7_224", depths=depths) for depths in ((1, 1, 2), (1, 1, 1)))
+    torch.save(deep.state_dict(), tmp_path / "weights.pth")
+    with pytest.raises(InputError, match="are of another network"):
+        load_pretrained(flat, tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize("content", [{"net": {"cls_token": torch.zeros(1)}, "epoch": 3}, {}])
+def test_a_file_without_tensors_where_they_are_looked_for(tmp_path, content):
+    torch.save(content, tmp_path / "weights.pth")
+    found = "'net', 'epoch'" if content else "nothing"
+    with pytest.raises(InputError, match=f"hold no tensors where .* but {found}; save the state_dict"):
+        load_pretrained(vit(), tmp_path / "weights.pth")
+
+
+def prefixed(state, prefix):
+    return {prefix + key: value for key, value in state.items()}
+
+
+def transreid(state, other, prefix=""):
+    """As TransReID has it with SIE and JPM, for which it trains b1 in the place of the last block and the norm."""
+    last = {key: f"0.{key[9:]}" if key.startswith("blocks.1.") else f"1.{key[5:]}" for key in state}
+    last = {key: name for key, name in last.items() if key.startswith(("blocks.1.", "norm."))}
+    file = prefixed(state | {key: other[key] for key in last} | {"sie_embed": torch.zeros(6, 1, 48)}, "base.")
+    for key, name in last.items():
+        file |= {f"b1.{name}": state[key], f"b2.{name}": other[key]}
+    return prefixed(file | {"classifier.weight": torch.zeros(7, 48), "bottleneck.weight": torch.ones(48)}, prefix)
+
+
+LAYOUTS = {
+    "TransReID": (transreid, "base.* is the backbone. Left out: b2, bottleneck, classifier."),
+    "TransReID, DDP": (
+        lambda state, other: transreid(state, other, "module."),
+        "base.* is the backbone. Left out: b2, bottleneck",
+    ),
+    "TransReID without JPM": (
+        lambda state, other: prefixed(state, "base.") | {"classifier.weight": torch.zeros(7, 48)},
+        "base.* is the backbone. Left out: classifier.",
+    ),
+    "DINO": (
+        lambda state, other: {
+            "student": prefixed(other, "module.backbone."),
+            "teacher": prefixed(state, "backbone.") | {"head.mlp.0.weight": torch.zeros(64, 48)},
+            "epoch": 3,
+        },
+        "teacher/backbone.* is the backbone. Left out: head.",
+    ),
+    "dcal_reid": (
+        lambda state, other: {
+            "model": prefixed(other, "backbone.vit."),
+            "ema": prefixed(state, "backbone.vit.") | {"glca.norm.weight": torch.zeros(48)},
+            "grid_size": [4, 2],
+        },
+        "ema/backbone.vit.* is the backbone. Left out: glca.",
+    ),
+    "DeiT": (lambda state, other: {"model": other, "model_ema": state}, "model_ema/* is the backbone. Left out: none."),
+    "timm": (lambda state, other: {"state_dict": other, "state_dict_ema": state}, "state_dict_ema/* is"),
+    "Lightning": (lambda state, other: {"state_dict": prefixed(state, "backbone.")}, "state_dict/backbone.* is"),
+}
+
+
+@pytest.mark.parametrize(("layout", "told"), LAYOUTS.values(), ids=LAYOUTS)
+def test_the_backbone_of_other_codes_networks(tmp_path, caplog, layout, told):
+    source, other, target = vit().eval(), vit(), vit().eval()
+    torch.save(layout(source.state_dict(), other.state_dict()), tmp_path / "weights.pth")
+    with caplog.at_level(logging.INFO, logger="dcal_reid"):
+        load_pretrained(target, tmp_path / "weights.pth")
+    images = torch.randn(2, 3, 64, 32)
+    assert torch.equal(target.forward_features(images), source.forward_features(images))
+    assert told in caplog.text and "100.0% of the model's values" in caplog.text
+
+
+def test_the_backbone_of_fastreids_network(tmp_path):
+    options = {"img_size": (64, 32), "embed_dim": 48, "depth": 2, "num_heads": 3, "qkv_bias": True, "camera": 6}
+    source, target = FastReIDViT(**options).eval(), vit().eval()
+    file = prefixed(source.state_dict(), "backbone.") | {"heads.weight": torch.zeros(7, 48)}
+    torch.save({"model": file, "optimizer": {"state": {}, "param_groups": []}, "epoch": 3}, tmp_path / "weights.pth")
+    load_pretrained(target, tmp_path / "weights.pth")
+    images = torch.randn(2, 3, 64, 32)
+    source.cam_num = 0  # whose embeddings no other network has
+    torch.testing.assert_close(target.forward_features(images)[:, 0], source(images).flatten(1))
+
+
+def test_the_backbone_of_a_run(run_folder, tiny_cfg):
+    model = load_model(run_folder / "model_final.pth", device="cpu")
+    save_weights(run_folder / "exported.safetensors", tiny_cfg, model)
+    for name in ("model_final.pth", "exported.safetensors"):
+        target = vit(depth=3)
+        load_pretrained(target, run_folder / name)
+        assert all(torch.equal(v, model.backbone.vit.state_dict()[k]) for k, v in target.state_dict().items())
 
 
 def test_real_weights_load_whole(tiny_cfg, vit_tiny_weights, caplog):
@@ -90,6 +201,24 @@ def test_position_embeddings_of_rectangles_keep_their_places(tmp_path, size, tar
     for value, number in ((found[..., 0], rows), (found[..., 1].T, columns)):
         torch.testing.assert_close(value, value[:, :1].expand_as(value), rtol=0, atol=1e-5)  # of the place alone
         assert (value[:, 0].diff() > 0).all() and len(value) == number
+
+
+@pytest.mark.parametrize(("stride", "rows", "columns"), [(12, 21, 10), (11, 22, 11), (8, 31, 15)])
+def test_position_embeddings_of_patches_that_overlap(tmp_path, caplog, stride, rows, columns):
+    """As TransReID's do, of images of 256 x 128."""
+    path, model, fits = tmp_path / "weights.pth", vit((256, 128)), FastReIDViT((256, 128), 16, stride, embed_dim=48)
+    given = places(rows, columns)
+    assert fits.pos_embed.shape == given.shape
+    torch.save(prefixed(model.state_dict() | {"pos_embed": given}, "base."), path)
+    with caplog.at_level(logging.INFO, logger="dcal_reid"):
+        load_pretrained(model, path, (256, 128))
+    expected = resample_abs_pos_embed(given, [16, 8], [rows, columns])
+    assert torch.equal(model.pos_embed, expected)
+    assert f"Position embeddings of {rows} x {columns} patches become those of 16 x 8" in caplog.text
+    with pytest.raises(InputError, match=r"are no square; .* give their size as MODEL\.BACKBONE\.PRETRAIN_SIZE"):
+        load_pretrained(model, path)
+    with pytest.raises(InputError, match=r"PRETRAIN_SIZE is \[8, 8\], which makes .* give the size"):
+        load_pretrained(model, path, (8, 8))
 
 
 def test_position_embeddings_of_a_rectangle_need_its_size(tmp_path):
