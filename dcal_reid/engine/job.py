@@ -163,7 +163,7 @@ def without_pretrained_weights(cfg: CfgNode) -> CfgNode:
     """``cfg`` for a model whose weights come from a checkpoint: the backbone's are not fetched first."""
     cfg = cfg.clone()
     cfg.defrost()
-    cfg.MODEL.BACKBONE.PRETRAIN, cfg.MODEL.BACKBONE.PRETRAIN_PATH = False, ""
+    cfg.MODEL.BACKBONE.PRETRAIN = False
     cfg.freeze()
     return cfg
 

@@ -96,7 +96,8 @@ def save_weights(path: str | Path, cfg: CfgNode, model: nn.Module, class_names: 
     cfg = cfg.clone()
     cfg.defrost()
     # The paths of this machine mean nothing on another.
-    cfg.MODEL.WEIGHTS, cfg.MODEL.BACKBONE.PRETRAIN_PATH, cfg.MODEL.DEVICE = "", "", "auto"
+    cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = "", "auto"
+    cfg.MODEL.BACKBONE.PRETRAIN_PATH, cfg.MODEL.BACKBONE.PRETRAIN_SIZE = "", ()
     metadata = {"dcal_reid": EXPORT_VERSION, "fingerprint": fingerprint(cfg, model), "config": cfg.dump()}
     told = {"grid_size": grid_size_of(model), "class_names": class_names, "num_classes": cfg.MODEL.HEADS.NUM_CLASSES}
     metadata |= {name: json.dumps(value) for name, value in told.items() if value is not None}
