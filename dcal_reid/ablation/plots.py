@@ -7,6 +7,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ..evaluation.plot import save_figure
 from .runs import Run
 
 __all__ = ["draw_curves", "draw_metrics"]
@@ -30,7 +31,7 @@ def draw_metrics(rows: Sequence[dict], metrics: Sequence[str], repetitions: Sequ
         axis.set_xticks(range(len(rows)), labels, rotation=30 if len(rows) < 20 else 90)
         axis.set(title=metric, xlim=(-0.5, len(rows) - 0.5))
         _percent(axis)
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def draw_curves(of_variant: Mapping[str, Sequence[Run]], metric: str, path: Path) -> None:
@@ -50,7 +51,7 @@ def draw_curves(of_variant: Mapping[str, Sequence[Run]], metric: str, path: Path
     axis.set(title=metric, xlabel="share of the training", xlim=(0, 1.02))
     _percent(axis)
     figure.legend(loc="outside right upper", fontsize="small")
-    figure.savefig(path)
+    save_figure(figure, path)
 
 
 def _percent(axis: Axes) -> None:

@@ -17,7 +17,7 @@ from fastreid.config import CfgNode
 from ..config import value_of
 from ..engine.arguments import values_and_rest
 from ..engine.check import check_config
-from ..engine.setup import config_keys, load_config
+from ..engine.setup import config_keys, holds_run, load_config
 from ..errors import InputError
 from ..published import published
 from ..text import natural_key
@@ -213,7 +213,7 @@ def _checked_run(
     overrides = [*args.opts, *itertools.chain(*setting, *fold), "SEED", str(seed), "OUTPUT_DIR", str(folder)]
     cfg = load_config(str(file), overrides)
     check_config(cfg)
-    if (folder / "last_checkpoint").is_file():
+    if holds_run(folder):
         _check_same(folder, cfg)
     else:
         wanted = _identity(cfg)

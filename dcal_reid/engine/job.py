@@ -19,7 +19,7 @@ from .check import check_config
 from .checkpoint import Checkpointer
 from .inference import evaluate_dataset
 from .launch import launch
-from .setup import load_config, resolve_device, save_config, setup
+from .setup import holds_run, load_config, resolve_device, save_config, setup
 from .trainer import Trainer
 from .weight_file import Weights, read_weights
 
@@ -51,10 +51,10 @@ def _check_run_folder(args: argparse.Namespace, cfg: CfgNode) -> None:
         InputError: it would begin anew elsewhere, or what it started from would be evaluated.
     """
     folder = Path(args.config_file).parent
-    if not args.config_file or not (folder / "last_checkpoint").is_file():
+    if not args.config_file or not holds_run(folder):
         return
     given = args.opts[::2]
-    if args.resume and "OUTPUT_DIR" not in given and not Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file():
+    if args.resume and "OUTPUT_DIR" not in given and not holds_run(cfg.OUTPUT_DIR):
         raise InputError(
             f"--resume: the run of {args.config_file!r} is in {str(folder)!r}, but its OUTPUT_DIR {cfg.OUTPUT_DIR!r} "
             f"holds no checkpoint; add OUTPUT_DIR {folder}"
@@ -98,7 +98,7 @@ def _evaluate_with_report(cfg: CfgNode, path: str) -> dict:
 def train(cfg: CfgNode, resume: bool = False) -> dict:
     """Train as ``cfg`` says and return the metrics of the last evaluation (empty but on the first process)."""
     given = cfg
-    if cfg.MODEL.WEIGHTS or (resume and Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file()):
+    if cfg.MODEL.WEIGHTS or (resume and holds_run(cfg.OUTPUT_DIR)):
         cfg = without_pretrained_weights(cfg)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume)

@@ -26,6 +26,9 @@ __all__ = ["Extracted", "Predictor", "load_model"]
 
 logger = logging.getLogger(__name__)
 
+# Images whose attention is computed together: their queries and keys of all blocks are kept.
+_TOGETHER = 8
+
 
 class Extracted(NamedTuple):
     """What :meth:`Predictor.extract` made of a batch of image files."""
@@ -172,8 +175,12 @@ class Predictor:
         Raises:
             InputError: as for a call; also a backbone without a CLS token, or another network than DCAL's.
         """
+        return self.attention_of(self.preprocess(images))
+
+    def attention_of(self, inputs: Tensor) -> AttentionMaps:
+        """:meth:`attention` in what :meth:`preprocess` gives, for those who show it, too."""
         check_attention(self.model)
-        parts = zip(*(self.model.attention_maps(batch) for batch in self.batches(images)), strict=True)
+        parts = zip(*(self.model.attention_maps(some) for some in inputs.split(_TOGETHER)), strict=True)
         return AttentionMaps(*(None if part[0] is None else torch.cat(part) for part in parts))
 
     @torch.no_grad()

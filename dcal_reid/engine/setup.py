@@ -31,6 +31,7 @@ from .inference import uses_half_precision
 __all__ = [
     "argument_parser",
     "config_keys",
+    "holds_run",
     "load_config",
     "parse_config",
     "resolve_device",
@@ -240,10 +241,15 @@ def setup(args: argparse.Namespace) -> CfgNode:
     return cfg
 
 
+def holds_run(folder: str | Path) -> bool:
+    """Whether there is a checkpoint from which a run goes on."""
+    return Path(folder, "last_checkpoint").is_file()
+
+
 def _seed_of_the_run(cfg: CfgNode) -> int | None:
     """The seed that was drawn for the run which goes on in OUTPUT_DIR; None: there is none."""
     folder = Path(cfg.OUTPUT_DIR)
-    if not ((folder / "last_checkpoint").is_file() and (folder / "config.yaml").is_file()):
+    if not (holds_run(folder) and (folder / "config.yaml").is_file()):
         return None
     return load_config(str(folder / "config.yaml")).SEED
 

@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -167,7 +168,7 @@ class Trainer(TrainerBase):
         """
         if resume and self.checkpointer.has_checkpoint():
             options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
-            state = self.checkpointer.resume(**self._told())
+            state = self.checkpointer.resume(**self._told)
             # The checkpoint has the momenta; learning rate and weight decay are the configuration's.
             for group, option in zip(self.optimizer.param_groups, options, strict=True):
                 group.update(option)
@@ -200,8 +201,9 @@ class Trainer(TrainerBase):
         """
         place = {"epochs": epochs, "iteration": iteration or self.iter, "iters_per_epoch": self.iters_per_epoch}
         state = {"place": place, "best_metric": self.best_metric, "best_epoch": self.best_epoch}
-        self.checkpointer.save(name, **state, **self._told())
+        self.checkpointer.save(name, **state, **self._told)
 
+    @cached_property
     def _told(self) -> dict:
         """What must be the same where the run goes on; inference reads some of it."""
         told = {"class_names": self.class_names} if self.class_names is not None else {}

@@ -3,8 +3,7 @@
 import logging
 import math
 import sys
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 from pathlib import Path
 
 from timm.layers import resample_abs_pos_embed
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from ..files import read_tensors
+from ..text import first_few
 
 __all__ = ["load_pretrained"]
 
@@ -57,9 +57,7 @@ def load_pretrained(vit: nn.Module, path: str | Path, size: Sequence[int] = ()) 
         raise InputError(f"weights {str(path)!r} are of another network ({error}); {_CHOOSE}") from error
     model = vit.state_dict()
     loaded = {key: value for key, value in state.items() if key in model and value.shape == model[key].shape}
-
     missing = [key for key in model if key not in loaded]
-
     share = sum(value.numel() for value in loaded.values()) / sum(value.numel() for value in model.values())
     # Blocks alone are worth nothing: TransReID-SSL's, say, stand on convolutions where the model has patches.
     if share < 0.5 or any(key.startswith("patch_embed.") and key.endswith("proj.weight") for key in missing):
@@ -68,8 +66,9 @@ def load_pretrained(vit: nn.Module, path: str | Path, size: Sequence[int] = ()) 
             shapes = [list(tensors[differing].shape) for tensors in (given, model)]
             reason = f"{differing} is {shapes[0]}, in the model {shapes[1]}; {_CHOOSE}"
         else:
+            theirs, ours = (first_few(map(repr, names)) for names in (given, model))
             reason = (
-                f"the names are {_first(given)}, in the model {_first(model)}; {_CHOOSE}, or if it is that, give them "
+                f"the names are {theirs}, in the model {ours}; {_CHOOSE}, or if it is that, give them "
                 f"timm's names ({', '.join(_PREFIXES)} may stand before them)"
             )
         raise InputError(f"weights {str(path)!r} match {share:.0%} of the model's values: {reason}")
@@ -138,16 +137,18 @@ def _backbone_weights(path: str | Path, vit: nn.Module) -> dict[str, Tensor]:
             content, place = content[key], [*place, key]
     tensors = {key.removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
+        found = first_few(map(repr, content)) or "nothing"
         raise InputError(
-            f"weights {str(path)!r} hold no tensors where they are looked for, but {_first(content) or 'nothing'}; "
-            "save the state_dict of the network alone"
+            f"weights {str(path)!r} hold no tensors where they are looked for, but {found}; save the state_dict of the "
+            "network alone"
         )
     tensors = _with_jpm(tensors)
     parts = {
         prefix: {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
         for prefix in ("", *_PREFIXES)
     }
-    prefix = max(parts, key=lambda prefix: len(parts[prefix].keys() & vit.state_dict().keys()))
+    names = vit.state_dict().keys()
+    prefix = max(parts, key=lambda prefix: len(parts[prefix].keys() & names))
     if place or prefix:
         others = sorted({key.partition(".")[0] for key in tensors if not key.startswith(prefix)})
         where = "/".join([*place, f"{prefix}*"])
@@ -164,7 +165,3 @@ def _with_jpm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     names = {"b1.0.": f"base.blocks.{last}.", "b1.1.": "base.norm."}
     trained = {names[key[:5]] + key[5:]: value for key, value in tensors.items() if key[:5] in names}
     return {key: value for key, value in tensors.items() if key[:5] not in names} | trained
-
-
-def _first(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in islice(names, 3))

@@ -80,11 +80,12 @@ def draw_attention_of(
     Raises:
         InputError: an image that cannot be read, or a model whose attention cannot be drawn.
     """
-    maps = predictor.attention(image_paths)
+    images = predictor.preprocess(image_paths)
+    maps = predictor.attention_of(images)
     columns = {"SA rollout": maps.sa}
     if maps.glca is not None:
         columns["GLCA rollout"] = maps.glca
-    draw_attention(path, predictor.preprocess(image_paths), columns, maps.selected, row_titles=row_titles)
+    draw_attention(path, images, columns, maps.selected, row_titles=row_titles)
 
 
 def image_files(places: Sequence[str], count: int) -> list[str]:

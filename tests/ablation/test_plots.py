@@ -1,7 +1,6 @@
 from types import SimpleNamespace
 
 import pytest
-from matplotlib.figure import Figure
 
 from dcal_reid.ablation import plots
 from dcal_reid.ablation.plots import draw_curves, draw_metrics
@@ -11,7 +10,7 @@ from dcal_reid.ablation.plots import draw_curves, draw_metrics
 def figures(monkeypatch):
     """Those that were saved, in order."""
     saved = []
-    monkeypatch.setattr(Figure, "savefig", lambda self, path: saved.append(self))
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: saved.append(figure))
     return saved
 
 
