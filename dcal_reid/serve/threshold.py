@@ -21,10 +21,11 @@ _IDENTICAL = 1e-3  # of the largest distance: what is closer is taken for the sa
 
 def find_threshold(predictor: Predictor, gallery: SharedGallery) -> tuple[float, float | None]:
     """The distance that 1 % of the pairs of different identities are closer than, among 128 images of the gallery, and
-    this rate. Images of no known identity are left out.
+    this rate. Images of no known identity are left out, and so are pairs of identical images: one of their labels is
+    wrong.
 
-    Without two known identities it is a guess, whose rate is None: from pairs of any images that are not identical, as
-    if an image of no known identity had one of its own.
+    Without two known identities it is a guess, whose rate is None: from pairs of any images, as if an image of no known
+    identity had one of its own.
 
     Raises:
         InputError: there are no such pairs.
@@ -49,8 +50,7 @@ def find_threshold(predictor: Predictor, gallery: SharedGallery) -> tuple[float,
     different = np.not_equal.outer(identities, identities)
     if different.any():
         distances = _distances(np.stack(features), gallery.gallery.metric)
-        if guessed:
-            different &= distances > _IDENTICAL * distances.max()
+        different &= distances > _IDENTICAL * distances.max()
     if not different.any():
         raise InputError("a threshold cannot be found without images of two identities; give one with --threshold")
     threshold = float(np.quantile(distances[different], FALSE_POSITIVE_RATE))

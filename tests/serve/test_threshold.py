@@ -54,6 +54,16 @@ def test_only_known_identities_are_compared(predictor, paths, text):
         found(2 * paths[:1], nothing[:2])
 
 
+def test_copies_under_two_identities_are_no_pair(predictor, paths):
+    """Otherwise the threshold is 0, which nothing can match."""
+    paths = list(map(str, paths))
+    names = np.array(["a"] * len(paths) + ["b"] * len(paths))
+    unknown = np.full(2 * len(paths), -1)
+    gallery = FaissGallery.build(np.tile(predictor(paths).numpy(), (2, 1)), Records(2 * paths, names, unknown))
+    threshold, rate = find_threshold(predictor, SharedGallery(gallery, None))
+    assert threshold > 1e-4 and rate == 0.01
+
+
 def test_a_rare_identity_is_in_the_sample(predictor, paths):
     names = np.full(400, "a")
     names[202] = "b"
