@@ -7,13 +7,11 @@ from pathlib import Path
 import faiss
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcal_reid.errors import InputError
 from dcal_reid.evaluation import index
-from dcal_reid.evaluation.fingerprint import model_fingerprint
 from dcal_reid.evaluation.index import FaissGallery
 from dcal_reid.evaluation.recall import exact_nearest
 from dcal_reid.evaluation.records import Records, RecordStore
@@ -186,25 +184,6 @@ def test_a_gallery_of_another_model_is_refused(tmp_path):
         FaissGallery.open(tmp_path, fingerprint="def")
     with pytest.raises(InputError, match="features have 16 values, those of the gallery 32"):
         FaissGallery.open(tmp_path).search(np.ones((1, 16)), 1)
-
-
-def test_fingerprint_of_a_model():
-    torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
-    name = model_fingerprint(model.state_dict())
-    assert len(name) == 16 and name == model_fingerprint(model.state_dict())
-    with torch.no_grad():
-        model[0].bias[1] += 1e-6
-    assert model_fingerprint(model.state_dict()) != name
-    assert model_fingerprint(model.state_dict(), "128x64") != model_fingerprint(model.state_dict())
-
-
-def test_a_fingerprint_is_of_names_shapes_and_types_in_any_order():
-    a, b = torch.ones(2, 3), torch.zeros(2)
-    name = model_fingerprint({"a": a, "b": b})
-    assert model_fingerprint({"b": b, "a": a}) == name
-    others = [{"a": a, "c": b}, {"a": a.reshape(3, 2), "b": b}, {"a": a, "b": b.int()}, {"a": a}]
-    assert len({name, *map(model_fingerprint, others)}) == 5
 
 
 def test_folders_that_are_no_gallery(tmp_path):
