@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from dcal_reid import Predictor
+from dcal_reid.search import image_records, parts
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -43,3 +44,28 @@ def make_images(tmp_path):
         return tmp_path / folder
 
     return make
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """A batch is of 5 images, so a part is of 5."""
+    monkeypatch.setattr(parts, "_PART", 4)
+
+
+@pytest.fixture
+def records(crops):
+    return image_records(crops / "labels.csv")
+
+
+@pytest.fixture
+def extracted(predictor, monkeypatch):
+    """The paths that go through the model, in order."""
+    seen, extract = [], predictor.extract
+
+    def watched(paths):
+        for batch in extract(paths):
+            seen.extend(np.asarray(paths)[batch.indices].tolist())
+            yield batch
+
+    monkeypatch.setattr(predictor, "extract", watched)
+    return seen

@@ -50,11 +50,3 @@ def test_wrong_input(run, tmp_path):
         run(tmp_path / "nowhere", tmp_path / "all.npz")
     with pytest.raises(InputError, match="SOURCE and OUTPUT are needed"):
         run(tmp_path / "all.npz")
-
-
-def test_a_model_for_classification_has_no_features(class_run_folder, tmp_path):
-    tool = runpy.run_path(str(TOOL))
-    weights = class_run_folder / "model_final.pth"
-    words = [tmp_path / "images", tmp_path / "all.npz", "--weights", weights, "--device", "cpu"]
-    with pytest.raises(InputError, match="this model gives probabilities of classes"):
-        tool["run"](tool["parser"]().parse_intermixed_args([*map(str, words)]))

@@ -10,7 +10,6 @@ from dcal_reid.errors import InputError
 from dcal_reid.evaluation import Records
 from dcal_reid.evaluation.milvus import MilvusGallery
 from dcal_reid.search import build_gallery, image_records
-from dcal_reid.search.jobs import images_and_overrides
 
 TOOL = Path(__file__).parents[2] / "tools" / "search_gallery.py"
 
@@ -101,11 +100,3 @@ def test_where_nothing_can_be_written_nothing_is_searched(search, gallery, crops
     with pytest.raises(FileNotFoundError, match=r"no/found\.json"):
         search(gallery, crops / "3_0_0.png", "--json", tmp_path / "no" / "found.json")
     assert capsys.readouterr().out == ""
-
-
-def test_overrides_begin_with_a_key_of_the_configuration(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert images_and_overrides(["a.jpg", "B.JPG"]) == (["a.jpg", "B.JPG"], [])
-    assert images_and_overrides(["a.jpg", "TEST.FLIP.ENABLED", "True"]) == (["a.jpg"], ["TEST.FLIP.ENABLED", "True"])
-    Path("TEST.jpg").touch()
-    assert images_and_overrides(["TEST.jpg", "TEST.METRIC", "x"]) == (["TEST.jpg"], ["TEST.METRIC", "x"])
