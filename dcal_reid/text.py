@@ -14,9 +14,9 @@ def natural_key(text: str) -> tuple:
 
 
 def first_few(items: Iterable[object], number: int = 3) -> str:
-    """For messages: the first items, and dots if there are more."""
+    """For messages, those of the log too: the first items, as they can be shown, and dots if there are more."""
     items = list(items)
-    return ", ".join(str(item) for item in items[:number]) + (", ..." if len(items) > number else "")
+    return ", ".join(printable(str(item)) for item in items[:number]) + (", ..." if len(items) > number else "")
 
 
 def shortened(text: str, length: int) -> str:

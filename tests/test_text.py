@@ -26,6 +26,7 @@ def test_natural_order_does_not_depend_on_the_order_given(names, random):
 def test_first_few():
     assert first_few([1, 2, 3]) == "1, 2, 3"
     assert first_few(range(9)) == "0, 1, 2, ..."
+    assert first_few([LATIN_1]) == "stra?e.jpg"  # a log in UTF-8 would lose the message
 
 
 def test_a_text_of_another_length_ends_in_an_ellipsis():
