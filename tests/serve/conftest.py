@@ -90,3 +90,8 @@ def picture():
         return buffer.getvalue()
 
     return make
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    return tmp_path / "uploads"
