@@ -1,4 +1,3 @@
-import runpy
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +64,3 @@ def test_wrong_input():
         benchmark_data(["cats"])
     with pytest.raises(InputError, match="--batch 6 is not a multiple of 4"):
         benchmark_data(["persons"], batch=6)
-
-
-def test_command_line():
-    parser = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "benchmark.py"))["parser"]()
-    args = parser.parse_args(["data", "--case", "birds", "--batch", "16"])
-    assert vars(args) == {"benchmark": benchmark_data, "cases": ["birds"], "batch": 16, "repeats": 5}

@@ -1,20 +1,9 @@
-import runpy
-from pathlib import Path
-
 import pytest
 
 from dcal_reid.benchmark import infer, models
-from dcal_reid.benchmark.models import CASES, Case
 from dcal_reid.errors import InputError
 
-TINY = {"patch_size": 16, "embed_dim": 48, "depth": 3, "num_heads": 3}
-
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.setattr("dcal_reid.benchmark.operations._SHORTEST_RUN", 0.01)
-    for name, recipe in (("toy", models._REID), ("toy-classes", models._CLASSIFICATION)):
-        monkeypatch.setitem(CASES, name, Case(name, "vit_tiny_patch16_224", (64, 32), 8, 8, 8, recipe, TINY))
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 @pytest.mark.usefixtures("half_precision")
@@ -48,11 +37,3 @@ def test_wrong_input():
         infer.benchmark_infer(["vit-z"])
     with pytest.raises(InputError, match="a batch of 0 images"):
         infer.benchmark_infer(["toy"], batch=0)
-
-
-def test_command_line():
-    parser = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "benchmark.py"))["parser"]()
-    args = parser.parse_args(["infer", "--case", "demo", "--device", "cuda"])
-    assert (args.benchmark, args.cases, args.device, args.readout) == (
-        infer.benchmark_infer, ["demo"], "cuda", "mean",
-    )  # fmt: skip

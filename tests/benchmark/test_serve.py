@@ -1,6 +1,3 @@
-import runpy
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -40,9 +37,3 @@ def test_wrong_input(gallery, run_folder, crops, tmp_path):
         benchmark_serve(gallery, "", str(crops), clients=0, requests=10)
     with pytest.raises(InputError, match=r"the server does not start: error: checkpoint 'none\.pth' not found"):
         benchmark_serve(gallery, "none.pth", str(crops), device="cpu")
-
-
-def test_command_line():
-    parser = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "benchmark.py"))["parser"]()
-    args = parser.parse_args(["serve", "gallery", "--weights", "a.pth", "--images", "crops", "--clients", "3"])
-    assert (args.benchmark, args.gallery, args.clients, args.requests) == (benchmark_serve, "gallery", 3, 1000)
