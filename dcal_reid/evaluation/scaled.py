@@ -35,7 +35,8 @@ class ScaledFeatures:
         check_metric(metric)
         name = f"{name} features".strip()
         if isinstance(features, torch.Tensor):
-            features = features.detach().to("cpu", torch.float32).numpy()
+            features = features.detach().cpu()
+            features = (features if features.dtype == torch.float64 else features.float()).numpy()
         features = np.asarray(features)
         if features.ndim != 2 or features.shape[1] == 0:
             raise InputError(f"{name} must be a matrix, items x dimension, not of shape {features.shape}")
