@@ -90,9 +90,9 @@ def report(runs: Sequence[Run], title: str, folder: Path, baseline: str = "") ->
     columns = [column for column in rows[0] if any(row[column] is not None for row in rows)]
     rows = [{column: row[column] for column in columns} for row in rows]
     text = f"{title}\n\n{_table(rows)}\n\n{_CAPTION}\n"
-    if baseline in of_variant:
+    if any(column.endswith(" difference") for column in columns):
         text += _DIFFERENCE.format(baseline=baseline)
-    if len(best) < len(rows):
+    if len({variant.partition(",")[0] for variant in of_variant}) < len(of_variant):
         best_rows = [row for row in rows if row["variant"] in best.values()]
         text += f"\nThe best of each by {metrics[0]}:\n\n{_table(best_rows)}\n"
     print(f"\n{text}")

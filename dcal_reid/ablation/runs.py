@@ -169,6 +169,11 @@ def _settings(varied: Sequence[Sequence[str]], option: str, overrides: Sequence[
             raise InputError(f"{option} {key} has no values; give them behind the key")
         if key in overrides[::2] or [other for other, *_ in varied].count(key) > 1:
             raise InputError(f"{option} {key}: {key} is given twice; give it once")
+        named: dict[str, str] = {}
+        for value in values:
+            other = named.setdefault(_in_names(value), value)
+            if other != value:
+                raise InputError(f"{option} {key}: {other!r} and {value!r} would have the same folder; rename one")
     choices = ([(key, value) for value in dict.fromkeys(values)] for key, *values in varied)
     return [list(pairs) for pairs in itertools.product(*choices)]
 
@@ -228,7 +233,12 @@ def _checked_run(
 
 def _labels(setting: _Setting) -> list[str]:
     """What a setting is called, in the table and in the names of folders."""
-    return [f"{key.rpartition('.')[2]}={value.replace('/', '-')}" for key, value in setting]
+    return [f"{key.rpartition('.')[2]}={_in_names(value)}" for key, value in setting]
+
+
+def _in_names(value: str) -> str:
+    """A value as it is in the name of a folder."""
+    return value.replace("/", "-")
 
 
 def _check_same(folder: Path, cfg: CfgNode) -> None:
