@@ -120,19 +120,6 @@ def test_a_second_signal_acts_at_once():
         signal.signal(signal.SIGINT, before)
 
 
-def test_old_checkpoints_are_removed_but_not_the_best(run_cfg):
-    run_cfg.SOLVER.MAX_EPOCH, run_cfg.SOLVER.CHECKPOINT_PERIOD, run_cfg.SOLVER.CHECKPOINT_KEEP = 5, 1, 2
-    folder = Path(run_cfg.OUTPUT_DIR)
-    folder.mkdir()
-    # A copy with a name of its own, and what a longer run has left.
-    others = {"model_0001_good.pth", "model_0099.pth"}
-    for name in others:
-        (folder / name).touch()
-    run(run_cfg)
-    found = {path.name for path in folder.glob("*.pth")}
-    assert found == {"model_0002.pth", "model_0003.pth", "model_best.pth", "model_final.pth"} | others
-
-
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_whole(run_cfg, other_cfg, monkeypatch):
     """As the writer of checkpoints sees it: no file may grow beyond a limit."""
     resource = pytest.importorskip("resource")

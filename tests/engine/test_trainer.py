@@ -43,25 +43,6 @@ def test_a_run_leaves_checkpoints_metrics_and_events(run_cfg):
     assert [round(e.value, 3) for e in events.Scalars("mAP")][-1] == round(results["mAP"], 3)
 
 
-def test_the_best_checkpoint_has_its_own_metric(run_cfg):
-    """fast-reid stores the metric of the evaluation before, and the last one never counts."""
-    values = iter([10.0, 30.0, 20.0])
-
-    class Scripted(Trainer):
-        @classmethod
-        def test(cls, cfg, model):
-            return {"mAP": 1.0, "metric": next(values)}
-
-    Path(run_cfg.OUTPUT_DIR).mkdir()
-    trainer = Scripted(run_cfg)
-    trainer.resume_or_load(False)
-    trainer.train()
-    best = torch.load(Path(run_cfg.OUTPUT_DIR, "model_best.pth"), weights_only=True)
-    final = torch.load(Path(run_cfg.OUTPUT_DIR, "model_final.pth"), weights_only=True)
-    assert (best["place"]["epochs"], best["best_metric"]) == (2, 30.0)
-    assert (final["place"]["epochs"], final["best_metric"], final["best_epoch"]) == (3, 30.0, 1)
-
-
 def test_training_changes_every_weight(run_cfg):
     run_cfg.SOLVER.MAX_EPOCH = 1
     Path(run_cfg.OUTPUT_DIR).mkdir()
@@ -135,30 +116,6 @@ def test_evaluating_the_checkpoint_gives_the_runs_figures(run_cfg):
     _, results = run(run_cfg)
     run_cfg.MODEL.WEIGHTS = str(Path(run_cfg.OUTPUT_DIR, "model_final.pth"))
     assert evaluate(run_cfg) == results
-
-
-@pytest.mark.parametrize("period", [0, 2])
-def test_the_last_epoch_is_evaluated_whatever_the_period(run_cfg, period):
-    """fast-reid divides by a period of 0 once training is over."""
-    run_cfg.TEST.EVAL_PERIOD = period
-    _, results = run(run_cfg)
-    evaluated = [line["iteration"] for line in lines(run_cfg.OUTPUT_DIR) if "mAP" in line]
-    assert evaluated[0] == (5 if period else 8) and evaluated[-1] == 8
-    assert lines(run_cfg.OUTPUT_DIR)[-1]["mAP"] == results["mAP"]
-
-
-def test_the_learning_rate_reaches_both_ends(run_cfg):
-    seen = []
-
-    class Record(HookBase):
-        def after_step(self):
-            lr, of_heads = sorted({group["lr"] for group in self.trainer.optimizer.param_groups})
-            assert of_heads == pytest.approx(2 * lr)
-            seen.append(lr)
-
-    run_cfg.SOLVER.ETA_MIN_LR, run_cfg.SOLVER.HEADS_LR_FACTOR = 1e-4, 2.0
-    run(run_cfg, hook=Record())
-    assert max(seen) == seen[2] == 0.01 and seen[-1] == pytest.approx(1e-4) and len(seen) == 9
 
 
 def test_gradients_are_clipped_by_their_global_norm(run_cfg):
