@@ -7,17 +7,16 @@ import torch
 from dcal_reid import Predictor
 from dcal_reid.errors import InputError
 
-TOOLS = Path(__file__).parents[2] / "tools"
+TOOL = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "export.py"))
 
 
-def run(tool, *arguments):
-    found = runpy.run_path(str(TOOLS / f"{tool}.py"))
-    found["run"](found["parser"]().parse_intermixed_args(list(map(str, arguments))))
+def run(*arguments):
+    TOOL["run"](TOOL["parser"]().parse_intermixed_args(list(map(str, arguments))))
 
 
 def test_weights(run_folder, crops, tmp_path, capsys):
     weights, output = run_folder / "model_final.pth", tmp_path / "model.safetensors"
-    run("export", "--weights", weights, output, "TEST.IMS_PER_BATCH", "3")
+    run("--weights", weights, output, "TEST.IMS_PER_BATCH", "3")
     expected, found = Predictor(weights), Predictor(output)
     image = crops / "0_0_0.png"
     torch.testing.assert_close(found(image), expected(image))
@@ -25,15 +24,7 @@ def test_weights(run_folder, crops, tmp_path, capsys):
     assert f"model.safetensors: {output.stat().st_size / 1e6:.1f} MB, fingerprint {expected.fingerprint}" in (
         capsys.readouterr().out
     )
-    run("export", "--weights", weights, tmp_path / "\udcff.safetensors")
+    run("--weights", weights, tmp_path / "\udcff.safetensors")
     assert "?.safetensors: " in capsys.readouterr().out
     with pytest.raises(InputError, match=r"weights are written as safetensors, not as 'model\.pth'"):
-        run("export", "--weights", weights, "model.pth")
-
-
-def test_onnx(run_folder, crops, tmp_path, capsys):
-    output = tmp_path / "model.onnx"
-    options = ["--images", crops, "--with-predictor", "--device", "cpu"]
-    run("export_onnx", "--weights", run_folder / "model_final.pth", *options, output, "MODEL.DCAL.INFERENCE", "sa")
-    assert "model.onnx: 40 images: cosine at least" in capsys.readouterr().out
-    assert output.is_file() and (tmp_path / "onnx_predictor.py").is_file()
+        run("--weights", weights, "model.pth")
