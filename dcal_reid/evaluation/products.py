@@ -71,6 +71,9 @@ def squared_distances(left, right, buffer: np.ndarray | None = None):
 def error_bound(left: Prepared, right: Prepared) -> np.ndarray:
     """(n,) how far squared distances of ``left`` to ``right`` can be from the exact ones, whoever computes the product.
 
+    It has to sum in the order of the columns, as all do, be it in parts: the squared lengths stand last, so that the
+    many small terms before them are not rounded as their sum with a large one is.
+
     The errors of a sum of D products are independent and of both signs, so that they grow with the square root of D
     (Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019). For x.y their standard
     deviation is at most sqrt(D) / 3 units of |x| |y|, and that only for features that are nearly the same. The bound
