@@ -4,9 +4,9 @@ import argparse
 import json
 import os
 import time
-from pathlib import Path
 
 from ..config import get_cfg
+from ..data.datasets.listing import listed_lines
 from ..engine.arguments import values_and_rest
 from ..errors import InputError
 from ..evaluation import Gallery
@@ -46,7 +46,7 @@ def build(args: argparse.Namespace) -> None:
         if args.remove_list:
             paths += _lines(args.remove_list)
         gallery = remove_from_gallery(location, paths)
-        print(f"{len(set(paths)):,} images removed")
+        print(f"{len(set(map(os.path.abspath, paths))):,} images removed")
     else:
         gallery = _built(args, location)
     print(f"{args.gallery}: {_described(gallery)}")
@@ -67,12 +67,9 @@ def _built(args: argparse.Namespace, location: Location) -> Gallery:
 
 def _lines(path: str) -> list[str]:
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"--remove-list {path!r} cannot be read: {getattr(error, 'strerror', None) or error}"
-        ) from error
-    lines = [line.strip() for line in lines if line.strip()]
+        lines = [line for _, line in listed_lines(path)]
+    except OSError as error:
+        raise InputError(f"--remove-list {path!r} cannot be read: {error.strerror}") from error
     if not lines:
         raise InputError(f"--remove-list {path!r} has no paths; write one per line")
     return lines
