@@ -11,6 +11,7 @@ from ..engine.launch import launch
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import Records
+from ..text import printable
 from .feature_file import feature_writer
 from .model import feature_predictor
 from .parts import extract_parts
@@ -70,8 +71,8 @@ def extract_features(predictor: Predictor, records: Records, output: str | Path,
         count = len(parts.good())
         parts.remove()
     print(
-        f"{count:,} features of {predictor.dim} values in {time.perf_counter() - started:.1f} s: {output} "
-        f"({output.stat().st_size / 1e6:,.1f} MB), model {predictor.fingerprint}"
+        f"{count:,} features of {predictor.dim} values in {time.perf_counter() - started:.1f} s: "
+        f"{printable(str(output))} ({output.stat().st_size / 1e6:,.1f} MB), model {predictor.fingerprint}"
     )
 
 

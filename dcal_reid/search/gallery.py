@@ -11,6 +11,7 @@ from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import FaissGallery, Gallery, Records
 from ..evaluation.milvus import MilvusGallery
+from ..text import check_utf8
 from .location import Location, MilvusCollection
 from .parts import NothingDecoded, extract_parts
 
@@ -51,7 +52,8 @@ def build_gallery(
         overwrite: a gallery that is there is replaced, once the features of the new one are there.
 
     Raises:
-        InputError: the gallery exists, an index that does not exist or needs more images, or see ``extract_parts``.
+        InputError: the gallery exists, its path is not UTF-8, an index that does not exist or needs more images, or see
+            ``extract_parts``.
     """
     records = _absolute(records)
     if isinstance(location, MilvusCollection):
@@ -133,6 +135,7 @@ def remove_from_gallery(location: Location, paths: Iterable[str]) -> Gallery:
 
 
 def _check_free(location: Path, overwrite: bool) -> None:
+    check_utf8([os.path.realpath(location)], "the path of a gallery", "choose another GALLERY")
     if not location.exists():
         return
     if not (location / "gallery.json").is_file():

@@ -18,6 +18,7 @@ from ..engine.predictor import Extracted, Predictor
 from ..errors import InputError
 from ..evaluation import Records
 from ..files import one_writer, written_atomically
+from ..text import printable
 
 __all__ = ["NothingDecoded", "Part", "Parts", "extract_parts"]
 
@@ -68,6 +69,9 @@ class Parts:
             self._remove_outdated()
         comm.synchronize()
 
+    def __str__(self) -> str:
+        return printable(str(self.folder))
+
     def _check(self) -> None:
         try:
             owner = json.loads((self.folder / _META).read_text())
@@ -97,7 +101,7 @@ class Parts:
                 path.unlink()
                 outdated += stop - start
         if outdated:
-            print(f"images have changed since their features were written to {self.folder}: {outdated:,} follow again")
+            print(f"images have changed since their features were written to {self}: {outdated:,} follow again")
 
     def missing(self) -> list[range]:
         """The images of which no part is there, in order."""
@@ -151,7 +155,7 @@ class Parts:
         with written_atomically(path) as temporary:
             text = "".join(f"{name}\n" for name in broken)
             temporary.write_text(text, encoding="utf-8", errors="surrogateescape")
-        first = f"first {str(broken[0])!r}; see {path}"
+        first = f"first {str(broken[0])!r}; see {printable(str(path))}"
         if len(broken) == len(self.records):
             self.remove()
             raise NothingDecoded(f"none of the {len(broken)} images can be decoded, {first}")
@@ -222,7 +226,7 @@ def _extract_missing(predictor: Predictor, parts: Parts) -> None:
     comm.synchronize()  # every process has looked before the first one goes on
     done = len(parts.records) - sum(map(len, gaps))
     if done and comm.is_main_process():
-        print(f"{done:,} of {len(parts.records):,} images are in {parts.folder}, the others follow")
+        print(f"{done:,} of {len(parts.records):,} images are in {parts}, the others follow")
     # The loader gives each process its share of a gap, the first one a largest.
     mine = sum(-(-len(gap) // processes) for gap in gaps)
     name = "extract" if processes == 1 else f"extract, 1 of {processes} processes"

@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dcal_reid.errors import InputError
 from dcal_reid.search import extract_features, image_records
+from dcal_reid.search.parts import extract_parts
 
 
 def test_broken_images_are_an_error_or_left_out_and_listed(
@@ -47,3 +49,17 @@ def test_outputs_that_cannot_be_written(predictor, records, tmp_path, extracted)
     assert not extracted
     extract_features(predictor, records, tmp_path / "there.npz", overwrite=True)
     assert len(np.load(tmp_path / "there.npz")["features"]) == 40
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_an_output_whose_name_is_not_utf8(skipping_predictor, make_images, tmp_path, capsys):
+    folder = make_images("a.png", "b.png", "c.png", "d.png", "e.png")
+    (folder / "b.png").write_bytes(b"no image")
+    records, output = image_records(folder), f"{tmp_path}/\udcff.npz"
+    with extract_parts(skipping_predictor, records, f"{output}.parts"):
+        pass
+    Image.new("RGB", (32, 64), "red").save(folder / "e.png")
+    extract_features(skipping_predictor, records, output)
+    out = capsys.readouterr().out
+    assert out.count("?.npz.parts") == 2 and "?.npz.broken.txt" in out and "4 features of 96 values" in out
+    assert len(np.load(output)["features"]) == 4

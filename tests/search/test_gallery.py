@@ -62,6 +62,18 @@ def test_what_exists_is_replaced_only_if_asked_for(predictor, crops, location, t
     build_gallery(predictor, few, tmp_path / "empty")
 
 
+def test_a_folder_whose_name_is_not_utf8_is_refused_before_the_features(predictor, crops, tmp_path, monkeypatch):
+    """faiss opens no such file, and would say so after the last image only."""
+    monkeypatch.setattr(predictor, "extract", None)
+    Path(f"{tmp_path}/\udcff").mkdir()
+    monkeypatch.chdir(f"{tmp_path}/\udcff")
+    with pytest.raises(
+        InputError, match=r"a gallery holds UTF-8 only, which '.*udcff/new' is not; choose another GALL"
+    ):
+        build_gallery(predictor, image_records(crops), "new")
+    assert not list(Path().iterdir())
+
+
 def test_indexes(predictor, crops, location, monkeypatch):
     records = image_records(crops)
     with pytest.raises(InputError, match="faiss cannot build an index 'Cube7'"):
