@@ -3,14 +3,19 @@
 import errno
 import json
 import os
+from collections import Counter
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from dcal_reid.errors import InputError
+from dcal_reid.evaluation import Records
 from dcal_reid.search import extract_features, parts
-from dcal_reid.search.parts import Part
+from dcal_reid.search.parts import Part, Parts, extract_parts
 
 pytestmark = pytest.mark.usefixtures("small_parts")
 
@@ -116,3 +121,32 @@ def test_parts_of_another_model_or_list_are_refused(predictor, other_predictor, 
     (tmp_path / "all.npz.parts" / "parts.json").write_text(json.dumps([1]))
     with pytest.raises(InputError, match="is not a folder of unfinished features"):
         extract_features(predictor, records, tmp_path / "all.npz")
+
+
+@given(spans=st.sets(st.tuples(st.integers(0, 11), st.integers(1, 5)), max_size=6) | st.just({(0, 5), (5, 4), (9, 3)}))
+@settings(max_examples=12)
+def test_each_image_must_be_in_one_part(spans):
+    """Whatever parts there are, against counting."""
+    images = Records([f"nowhere/{number}.jpg" for number in range(12)], [-1] * 12, [-1] * 12)
+    times = Counter()
+    with TemporaryDirectory() as folder:
+        parts = Parts(folder, "model", images)
+        for start, size in {(start, min(size, 12 - start)) for start, size in spans}:
+            indices = np.arange(start, start + size)
+            parts.write(Part(start, start + size, indices, indices[:, None].astype(np.float32)))
+            times.update(indices.tolist())
+        assert [image for gap in parts.missing() for image in gap] == [image for image in range(12) if not times[image]]
+        if all(times[image] == 1 for image in range(12)):
+            assert parts.good().tolist() == list(range(12))
+            assert [value for part in parts for value in part.features[:, 0].tolist()] == list(range(12))
+        else:
+            with pytest.raises(InputError, match=f"holds features of {times.total()} images"):
+                parts.good()
+
+
+def test_what_is_known_of_an_image_may_change_after_an_interruption(predictor, records, tmp_path, extracted):
+    with extract_parts(predictor, records, tmp_path / "all.npz.parts"):
+        extracted.clear()
+    renamed = Records(records.paths, np.arange(40), records.cameras)
+    extract_features(predictor, renamed, tmp_path / "all.npz")
+    assert not extracted and np.load(tmp_path / "all.npz")["identities"].tolist() == list(range(40))
