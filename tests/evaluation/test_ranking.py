@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rankings import matrices_with_ties, realistic, same
 from threadpoolctl import threadpool_limits
 
 from dcal_reid.errors import InputError
@@ -35,24 +36,6 @@ def naive(distances, query_pids, gallery_pids, query_camids, gallery_camids, ap=
             before = precision
         scores.append((total / len(hits), len(hits) / hits[-1], hits[0]))
     return [np.array(column) for column in zip(*scores, strict=True)]
-
-
-def same(result, other):
-    for name in ("ap", "inp", "first_rank", "num_positives", "num_junk"):
-        assert np.array_equal(getattr(result, name), getattr(other, name), equal_nan=True), name
-
-
-@st.composite
-def matrices_with_ties(draw):
-    """Small test sets in which distances tie, identities are missing, and junk is common."""
-    num_query, num_gallery = draw(st.integers(1, 8)), draw(st.integers(1, 30))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    levels, pids, cams = draw(st.sampled_from([1, 3, 1000])), draw(st.integers(1, 8)), draw(st.integers(1, 3))
-    distances = rng.integers(0, levels, (num_query, num_gallery)).astype(
-        draw(st.sampled_from([np.float32, np.float64]))
-    )
-    labels = [rng.integers(0, n, size) for n in (pids, cams) for size in (num_query, num_gallery)]
-    return distances / levels, *labels
 
 
 @given(matrices_with_ties(), st.sampled_from(["step", "trapezoid"]))
@@ -136,16 +119,6 @@ def test_ranks_and_rates_are_those_of_the_exact_distances(case, slack, tensors, 
     assert np.array_equal(found.roc.threshold, expected.roc.threshold)
 
 
-def realistic(seed=0, num_query=60, num_gallery=700, dim=128, noise=1.7):
-    rng = np.random.default_rng(seed)
-    pids = rng.integers(0, 50, num_query + num_gallery)
-    features = rng.standard_normal((50, dim))[pids] + noise * rng.standard_normal((len(pids), dim))
-    cams = rng.integers(0, 5, len(pids))
-    features = features.astype(np.float32)
-    q, g = slice(None, num_query), slice(num_query, None)
-    return features[q], features[g], pids[q], pids[g], cams[q], cams[g]
-
-
 @pytest.mark.filterwarnings("ignore:This overload of addmm_ is deprecated")
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_equals_fastreid_on_random_features(metric):
@@ -217,21 +190,6 @@ def test_ties_are_broken_by_gallery_position():
     assert result.ap.tolist() == [(1 / 2 + 2 / 4) / 2]
 
 
-def test_a_model_that_gives_one_feature_for_everything_is_ranked_in_gallery_order(monkeypatch):
-    """Everything ties, and is still fast: copies are compared once."""
-    compared = []
-    between = FeatureDistances.between
-    monkeypatch.setattr(counting, "_MANY", 1000)
-    monkeypatch.setattr(FeatureDistances, "between", lambda self, q, g: compared.append(len(q)) or between(self, q, g))
-    rng = np.random.default_rng(0)
-    query, gallery = np.ones((5, 32), np.float32), np.ones((3000, 32), np.float32)
-    query_pids, gallery_pids = rng.integers(0, 9, 5), rng.integers(0, 9, 3000)
-    result = rank_features(query, gallery, query_pids, gallery_pids)
-    same(result, rank_matrix(np.zeros((5, 3000)), query_pids, gallery_pids))
-    # Each positive, and for each query one of the copies.
-    assert sum(compared) == result.num_positives.sum() + 5
-
-
 def test_a_matrix_is_only_read():
     matrix = np.random.rand(6, 9).astype(np.float32)
     matrix.flags.writeable = False
@@ -276,14 +234,3 @@ def test_arguments_that_do_not_fit(change, message):
     arguments = {"distances": np.ones((1, 3)), "query_pids": [1], "gallery_pids": [1, 2, 3]} | change
     with pytest.raises(InputError, match=message):
         rank_matrix(**arguments)
-
-
-def test_few_pairs_are_computed_exactly():
-    """The product decides nearly all comparisons, also where features are all alike."""
-    query, gallery, *labels = realistic(num_gallery=2000, dim=1536)
-    for shift in (0, 100):
-        distances = FeatureDistances(query + np.float32(shift), gallery + np.float32(shift))
-        between, asked = distances.between, []
-        distances.between = lambda q, g, between=between, asked=asked: asked.append(len(q)) or between(q, g)
-        rank(distances, find_matches(*labels))
-        assert sum(asked) < 0.001 * len(query) * len(gallery)
