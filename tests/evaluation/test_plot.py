@@ -1,6 +1,3 @@
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -123,8 +120,3 @@ def test_a_picture_needs_a_format_and_gets_its_folder(tmp_path):
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(IsADirectoryError, match=r"folder\.png"):
         prepare_picture_path(tmp_path / "folder.png")
-
-
-def test_scoring_again_needs_no_matplotlib():
-    code = "import sys, dcal_reid.evaluation.rescore; assert 'matplotlib' not in sys.modules, 'imported too early'"
-    subprocess.run([sys.executable, "-c", code], check=True)
