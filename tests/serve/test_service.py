@@ -1,11 +1,18 @@
 import io
+import os
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image
 from serving import add
 
+from dcal_reid import Predictor
+from dcal_reid.errors import InputError
 from dcal_reid.evaluation import FaissGallery
+from dcal_reid.serve import Settings
+from dcal_reid.serve.service import SearchService
+from dcal_reid.serve.shared import SharedGallery
 
 
 @pytest.fixture
@@ -82,3 +89,64 @@ def test_a_file_that_has_gone(client, paths, tmp_path):
             answer = client.get(route)
             assert answer.status_code == 404
             assert answer.json()["detail"].startswith(f"the image of item {number} cannot be read any more")
+
+
+@pytest.fixture
+def make_service(predictor, gallery_folder):
+    """A service over the gallery, with some options; perhaps of another model."""
+    services = []
+
+    def make(predictor=predictor, **options):
+        gallery = SharedGallery(FaissGallery.open(gallery_folder), gallery_folder)
+        services.append(SearchService(predictor, gallery, Settings(**{"threshold": 0.1, **options})))
+        return services[-1]
+
+    yield make
+    for service in services:
+        service.close()
+
+
+def test_everybody_gets_the_answer_to_the_own_image(make_service, paths):
+    """Although images of several visitors go through the model together."""
+    service = make_service()
+    with ThreadPoolExecutor(10) as visitors:
+        found = list(visitors.map(lambda path: service.search(path.read_bytes(), 1)[0][0], paths))
+    assert [hit.item.name for hit in found] == [path.name for path in paths]
+    assert max(hit.distance for hit in found) < 1e-5
+    assert service.features.items == len(paths)
+
+
+def test_a_match_is_below_the_threshold(make_service, picture):
+    service = make_service()
+    hits, drawn = service.search(picture(), 5)
+    assert drawn is None
+    for threshold in (None, hits[2].distance):
+        found, _ = service.search(picture(), 5, threshold=threshold)
+        limit = 0.1 if threshold is None else threshold
+        assert [hit.match for hit in found] == [hit.distance < limit for hit in found]
+    assert not found[2].match
+
+
+def test_attention_after_a_crop_is_over_what_the_model_sees(make_service, run_folder, picture):
+    overrides = ["INPUT.SIZE_TEST", "[96, 96]", "INPUT.CROP.ENABLED", "True", "INPUT.CROP.SIZE", "[64, 32]"]
+    predictor = Predictor(run_folder / "model_final.pth", overrides=overrides, device="cpu")
+    service = make_service(predictor)
+    for data in (picture(size=(80, 80)), picture(size=(160, 40))):
+        _, drawn = service.search(data, 1, branch="sa")
+        with Image.open(io.BytesIO(drawn)) as image:
+            assert image.size == (256, 512)
+    assert Image.open(io.BytesIO(service.picture(0, "glca")[0])).size == (256, 512)
+    with pytest.raises(InputError, match="this model has no attention of 'pwca'; it has sa, glca"):
+        service.picture(0, "pwca")
+
+
+def test_a_picture_and_its_tag_change_with_the_file_only(make_service, paths):
+    service = make_service()
+    data, tag = service.picture(5)
+    assert service.picture(5) == (data, tag)
+    paths[5].write_bytes(paths[6].read_bytes())
+    os.utime(paths[5], ns=(0, 0))
+    changed, other_tag = service.picture(5)
+    assert changed == service.picture(6)[0] != data and other_tag != tag
+    tags = {service.picture(number, branch)[1] for number in (5, 6) for branch in ("", "sa", "glca")}
+    assert len(tags) == 6

@@ -1,8 +1,13 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 from serving import add
 
+from dcal_reid.errors import InputError
 from dcal_reid.evaluation import FaissGallery, Records
+from dcal_reid.serve.shared import Item, NotInGallery, SharedGallery
 
 
 @pytest.fixture
@@ -97,3 +102,72 @@ def test_a_file_name_that_is_not_utf8(make_client, picture, predictor, gallery_f
     client = make_client()
     hit = client.post("/search", files={"image": picture(seed=3)}, data={"k": "1"}).json()["hits"][0]
     assert (hit["id"], hit["name"]) == (40, "?.png") and client.get(hit["image"]).status_code == 200
+
+
+def shared(identities, cameras, folder=None):
+    """Items on the axes of a space, as many as there are cameras."""
+    paths = [f"/secret/{number}.png" for number in range(len(cameras))]
+    gallery = FaissGallery.build(np.eye(len(cameras), 6), Records(paths, identities, cameras))
+    if folder is not None:
+        gallery.save(folder)
+    return SharedGallery(gallery, folder)
+
+
+def test_what_is_told_of_an_item():
+    gallery = shared([7, -1, 0], ["gate", "", "gate"])
+    assert gallery.item(0) == Item(0, "7", "gate", "0.png")
+    assert gallery.item(1) == Item(1, None, None, "1.png") and gallery.item(2).identity == "0"
+    assert gallery.path(2) == Path("/secret/2.png") and gallery.cameras == {"gate": 2}
+    for ask in (gallery.item, gallery.path, gallery.remove):
+        with pytest.raises(NotInGallery, match="the gallery has no item 3"):
+            ask(3)
+    with pytest.raises(InputError, match="the gallery has no camera 'Gate'"):
+        gallery.search(np.eye(1, 6), 1, ["gate", "Gate"])
+
+
+@pytest.mark.parametrize(("k", "cameras", "expected"), [
+    (2, (), [4, 0]), (100, (), [4, 0, 1, 2, 3]), (2, ("1",), [0, 2]), (9, ("1", "2"), [4, 0, 1, 2]), (0, (), [4]),
+])  # fmt: skip
+def test_search(k, cameras, expected):
+    """From the axis of item 4 to that of item 0, and then further from one after the other."""
+    gallery = shared(np.arange(5), [1, 2, 1, -1, 2])
+    feature = np.array([[0.9, 0.3, 0.2, 0.1, 1, 0]], dtype=np.float32)
+    found = gallery.search(feature, k, cameras)
+    assert [item.id for item, _ in found] == expected
+    cosines = feature[0, expected] / np.linalg.norm(feature)
+    np.testing.assert_allclose([distance for _, distance in found], 1 - cosines, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", ["car", "", "1.5", "1e3", str(2**63), str(-(2**63) - 1)])
+def test_labels_where_the_gallery_has_numbers(value):
+    numbers, texts = shared([1], [2]), shared(["1"], ["2"])
+    for labels, column in (((value, "2"), "identities"), (("1", value), "cameras")):
+        with pytest.raises(InputError, match=f"the {column} of this gallery are numbers, not '{value}'; give a number"):
+            numbers.check_labels(*labels)
+        with pytest.raises(InputError, match="give a number"):
+            numbers.add(np.eye(1, 6), Path("a.png"), *labels)
+        texts.check_labels(*labels)
+    numbers.check_labels(str(2**63 - 1), "-1")
+    assert len(numbers) == 1
+
+
+def test_many_at_one_time(tmp_path):
+    """Every image that somebody adds gets an id of its own, and is there afterwards, on disk too."""
+    gallery = shared(["a", "b"], ["gate", "gate"], tmp_path / "gallery")
+
+    def visit(number):
+        item = gallery.add(np.eye(6)[number % 6 : number % 6 + 1], Path(f"{number}.png"), "new", f"cam{number % 2}")
+        found = gallery.search(np.eye(1, 6), 100)
+        assert item.name == f"{number}.png" and len({hit.id for hit, _ in found}) == len(found)
+        if number % 3 == 0:
+            assert gallery.remove(item.id) == Path(item.name)
+        return item.id
+
+    with ThreadPoolExecutor(4) as visitors:
+        ids = list(visitors.map(visit, range(8)))
+    assert sorted(ids) == list(range(2, 10))
+    assert gallery.cameras == {"gate": 2, "cam0": 2, "cam1": 3}  # without 0, 3 and 6
+    opened = FaissGallery.open(tmp_path / "gallery")
+    paths = opened.records(opened.ids).paths.tolist()
+    assert paths[:2] == ["/secret/0.png", "/secret/1.png"]
+    assert sorted(paths[2:]) == [f"{number}.png" for number in (1, 2, 4, 5, 7)]
