@@ -58,17 +58,19 @@ def test_a_failure_leaves_the_old_one(tmp_path):
 
 @pytest.mark.parametrize("before", [None, 0])
 def test_another_process_may_be_first(tmp_path, before):
-    """It wrote the same while the images were made, in the place of an older one or of none."""
-    folder = tmp_path / "demo"
+    """It wrote the same while the images were made, in the place of an older one or of none, and reads it already."""
+    folder, theirs = tmp_path / "demo", []
     if before is not None:
         write_once(folder, {"version": before}, images("old.jpg"))
 
     def overtaken():
         write_once(folder, STAMP, images("1.jpg"))
+        theirs.append((folder / "1.jpg").stat().st_ino)
         yield from images("1.jpg")
 
     assert write_once(folder, STAMP, overtaken()) == folder
     assert files(folder) == {"1.jpg", "demo.json"} and os.listdir(tmp_path) == ["demo"]
+    assert theirs == [(folder / "1.jpg").stat().st_ino]
 
 
 def test_what_somebody_else_put_there_meanwhile_stays(tmp_path):

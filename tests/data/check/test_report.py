@@ -34,7 +34,7 @@ def test_a_figure_is_in_the_table_if_one_of_the_splits_has_it():
     assert table["images"] == ["12,936", "12,936"] and table["images, officially"] == ["12,937", ""]
     assert table["images per identity"] == ["2 / 15.5 / 72"] * 2 and table["width"] == ["64 / 64 / 64"] * 2
     assert table["queries without a match in another camera"] == ["", "4"]
-    assert table["broken images"] == ["0", "1"]
+    assert table["broken images"] == ["0", "1"] and table["copies of a file of the same split"] == ["0", "0"]
     # Unknown everywhere, or none anywhere.
     assert table.keys().isdisjoint({"height", "identities, officially", "distractors"})
 
