@@ -14,6 +14,7 @@ from .graph import FeatureGraph
 __all__ = ["MIN_COSINE", "Agreement", "agreement", "expected_features", "require_agreement"]
 
 MIN_COSINE = 0.9999
+_LONGEST = 0.015  # difference in lengths of the feature; that of MIN_COSINE alone is 0.014
 
 
 class Agreement(NamedTuple):
@@ -22,6 +23,7 @@ class Agreement(NamedTuple):
     images: int
     min_cosine: float
     max_difference: float
+    max_relative: float  # length of a difference, in lengths of the expected feature
 
     def __str__(self) -> str:
         return (
@@ -38,7 +40,8 @@ def agreement(expected: np.ndarray, found: np.ndarray) -> Agreement:
     expected, found = expected.astype(np.float64), found.astype(np.float64)
     lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
     cosines = (expected * found).sum(axis=1) / lengths
-    return Agreement(len(expected), float(cosines.min()), float(np.abs(expected - found).max()))
+    relative = np.linalg.norm(expected - found, axis=1) / np.linalg.norm(expected, axis=1)
+    return Agreement(len(expected), float(cosines.min()), float(np.abs(expected - found).max()), float(relative.max()))
 
 
 def expected_features(predictor: Predictor, images: Sequence[ImageLike]) -> np.ndarray:
@@ -54,11 +57,11 @@ def require_agreement(
     """Compare in batches of 1, 2 and all that are left, because a graph may have kept the size it was traced with.
 
     Raises:
-        InputError: a feature differs.
+        InputError: a feature differs, in its direction or in its length.
     """
     parts = [images[:1], images[1:3], images[3:]]
     found = np.concatenate([function(part) for part in parts if len(part)])
     result = agreement(expected, found)
-    if not result.min_cosine >= MIN_COSINE:
+    if not (result.min_cosine >= MIN_COSINE and result.max_relative <= _LONGEST):
         raise InputError(f"{what} does not give the features of PyTorch, so it is not written ({result})")
     return result
