@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+from torch.fx import GraphModule
 
 from ..engine.inference import mean_over_flip
 from ..engine.predictor import Predictor
@@ -51,6 +52,8 @@ def trace(predictor: Predictor) -> ExportedProgram:
     images = torch.zeros((2, 3, *predictor.image_size), dtype=torch.uint8, device=predictor.model.device)
     with torch.no_grad():
         program = torch.export.export(graph, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # the paths of this machine mean nothing on another
+    # The paths of this machine mean nothing on another. What runs without autocast is a graph within the graph.
+    for module in program.graph_module.modules():
+        for node in module.graph.nodes if isinstance(module, GraphModule) else ():
+            node.meta.pop("stack_trace", None)
     return program
