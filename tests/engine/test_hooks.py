@@ -111,17 +111,20 @@ def test_an_epoch_without_an_evaluation_is_no_best(run_cfg, scripted):
     assert names == {"model_0000.pth", "model_0001.pth", "model_0002.pth", "model_best.pth", "model_final.pth"}
 
 
-def test_a_line_has_the_means_of_the_steps_since_the_one_before(run_cfg, tmp_path, scripted):
-    """Whether a period or an evaluation ends it; in an epoch of three steps."""
+@pytest.mark.parametrize(
+    ("period", "evaluations", "ends", "evaluated"), [(4, 1, [2, 3, 5, 7, 8], [2, 5, 8]), (2, 0, [1, 3, 5, 7, 8], [8])]
+)
+def test_a_line_has_the_means_of_its_steps(run_cfg, tmp_path, scripted, period, evaluations, ends, evaluated):
+    """Whether a period or an evaluation ends it, within an epoch of three steps or at its end."""
     run_cfg.SOLVER.LOG_PERIOD = 1
     scripted(*[{"metric": 1.0}] * 3)
     steps = [line["total_loss"] for line in lines(run_cfg.OUTPUT_DIR)]
-    run_cfg.SOLVER.LOG_PERIOD, run_cfg.OUTPUT_DIR = 4, str(tmp_path / "periods")
+    run_cfg.SOLVER.LOG_PERIOD, run_cfg.TEST.EVAL_PERIOD = period, evaluations
+    run_cfg.OUTPUT_DIR = str(tmp_path / "periods")
     scripted(*[{"metric": 1.0}] * 3)
-    ends = [2, 3, 5, 7, 8]
     found = lines(run_cfg.OUTPUT_DIR)
     assert len(steps) == 9 and [line["iteration"] for line in found] == ends
     for first, line in zip([0, *(end + 1 for end in ends)], found, strict=False):
         mean = sum(steps[first : line["iteration"] + 1]) / (line["iteration"] + 1 - first)
         assert line["total_loss"] == pytest.approx(mean, rel=1e-5)
-    assert ["metric" in line for line in found] == [end % 3 == 2 for end in ends]
+    assert [line["iteration"] for line in found if "metric" in line] == evaluated
