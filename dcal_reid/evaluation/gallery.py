@@ -8,6 +8,7 @@ import numpy as np
 
 from ..errors import InputError
 from .records import Records
+from .scaled import ScaledFeatures
 
 __all__ = ["Gallery", "Hits", "check_fingerprint", "check_k", "check_one_record_each", "shown_distances"]
 
@@ -53,7 +54,7 @@ class Gallery(ABC):
         """Add n features (n, D) and return their ids (n,), which no other item has or had.
 
         Raises:
-            InputError: features of another dimension, NaN or infinite features, or another number of records.
+            InputError: see :meth:`scaled`, or another number of records.
         """
 
     @abstractmethod
@@ -69,7 +70,7 @@ class Gallery(ABC):
         """The ``k`` items nearest to each of n features (n, D): of all, or of those of some ``cameras`` alone.
 
         Raises:
-            InputError: as for :meth:`add`, or k below 1.
+            InputError: see :meth:`scaled`, or k below 1.
         """
 
     @abstractmethod
@@ -83,6 +84,19 @@ class Gallery(ABC):
     @abstractmethod
     def save(self, folder) -> None:
         """Write to a folder. If that is interrupted, what was saved there before can still be opened."""
+
+    def scaled(self, features) -> ScaledFeatures:
+        """Features (n, D), array or tensor, as the metric takes them.
+
+        Raises:
+            InputError: not a matrix, another dimension, or values that the metric cannot use.
+        """
+        scaled = ScaledFeatures(features, self.metric)
+        if scaled.dim != self.dim:
+            raise InputError(
+                f"features have {scaled.dim} values, those of the gallery {self.dim}: it is of another model"
+            )
+        return scaled
 
 
 def shown_distances(found: np.ndarray, metric: str) -> np.ndarray:

@@ -102,7 +102,7 @@ class FaissGallery(Gallery):
 
     @one_thread_on_macos
     def add(self, features, records: Records) -> np.ndarray:
-        scaled = self._scaled(features)
+        scaled = self.scaled(features)
         check_one_record_each(scaled, records)
         self._own()
         self.recall = None
@@ -183,6 +183,7 @@ class FaissGallery(Gallery):
     def _search_on(self, features, k: int, cameras: Sequence[str]) -> Hits:
         """Until ``k`` items of the cameras are found. An approximate index may end before: it finds no item beyond the
         lists that it searches."""
+        check_k(k)
         hits = Hits.none(len(features), k)
         asked, left = k, np.arange(len(features))
         while len(left):
@@ -197,7 +198,7 @@ class FaissGallery(Gallery):
         return hits
 
     def _hits(self, index, features, k: int, parameters) -> Hits:
-        scaled = self._scaled(features)
+        scaled = self.scaled(features)
         check_k(k)
         found, ids = index.search(_single(scaled, slice(None)), k, params=parameters)
         return Hits(ids, np.where(ids < 0, np.float32(np.inf), shown_distances(found, self.metric)))
@@ -312,14 +313,6 @@ class FaissGallery(Gallery):
                 "the gallery was changed by another process after it was opened here, so it is left as it is; open it "
                 "again and repeat the change"
             )
-
-    def _scaled(self, features) -> ScaledFeatures:
-        scaled = ScaledFeatures(features, self.metric)
-        if scaled.dim != self.dim:
-            raise InputError(
-                f"features have {scaled.dim} values, those of the gallery {self.dim}: it is of another model"
-            )
-        return scaled
 
     def _train(self, scaled: ScaledFeatures) -> None:
         """Find centroids from a sample of what is added first."""

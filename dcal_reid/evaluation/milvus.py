@@ -161,7 +161,7 @@ class MilvusGallery(Gallery):
         return sorted({item["camera"] for item in self._all("camera")})
 
     def add(self, features, records: Records) -> np.ndarray:
-        features = self._checked(features)
+        features = self.scaled(features)[:].astype(np.float32)
         check_one_record_each(features, records)
         columns = (records.paths, records.identities, records.cameras)
         for name, column in zip(_COLUMNS, columns, strict=True):
@@ -188,7 +188,7 @@ class MilvusGallery(Gallery):
             self._client.delete(self.name, ids=ids[start : start + _BATCH].tolist())
 
     def search(self, features, k: int, cameras: Sequence[str] | None = None) -> Hits:
-        features = self._checked(features)
+        features = self.scaled(features)[:].astype(np.float32)
         check_k(k)
         expression = ""
         if cameras is not None:
@@ -251,14 +251,6 @@ class MilvusGallery(Gallery):
         while batch := iterator.next():
             yield from batch
         iterator.close()
-
-    def _checked(self, features) -> np.ndarray:
-        features = np.atleast_2d(np.asarray(features, dtype=np.float32))
-        if features.shape[1] != self.dim:
-            raise InputError(f"features have {features.shape[1]} values, those of the gallery {self.dim}")
-        if not np.isfinite(features).all():
-            raise InputError("there are NaN or infinite values among the features")
-        return features
 
 
 def _connect(uri: str):
