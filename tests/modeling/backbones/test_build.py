@@ -17,29 +17,6 @@ def test_is_registered(tiny_cfg):
     assert (backbone.embed_dim, backbone.grid_size, len(backbone.blocks)) == (48, (4, 2), 3)
 
 
-@pytest.mark.parametrize("size", [[64, 32], [96, 96], [32, 160]])
-def test_features_equal_timms(tiny_cfg, size):
-    tiny_cfg.INPUT.SIZE_TRAIN = tiny_cfg.INPUT.SIZE_TEST = size
-    backbone = build_backbone(tiny_cfg).eval()
-    images = torch.randn(2, 3, *size)
-    tokens = backbone.norm(backbone.blocks(backbone.embed(images)))
-    assert torch.equal(tokens, backbone.vit.forward_features(images))
-    assert torch.equal(backbone(images)[:, :, 0, 0], tokens[:, 0])
-
-
-def test_the_final_norm_of_a_model_that_averages_its_patches(tiny_cfg):
-    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.global_pool = "avg"
-    backbone = build_backbone(tiny_cfg).eval()
-    images = torch.randn(2, 3, 64, 32)
-    cls = backbone.vit.forward_features(images)[:, 0]
-    assert isinstance(backbone.vit.norm, torch.nn.Identity) and isinstance(backbone.norm, torch.nn.LayerNorm)
-    assert torch.equal(backbone(images)[:, :, 0, 0], backbone.vit.fc_norm(cls))
-    model = build_model(tiny_cfg)
-    assert isinstance(model.glca.norm, torch.nn.LayerNorm)
-    sum(model({"images": images.byte(), "targets": torch.tensor([0, 0])}).values()).backward()
-    assert [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None] == []
-
-
 def test_serves_fastreids_own_baseline(tiny_cfg):
     tiny_cfg.MODEL.META_ARCHITECTURE = "Baseline"
     tiny_cfg.MODEL.HEADS.NAME = "EmbeddingHead"
