@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from config_values import differing, flat
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 from fastreid.modeling.meta_arch import build_model
+from helpers.config_values import differing, flat
 
 import dcal_reid
 from dcal_reid.engine.check import check_config

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from config_values import differing, flat
+from helpers.config_values import differing, flat
 
 from dcal_reid.ablation import group_runs
 from dcal_reid.engine import load_config

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from config_values import differing
+from helpers.config_values import differing
 
 from dcal_reid.engine import load_config
 from dcal_reid.engine.check import check_config

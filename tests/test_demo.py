@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from forks import run_forked
+from helpers.forks import run_forked
 
 from dcal_reid import demo
 from dcal_reid.demo import run_demo

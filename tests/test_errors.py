@@ -2,7 +2,7 @@ import errno
 import os
 
 import pytest
-from forks import fork
+from helpers.forks import fork
 
 from dcal_reid.errors import InputError, exit_on_input_error
 

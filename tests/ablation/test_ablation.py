@@ -5,8 +5,8 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from forks import run_forked
-from pretended_runs import COMPLETE, calls
+from helpers.forks import run_forked
+from helpers.pretended_runs import COMPLETE, calls
 
 from dcal_reid.ablation import run_group
 from dcal_reid.errors import InputError

@@ -2,7 +2,7 @@ import sys
 
 import pytest
 import timm
-from pretended_runs import COMPLETE, calls, table
+from helpers.pretended_runs import COMPLETE, calls, table
 from scipy import stats
 
 from dcal_reid.ablation import cost, group_runs, report, run_group, train_unfinished

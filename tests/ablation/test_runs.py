@@ -3,7 +3,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import pytest
-from pretended_runs import COMPLETE, calls, table
+from helpers.pretended_runs import COMPLETE, calls, table
 
 from dcal_reid.ablation import group_runs, run_group, runs, variants, with_overrides_apart
 from dcal_reid.errors import InputError

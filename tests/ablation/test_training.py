@@ -3,7 +3,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from pretended_runs import COMPLETE, calls
+from helpers.pretended_runs import COMPLETE, calls
 
 from dcal_reid.ablation import run_group
 from dcal_reid.errors import InputError

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 from fastreid.modeling.meta_arch import build_model
-from runs import lines, run, weights
+from helpers.runs import lines, run, weights
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from dcal_reid.engine import Trainer

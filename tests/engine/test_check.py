@@ -1,6 +1,6 @@
 import pytest
 import torch
-from config_values import set_value
+from helpers.config_values import set_value
 
 from dcal_reid.data.transforms import build_transforms
 from dcal_reid.engine.check import check_config, check_smoothing

@@ -1,5 +1,5 @@
 import pytest
-from config_values import set_value
+from helpers.config_values import set_value
 
 from dcal_reid.engine.check import check_config
 from dcal_reid.errors import InputError

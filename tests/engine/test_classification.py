@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from runs import command, run
+from helpers.runs import command, run
 
 from dcal_reid.data import build_classification_test_loader
 from dcal_reid.engine import argument_parser, evaluate, main, train

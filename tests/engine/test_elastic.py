@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from runs import assert_same_runs, command, start_forked
+from helpers.runs import assert_same_runs, command, start_forked
 
 # More of them: KILLS=20 pytest tests/engine/test_elastic.py
 KILLS = int(os.environ.get("KILLS", "2"))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils.env import seed_all_rng
-from runs import lines, run
+from helpers.runs import lines, run
 
 from dcal_reid.data.demo import write_demo_dataset
 from dcal_reid.engine import Trainer

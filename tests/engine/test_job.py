@@ -1,7 +1,7 @@
 from pathlib import Path
 
 import pytest
-from runs import command, start_forked
+from helpers.runs import command, start_forked
 
 from dcal_reid.engine import argument_parser, evaluate, main, train
 from dcal_reid.engine.job import results_table

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import (
+from helpers.runs import (
     assert_same_runs,
     command,
     free_port,

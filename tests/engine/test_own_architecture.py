@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY
-from runs import run
+from helpers.runs import run
 from torch import nn
 from torch.nn import functional as F
 

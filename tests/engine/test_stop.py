@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 from fastreid.engine.train_loop import HookBase
-from forks import fork
-from runs import assert_same_runs, command, run, start_forked
+from helpers.forks import fork
+from helpers.runs import assert_same_runs, command, run, start_forked
 
 from dcal_reid.engine import Trainer
 from dcal_reid.engine.stop import StopRequest

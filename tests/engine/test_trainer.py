@@ -7,8 +7,8 @@ import pytest
 import torch
 from fastreid.engine.train_loop import HookBase
 from fastreid.utils.events import EventStorage, get_event_storage
+from helpers.runs import lines, lines_without_clocks, run, weights
 from PIL import Image
-from runs import lines, lines_without_clocks, run, weights
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from dcal_reid.data import build_distractor_loader

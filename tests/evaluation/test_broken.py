@@ -2,7 +2,7 @@ import logging
 
 import torch
 import torch.distributed as dist
-from forks import run_ranks
+from helpers.forks import run_ranks
 
 from dcal_reid.evaluation.broken import warn_of_broken
 

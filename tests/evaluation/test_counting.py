@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from helpers.rankings import matrices_with_ties, realistic, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rankings import matrices_with_ties, realistic, same
 
 from dcal_reid.evaluation import counting
 from dcal_reid.evaluation.counting import CloserNegatives

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
-from forks import run_ranks
+from helpers.forks import run_ranks
 
 import dcal_reid
 from dcal_reid.evaluation import DCALReidEvaluator

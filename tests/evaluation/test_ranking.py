@@ -5,9 +5,9 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from helpers.rankings import matrices_with_ties, realistic, same
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from rankings import matrices_with_ties, realistic, same
 from threadpoolctl import threadpool_limits
 
 from dcal_reid.errors import InputError

@@ -9,7 +9,7 @@ from fastreid.modeling.backbones.vision_transformer import VisionTransformer
 from fastreid.modeling.heads import REID_HEADS_REGISTRY, ClasHead, EmbeddingHead
 from fastreid.modeling.meta_arch import META_ARCH_REGISTRY, Baseline, build_model
 from fastreid.utils.events import EventStorage
-from runs import run
+from helpers.runs import run
 from safetensors.torch import save_file
 from torch import nn
 

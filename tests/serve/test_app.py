@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from helpers.serving import add, decoded, search
 from PIL import Image
-from serving import add, decoded, search
 
 from dcal_reid import Predictor
 from dcal_reid.engine.setup import save_config

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from serving import post
+from helpers.serving import post
 from starlette.exceptions import HTTPException
 
 from dcal_reid.serve.guard import Guard

@@ -1,7 +1,7 @@
 """What strangers may send to the server as a whole, and what it tells them."""
 
 import pytest
-from serving import post
+from helpers.serving import post
 
 
 @pytest.mark.parametrize(("fields", "detail"), [

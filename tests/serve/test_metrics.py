@@ -3,9 +3,9 @@ import re
 from types import SimpleNamespace
 
 import pytest
+from helpers.serving import search
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import search
 
 from dcal_reid.serve.metrics import Metrics, MetricsMiddleware
 

@@ -5,10 +5,10 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from helpers.serving import decoded, post, search
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from serving import decoded, post, search
 
 from dcal_reid.data.images import read_image
 from dcal_reid.errors import InputError

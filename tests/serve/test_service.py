@@ -4,8 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from helpers.serving import add
 from PIL import Image
-from serving import add
 
 from dcal_reid import Predictor
 from dcal_reid.errors import InputError

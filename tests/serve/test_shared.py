@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving import add
+from helpers.serving import add
 
 from dcal_reid.errors import InputError
 from dcal_reid.evaluation import FaissGallery, Records

@@ -7,7 +7,7 @@ import runpy
 from pathlib import Path
 
 import pytest
-from forks import fork
+from helpers.forks import fork
 
 from dcal_reid.errors import InputError, exit_on_input_error
 

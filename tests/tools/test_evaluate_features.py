@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from forks import run_forked
+from helpers.forks import run_forked
 
 import dcal_reid
 from dcal_reid.evaluation import FeatureSet, score

@@ -5,8 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
-from dataset_names import OURS, OWN
 from fastreid.data.datasets import DATASET_REGISTRY
+from helpers.dataset_names import OURS, OWN
 from scipy.io import savemat
 
 from dcal_reid.data.check import check_dataset, dataset_named

@@ -3,7 +3,7 @@ import re
 from pathlib import Path
 
 import pytest
-from dataset_names import OURS, OWN
+from helpers.dataset_names import OURS, OWN
 
 from dcal_reid.data.check import check_dataset
 from dcal_reid.data.check.layouts import Layout, layout_of

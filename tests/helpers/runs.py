@@ -9,11 +9,11 @@ from pathlib import Path
 
 import torch
 from fastreid.utils.env import seed_all_rng
-from forks import run_forked
+from helpers.forks import run_forked
 
 from dcal_reid.engine import Trainer
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def run(cfg, resume=False, hook=None):
