@@ -115,7 +115,7 @@ class FaissGallery(Gallery):
         try:
             for start in range(0, len(scaled), _BLOCK):
                 block = slice(start, start + _BLOCK)
-                _or_input_error(more, self._index.add_with_ids, _single(scaled, block), ids[block])
+                _or_input_error(more, self._index.add_with_ids, scaled.single(block), ids[block])
         except BaseException:
             self._records.drop(ids)
             with suppress(InputError):  # of an index that cannot remove
@@ -200,7 +200,7 @@ class FaissGallery(Gallery):
     def _hits(self, index, features, k: int, parameters) -> Hits:
         scaled = self.scaled(features)
         check_k(k)
-        found, ids = index.search(_single(scaled, slice(None)), k, params=parameters)
+        found, ids = index.search(scaled.single(), k, params=parameters)
         return Hits(ids, np.where(ids < 0, np.float32(np.inf), shown_distances(found, self.metric)))
 
     def records(self, ids) -> Records:
@@ -322,7 +322,7 @@ class FaissGallery(Gallery):
         if len(rows) > wanted:
             rows = np.sort(np.random.default_rng(0).choice(rows, wanted, replace=False))
         few = f"an index {self.factory!r} from {len(rows)} items"
-        _or_input_error(few, self._index.train, _single(scaled, rows))
+        _or_input_error(few, self._index.train, scaled.single(rows))
 
     def _searcher(self, k: int):
         """The index, or its copy on the first GPU.
@@ -383,10 +383,6 @@ def _innermost(index):
     while isinstance(index, (faiss.IndexIDMap, faiss.IndexPreTransform)):
         index = faiss.downcast_index(index.index)
     return index
-
-
-def _single(scaled: ScaledFeatures, rows) -> np.ndarray:
-    return np.ascontiguousarray(scaled[rows], dtype=np.float32)
 
 
 def _or_input_error(what: str, call, *arguments):

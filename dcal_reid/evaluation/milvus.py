@@ -161,7 +161,7 @@ class MilvusGallery(Gallery):
         return sorted({item["camera"] for item in self._all("camera")})
 
     def add(self, features, records: Records) -> np.ndarray:
-        features = self.scaled(features)[:].astype(np.float32)
+        features = self.scaled(features).single()
         check_one_record_each(features, records)
         columns = (records.paths, records.identities, records.cameras)
         for name, column in zip(_COLUMNS, columns, strict=True):
@@ -188,7 +188,7 @@ class MilvusGallery(Gallery):
             self._client.delete(self.name, ids=ids[start : start + _BATCH].tolist())
 
     def search(self, features, k: int, cameras: Sequence[str] | None = None) -> Hits:
-        features = self.scaled(features)[:].astype(np.float32)
+        features = self.scaled(features).single()
         check_k(k)
         expression = ""
         if cameras is not None:

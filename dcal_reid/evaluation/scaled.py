@@ -68,6 +68,10 @@ class ScaledFeatures:
         features *= self.scale[rows, None]
         return features
 
+    def single(self, rows=slice(None)) -> np.ndarray:
+        """(n, D) the same in single precision, contiguous, as the engines of galleries take them."""
+        return np.ascontiguousarray(self[rows], dtype=np.float32)
+
     def shown(self, distance: np.ndarray) -> np.ndarray:
         """The distance as people know it: 1 - cos, or the euclidean distance, not its square."""
         return distance / 2 if self.metric == "cosine" else np.sqrt(distance)

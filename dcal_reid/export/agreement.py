@@ -14,7 +14,7 @@ from .graph import FeatureGraph
 __all__ = ["MIN_COSINE", "Agreement", "agreement", "expected_features", "require_agreement"]
 
 MIN_COSINE = 0.9999
-_LONGEST = 0.015  # difference in lengths of the feature; that of MIN_COSINE alone is 0.014
+_MAX_RELATIVE = 0.015  # length of a difference, in lengths of the feature; that of MIN_COSINE alone is 0.014
 
 
 class Agreement(NamedTuple):
@@ -38,9 +38,9 @@ def agreement(expected: np.ndarray, found: np.ndarray) -> Agreement:
         expected, found: (n, D).
     """
     expected, found = expected.astype(np.float64), found.astype(np.float64)
-    lengths = np.linalg.norm(expected, axis=1) * np.linalg.norm(found, axis=1)
-    cosines = (expected * found).sum(axis=1) / lengths
-    relative = np.linalg.norm(expected - found, axis=1) / np.linalg.norm(expected, axis=1)
+    lengths = np.linalg.norm(expected, axis=1)
+    cosines = (expected * found).sum(axis=1) / (lengths * np.linalg.norm(found, axis=1))
+    relative = np.linalg.norm(expected - found, axis=1) / lengths
     return Agreement(len(expected), float(cosines.min()), float(np.abs(expected - found).max()), float(relative.max()))
 
 
@@ -62,6 +62,6 @@ def require_agreement(
     parts = [images[:1], images[1:3], images[3:]]
     found = np.concatenate([function(part) for part in parts if len(part)])
     result = agreement(expected, found)
-    if not (result.min_cosine >= MIN_COSINE and result.max_relative <= _LONGEST):
+    if not (result.min_cosine >= MIN_COSINE and result.max_relative <= _MAX_RELATIVE):
         raise InputError(f"{what} does not give the features of PyTorch, so it is not written ({result})")
     return result
