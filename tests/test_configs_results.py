@@ -15,11 +15,11 @@ GROUPS = {
     "birds": "Base-birds.yml",
     "vehicles": "Base-vehicles.yml",
     "vehicles_256": "Base-vehicles-256.yml",
-    "vehicles_heads": "Base-vehicles-heads.yml",
     "vehicles_sgd": "Base-vehicles-sgd.yml",
+    "vehicles_slow_heads": "Base-vehicles-slow-heads.yml",
 }
-NOISE = ["birds/dcal_noise", *(f"vehicles_heads/{name}" for name in ("dcal_noise", "dcal_noise_image", "pwca_noise"))]
-FURTHER = {"vehicles/fastreid.yml", *(f"{name}.yml" for name in NOISE)}
+NOISE = ["birds/dcal_noise", *(f"vehicles/{name}" for name in ("dcal_noise", "dcal_noise_image", "pwca_noise"))]
+FURTHER = {"vehicles_slow_heads/fastreid.yml", *(f"{name}.yml" for name in NOISE)}
 TUNED = {"SOLVER.BASE_LR", "SOLVER.HEADS_LR_FACTOR"}
 
 
@@ -39,9 +39,9 @@ def test_with_noise_a_method_is_the_same_otherwise(name):
 
 
 def test_fastreids_own_has_the_recipe_of_its_config_and_the_data_of_the_others():
-    fastreid = load_config(str(RESULTS / "vehicles" / "fastreid.yml"))
+    fastreid = load_config(str(RESULTS / "vehicles_slow_heads" / "fastreid.yml"))
     recipe = load_config(str(RESULTS.parent / "csv" / "fastreid_vit_tiny.yml"))
-    others = load_config(str(RESULTS / "Base-vehicles.yml"))
+    others = load_config(str(RESULTS / "Base-vehicles-slow-heads.yml"))
     schedule = {"SOLVER.MAX_EPOCH", "DATALOADER.NUM_INSTANCE"}
     assert {key for key in differing(fastreid, recipe) if not key.startswith("DATASETS.")} - TUNED == schedule | {
         "OUTPUT_DIR"
