@@ -206,8 +206,8 @@ def _check_classification(cfg: CfgNode) -> None:
 def _check_unsupported(cfg: CfgNode) -> None:
     if cfg.MODEL.FREEZE_LAYERS:
         raise InputError(
-            f"MODEL.FREEZE_LAYERS is {cfg.MODEL.FREEZE_LAYERS}; freezing is not supported, because fast-reid's lasts "
-            "only until the first evaluation"
+            f"MODEL.FREEZE_LAYERS is {cfg.MODEL.FREEZE_LAYERS}; freezing is not supported: after the first evaluation "
+            "fast-reid's frozen layers are back in training mode; set it []"
         )
     if cfg.TEST.PRECISE_BN.ENABLED:
         raise InputError("TEST.PRECISE_BN.ENABLED is True; it is not supported, a BNNeck's running statistics are used")

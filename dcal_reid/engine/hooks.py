@@ -1,7 +1,7 @@
 """What happens around the training steps: learning rate, evaluation, log lines, checkpoints, a stop when asked for.
 
-fast-reid's hooks of the same purpose do not reach the ends of the schedule, evaluate the last epoch after the metrics
-file is closed, and store the metric of the evaluation before.
+fast-reid's hooks of the same purpose can miss the ends of the schedule, do not write the last evaluation to the metrics
+file, and can store the metric of an earlier evaluation.
 """
 
 import logging

@@ -28,7 +28,7 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("MODEL.LOSSES.CE.EPSILON", -1.0, "-1.0"),
         ("MODEL.LOSSES.CE.EPSILON", 1.0, "below 1"),
         ("MODEL.HEADS.CLS_LAYER", "ArcSoftmax", "NaN"),
-        ("MODEL.FREEZE_LAYERS", ["backbone"], "freezing"),
+        ("MODEL.FREEZE_LAYERS", ["backbone"], "back in training mode; set it []"),
         ("MODEL.BACKBONE.STRIDE_SIZE", (12, 12), "overlap"),
         ("TEST.PRECISE_BN.ENABLED", True, "PRECISE_BN"),
         ("TEST.METRIC", "jaccard", "use cosine or euclidean with TEST.RERANK"),

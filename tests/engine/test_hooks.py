@@ -37,7 +37,7 @@ def test_the_last_epoch_is_evaluated_whatever_the_period(run_cfg, period):
 
 
 def test_the_best_checkpoint_has_its_own_metric(run_cfg):
-    """fast-reid stores the metric of the evaluation before, and the last one never counts."""
+    """fast-reid can store the metric of an earlier evaluation, and the last one does not always count."""
     values = iter([10.0, 30.0, 20.0])
 
     class Scripted(Trainer):
