@@ -137,7 +137,7 @@ def test_what_is_varied_does_not_depend_on_the_base(group, tmp_path):
     }
     base = tmp_path / "base.yml"
     base.write_text(yaml.safe_dump({"_BASE_": str(CONFIGS / "csv/dcal_vit_tiny.yml"), "MODEL": {"DCAL": strange}}))
-    none = {"vary": [], "folds": [], "opts": []}
+    none = {"variants": [], "vary": [], "folds": [], "opts": []}
     args = Namespace(group=group, seeds=[3], config_file=str(base), output=str(tmp_path), num_gpus=1, **none)
     leaf, names = GROUPS[group]
     varied = {key for keys in names.values() for key in keys}

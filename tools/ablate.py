@@ -15,6 +15,9 @@ from dcal_reid.errors import exit_on_input_error
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("group", help="a folder of configs/ablation or configs/results")
+    parser.add_argument(
+        "--variants", nargs="+", default=[], metavar="NAME", help="of the group, without .yml; default: all of them"
+    )
     parser.add_argument("--seeds", nargs="+", default=["0"], metavar="SEED", help="default: 0")
     parser.add_argument("--config-file", default="", help="what the variants are based on; default: the paper's")
     parser.add_argument(

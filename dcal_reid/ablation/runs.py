@@ -93,7 +93,7 @@ class Run:
 
 
 def with_overrides_apart(args: argparse.Namespace) -> argparse.Namespace:
-    """``args`` with the overrides behind values of ``--seeds``, ``--vary`` and ``--folds`` as the first of ``opts``.
+    """``args`` with the overrides that stand behind values of an option as the first of ``opts``.
 
     Seeds become numbers, each of which counts once.
 
@@ -104,7 +104,9 @@ def with_overrides_apart(args: argparse.Namespace) -> argparse.Namespace:
     seeds, overrides = values_and_rest(args.seeds, lambda word: not word.isdecimal())
     if not seeds:
         raise InputError(f"--seeds {args.seeds[0]!r} is not a whole number; give one or more, for instance 0 1 2")
-    apart = argparse.Namespace(**vars(args) | {"seeds": list(dict.fromkeys(map(int, seeds)))})
+    names, rest = values_and_rest(args.variants, keys.__contains__)
+    overrides += rest
+    apart = argparse.Namespace(**vars(args) | {"seeds": list(dict.fromkeys(map(int, seeds))), "variants": names})
     for option in ("vary", "folds"):
         found = [(key, *values_and_rest(values, keys.__contains__)) for key, *values in getattr(args, option)]
         setattr(apart, option, [[key, *values] for key, values, _ in found])
@@ -149,6 +151,7 @@ def group_runs(args: argparse.Namespace) -> list[Run]:
     if args.config_file:
         load_config(args.config_file)
         files = _on_another_base(files, Path(args.config_file), Path(args.output, args.group, "configs"))
+    files = _chosen(files, args.variants, args.group)
     elsewhere = _complete_runs(args)
     return [
         _checked_run(file, setting, seed, fold, args, elsewhere)
@@ -187,6 +190,14 @@ def _on_another_base(files: Sequence[Path], base: Path, folder: Path) -> list[Pa
             own["_BASE_"] = str(base.resolve())
         (folder / file.name).write_text(yaml.safe_dump(own, sort_keys=False))
     return [folder / file.name for file in files]
+
+
+def _chosen(files: Sequence[Path], names: Sequence[str], group: str) -> list[Path]:
+    """Those that are named; all if none is."""
+    known = [file.stem for file in files]
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"--variants {unknown[0]!r} is no variant of {group}; choose from {', '.join(known)}")
+    return [file for file in files if not names or file.stem in names]
 
 
 def _complete_runs(args: argparse.Namespace) -> dict[Path, dict[str, object]]:

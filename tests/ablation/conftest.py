@@ -41,6 +41,7 @@ def base(tiny_cfg, tmp_path, monkeypatch):
 def args(base, tmp_path):
     return Namespace(
         group="glca_input",
+        variants=[],
         seeds=[0, 1],
         config_file=str(base),
         output=str(tmp_path / "logs"),

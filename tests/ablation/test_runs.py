@@ -19,6 +19,14 @@ def test_all_variants_of_a_seed_come_before_the_next_seed(args):
     ]  # fmt: skip
 
 
+def test_some_variants_of_a_group(args, base):
+    args.group, args.variants, args.seeds = "vehicles", ["dcal_noise", "baseline", "baseline"], [3]
+    chosen = group_runs(args)
+    assert [run.variant for run in chosen] == ["baseline", "dcal_noise"]
+    # It stays based on a variant that was not chosen.
+    assert chosen[1].cfg.MODEL.DCAL.PWCA.DISTRACTORS == "noise" and chosen[1].cfg.SOLVER.MAX_EPOCH == 1
+
+
 def test_every_run_may_resume_and_has_its_seed_and_folder(args, pretend):
     pretend(COMPLETE)
     args.opts = ["SOLVER.BASE_LR", "0.03"]
@@ -92,6 +100,7 @@ def test_what_is_complete_in_another_group_is_not_run_again(args, pretend, capsy
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"group": "table9"}, r"there is no group 'table9'; choose one of birds, .*, vehicles_slow_heads$"),
+    ({"variants": ["stacked", "beside"]}, r"--variants 'beside' is no variant of glca_input; .* parallel, stacked$"),
     ({"config_file": "none.yml"}, r"--config-file 'none.yml' not found"),
     ({"opts": ["SOLVER.BASE_LRS", "1"]}, r"there is no key SOLVER.BASE_LRS; did you mean SOLVER.BASE_LR"),
     ({"opts": ["MODEL.DCAL.INFERENCE", "both"]}, r"MODEL.DCAL.INFERENCE is 'both'; choose one of"),
@@ -108,19 +117,21 @@ def test_wrong_input_is_refused_before_anything_runs(args, change, message):
         group_runs(Namespace(**vars(args) | change))
 
 
-def apart(seeds=("0",), vary=(), folds=(), opts=()):
-    found = with_overrides_apart(Namespace(seeds=list(seeds), vary=list(vary), folds=list(folds), opts=list(opts)))
-    return found.seeds, found.vary, found.folds, found.opts
+def apart(seeds=("0",), variants=(), vary=(), folds=(), opts=()):
+    given = {"seeds": seeds, "variants": variants, "vary": vary, "folds": folds, "opts": opts}
+    found = with_overrides_apart(Namespace(**{name: list(values) for name, values in given.items()}))
+    return found.seeds, found.variants, found.vary, found.folds, found.opts
 
 
 def test_values_of_an_option_end_where_the_overrides_begin():
     assert apart(["0", "2", "0", "SEED", "1"], opts=["SOLVER.OPT", "SGD"]) == (
-        [0, 2], [], [], ["SEED", "1", "SOLVER.OPT", "SGD"],
+        [0, 2], [], [], [], ["SEED", "1", "SOLVER.OPT", "SGD"],
     )  # fmt: skip
     rates, paths = ["SOLVER.BASE_LR", "0.1", "0.2"], ["DATASETS.CSV.PATH", "A.CSV", "B.CSV"]
-    assert apart(vary=[rates, paths], folds=[paths]) == ([0], [rates, paths], [paths], [])
+    assert apart(vary=[rates, paths], folds=[paths]) == ([0], [], [rates, paths], [paths], [])
+    assert apart(variants=["r010", "r030", "SEED", "1"]) == ([0], ["r010", "r030"], [], [], ["SEED", "1"])
     assert apart(vary=[[*rates, "SOLVER.OPT", "SGD"]], folds=[[*paths, "SEED", "1"]]) == (
-        [0], [rates], [paths], ["SOLVER.OPT", "SGD", "SEED", "1"],
+        [0], [], [rates], [paths], ["SOLVER.OPT", "SGD", "SEED", "1"],
     )  # fmt: skip
     with pytest.raises(InputError, match=r"--seeds 'SOLVER.MAX_EPOCH' is not a whole number"):
         apart(["SOLVER.MAX_EPOCH", "1"])

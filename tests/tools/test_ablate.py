@@ -14,6 +14,7 @@ def test_the_group_is_run_with_what_was_given(monkeypatch):
     given = []
     monkeypatch.setitem(TOOL["run"].__globals__, "run_group", given.append)
     options = ["--seeds", "0", "2", "--jobs", "4", "--output", "logs/a", "--config-file", "a.yml", "--baseline", "sa"]
+    options += ["--variants", "sa", "glca"]
     varied = ["--vary", "SOLVER.BASE_LR", "0.1", "0.2", "--vary", "SOLVER.OPT", "SGD"]
     TOOL["run"](
         parse(
@@ -24,6 +25,7 @@ def test_the_group_is_run_with_what_was_given(monkeypatch):
     assert [vars(args) for args in given] == [
         {
             "group": "table3_cub",
+            "variants": ["sa", "glca"],
             "seeds": [0, 2],
             "config_file": "a.yml",
             "output": "logs/a",
@@ -36,6 +38,7 @@ def test_the_group_is_run_with_what_was_given(monkeypatch):
         },
         {
             "group": "table3_cub",
+            "variants": [],
             "seeds": [0],
             "config_file": "",
             "output": "logs/ablation",
