@@ -70,7 +70,7 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.MODEL.DCAL.GLCA.KEYS = "all"
     # copy: a GLCA block starts with the weights of the self-attention block beside it. fresh: drawn anew.
     cfg.MODEL.DCAL.GLCA.INIT = "copy"
-    # cls: the CLS token (with M = 1 the local queries then change nothing). mean: CLS and local tokens averaged.
+    # cls: the CLS token (with KEYS all the local queries then change nothing). mean: CLS and local tokens averaged.
     # cls+local: the average of the CLS token and of the mean of the local tokens.
     cfg.MODEL.DCAL.GLCA.READOUT = "mean"
 
