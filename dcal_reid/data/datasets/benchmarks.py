@@ -1,8 +1,8 @@
 """fast-reid's Market-1501, DukeMTMC-reID, MSMT17 and VeRi-776, with their files read safely.
 
 fast-reid matches the identity pattern against the whole path (so that a folder such as ``run12_c3`` turns every image
-into identity 12), lists files in the order of the disk, and fails with a bare assertion. These classes take the
-places of fast-reid's under the same names.
+into identity 12), lists files in the order of the disk, and fails with a bare assertion. These classes replace
+fast-reid's under the same names.
 """
 
 import logging
@@ -72,7 +72,7 @@ class _Benchmark:
 
     def item(self, path: str, pid: int, camera: int, is_train: bool) -> Item:
         """Check the numbers that a file name gave; ``camera`` counts from 1."""
-        if pid < 0 or (self.last_pid is not None and pid > self.last_pid):
+        if self.last_pid is not None and pid > self.last_pid:
             raise InputError(f"{path!r}: identity {pid}, but {type(self).__name__} has 0 to {self.last_pid}")
         if not 1 <= camera <= self.num_cameras:
             raise InputError(f"{path!r}: camera {camera}, but {type(self).__name__} has 1 to {self.num_cameras}")
@@ -169,7 +169,7 @@ class DemoReID(Market1501):
 
     dataset_dir = home = "demo-reid"
     dataset_name = "demo"
-    example = "0002_c1s1_000451_03.jpg"
+    last_pid = None  # it can be generated with any number
     official = {}
 
 

@@ -20,7 +20,7 @@ Item = tuple[str, int, int]
 
 
 class ClassificationDataset(ImageDataset):
-    """Training and test images with a class each.
+    """Training and test images, each with its class.
 
     ``train`` and ``test`` are lists of (path, label, 0) with labels 0 ... C-1, and ``class_names[label]`` is the name
     of the class. To fast-reid, which knows query and gallery only, the test images are queries.
@@ -63,7 +63,7 @@ class ClassificationDataset(ImageDataset):
         return self.query
 
     def hold_out(self, every: int) -> None:
-        """Move every ``every``-th training image of each class into ``test``, which loses the test images.
+        """Replace the test images by every ``every``-th training image of each class, taken out of ``train``.
 
         Raises:
             InputError: a class has too few training images for one to be left out.

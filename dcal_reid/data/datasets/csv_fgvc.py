@@ -1,15 +1,13 @@
 """A dataset for classification described by a CSV file."""
 
-from collections.abc import Iterable
-
 from fastreid.config import CfgNode
 from fastreid.data.datasets import DATASET_REGISTRY
 
 from ...errors import InputError
-from ...text import first_few, natural_key
+from ...text import natural_key
 from .classification import ClassificationDataset
-from .csv_table import Line, find_table, read_table
-from .table import own_keys
+from .csv_table import find_table, read_table
+from .table import own_keys, rows_with
 
 __all__ = ["CSVFGVC"]
 
@@ -22,8 +20,9 @@ class CSVFGVC(ClassificationDataset):
     may be any texts; those of the splits in use are the classes, in natural order.
 
     Raises:
-        InputError: see ``ClassificationDataset``; also a missing file or column, a line with an empty field or with too
-            many or too few, a path that leaves IMAGE_ROOT, and a split that the file does not have.
+        InputError: see ``ClassificationDataset``; also a missing file or column, a line without a path, a label or a
+            split or with too many or too few fields, a path that leaves IMAGE_ROOT, and a split that the file does not
+            have.
     """
 
     dataset_name = "csv_fgvc"
@@ -36,22 +35,10 @@ class CSVFGVC(ClassificationDataset):
         if not lines:
             raise InputError(f"{source} holds no images")
         train, test = (
-            _of_splits(lines, getattr(keys, key), f"{key_name}.{key}", source)
+            rows_with(lines, keys[key], lambda line: line.values["split"], f"{key_name}.{key}", source)
             for key in ("TRAIN_SPLITS", "TEST_SPLITS")
         )
         class_names = sorted({line.values["label"] for line in train + test}, key=natural_key)
         label_of = {name: label for label, name in enumerate(class_names)}
         images = ([(line.image, label_of[line.values["label"]]) for line in subset] for subset in (train, test))
         super().__init__(*images, class_names, source)
-
-
-def _of_splits(lines: list[Line], splits: Iterable, key: str, source: str) -> list[Line]:
-    wanted = [str(split) for split in splits]
-    found = {line.values["split"] for line in lines}
-    unknown = [split for split in wanted if split not in found]
-    if unknown:
-        raise InputError(
-            f"{key} asks for {', '.join(map(repr, unknown))}, which {source} does not have; choose among "
-            f"{first_few(map(repr, sorted(found, key=natural_key)), 10)}"
-        )
-    return [line for line in lines if line.values["split"] in wanted]

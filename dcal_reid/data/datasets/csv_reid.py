@@ -16,8 +16,8 @@ class CSVReID(TableReID):
     Other columns are ignored. Paths are relative to DATASETS.CSV.IMAGE_ROOT, or to the folder of the file.
 
     Raises:
-        InputError: see ``TableReID``; also a missing file or column, a line with an empty field or with too many or too
-            few, and a path that leaves IMAGE_ROOT. Messages count lines from 1, the header.
+        InputError: see ``TableReID``; also a missing file or column, a line without a path, an identity or a split or
+            with too many or too few fields, and a path that leaves IMAGE_ROOT. Messages count lines from 1, the header.
     """
 
     dataset_name = "csv"

@@ -37,7 +37,7 @@ class FolderReID(TableReID):
 
 
 def _read_rows(path: str, camera_pattern: str, used: set[str]) -> Iterator[Row]:
-    """The images of all splits; without those of no camera in folders that are not ``used`` as one."""
+    """The images of all splits. In folders that are not ``used`` as a split, those without a camera are left out."""
     camera_of = _compile(camera_pattern) if camera_pattern else None
     some, empty, unmatched = False, [], []
     splits = [os.path.join(path, split) for split in folder_names(path)]

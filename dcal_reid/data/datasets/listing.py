@@ -58,16 +58,21 @@ def folder_names(folder: str) -> list[str]:
 def image_names(folder: str) -> list[str]:
     """The names of the image files directly in ``folder``, sorted, without hidden ones.
 
+    A warning tells of images in formats that are not read.
+
     Raises:
         InputError: it cannot be listed.
     """
-    return _content(folder).images
+    content = _content(folder)
+    warn_of_left_out(_joined(folder, content.unread), _UNREAD)
+    return content.images
 
 
 def images_below(folder: str) -> list[str]:
     """The image files in ``folder`` and below it in natural order, without what is hidden.
 
-    Links are followed, but no folder is looked into twice: a link may lead back to where it is.
+    Links are followed, but no folder is looked into twice: a link may lead back to where it is. A warning tells of
+    images in formats that are not read.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -88,13 +93,13 @@ def images_below(folder: str) -> list[str]:
 
 
 def grouped_images(folders: Iterable[str], group: str) -> Iterator[tuple[str, str, list[str]]]:
-    """The images at ``folder/<name>/<image>`` for each of ``folders``, where <name> is that of ``group``, "a class".
+    """The images at ``folder/<name>/<image>`` for each of ``folders``. Each <name> is ``group``, such as "a class".
 
-    Warnings tell what is left out: images beside these folders, folders in them, and images in formats that are not
-    read.
+    Warnings tell what is left out: images beside the folders <name>, folders in these, and images in formats that are
+    not read.
 
     Yields:
-        the folder, the name, in natural order, and the names of the images, sorted, if there are any.
+        the folder, a <name>, in natural order, and the names of its images, sorted, perhaps none.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -103,6 +108,7 @@ def grouped_images(folders: Iterable[str], group: str) -> Iterator[tuple[str, st
     for folder in folders:
         content = _content(folder)
         loose += _joined(folder, content.images)
+        unread += _joined(folder, content.unread)
         for name in content.folders:
             home = os.path.join(folder, name)
             inner = _content(home)
@@ -119,16 +125,17 @@ def _joined(folder: str, names: Iterable[str]) -> list[str]:
 
 
 def warn_of_left_out(paths: list[str], what: str) -> None:
-    """Tell how many ``paths`` are left out, ``what`` they are, and which are the first; without any, nothing."""
+    """Warn how many ``paths`` are left out, ``what`` they are, and which are the first; of none, say nothing."""
     if paths:
         logger.warning("%d %s and are left out: %s", len(paths), what, first_few(paths))
 
 
 def listed_lines(path: str, cure: str = "save it as text in UTF-8") -> Iterator[tuple[int, str]]:
-    """Number and text of every line of a list that is not empty.
+    """Number, from 1, and text of every line of a file that is not blank.
 
     Raises:
         InputError: no UTF-8, with the ``cure``.
+        OSError: it cannot be opened.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -140,10 +147,12 @@ def listed_lines(path: str, cure: str = "save it as text in UTF-8") -> Iterator[
 
 
 def check_files_exist(paths: Iterable[str], source: str) -> None:
-    """Each folder is listed once, which on a network disk is much faster than asking for each file.
+    """Refuse a list with files that do not exist.
+
+    Each folder is listed once, which on a network disk is much faster than asking for each file.
 
     Raises:
-        InputError: some of ``paths`` do not exist. It gives their number and the first three.
+        InputError: some of ``paths`` do not exist; with their number and the first three.
     """
     listings: dict[str, set[str]] = {}
     missing = []

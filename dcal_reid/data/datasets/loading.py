@@ -35,8 +35,8 @@ def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
     """The registered dataset ``name`` below the folder FASTREID_DATASETS (by default "datasets").
 
     Returns:
-        fast-reid's ``ImageDataset``: ``train``, ``query`` and ``gallery`` are lists of (path, pid, camid, ...). What a
-        data set of a user has after these three counts for nothing, as in fast-reid.
+        fast-reid's ``ImageDataset``: ``train``, ``query`` and ``gallery`` are lists of (path, pid, camid, ...). What
+        the items of a user's data set hold after these three is ignored, as in fast-reid.
 
     Raises:
         InputError: no dataset of this name, or its files are missing or not as they should be.
@@ -67,9 +67,10 @@ def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
         message = " ".join(str(error).split())
         if not missing:
             message = f"{type(error).__name__}: {message}".removesuffix(": ")
+        module = dataset_class.__module__
+        shown_in = "datasets/README.md" if module.startswith("dcal_reid.") else f"the code of {module}"
         raise InputError(
-            f"dataset {name}: {message} (looked in {root!r}); set FASTREID_DATASETS, and see datasets/README.md for "
-            "the layout"
+            f"dataset {name}: {message} (looked in {root!r}); set FASTREID_DATASETS, and see {shown_in} for the layout"
         ) from error
     finally:
         random.setstate(state)
@@ -131,9 +132,9 @@ def load_test_items(cfg: CfgNode, name: str) -> tuple[list[Item], int]:
 
 
 def load_classes(cfg: CfgNode, name: str) -> ClassificationDataset:
-    """A data set for classification. Its items have a label, which is the same in training and test.
+    """A data set for classification. A class has the same label in training and test.
 
-    With DATASETS.HOLD_OUT, what is held out of training stands in the place of the test images.
+    With DATASETS.HOLD_OUT, the images that are held out of training replace the test images.
 
     Raises:
         InputError: it is not for classification, or its files are missing or not as they should be.
@@ -177,7 +178,7 @@ def _check_protocol(name: str, query: list[Item], gallery: list[Item]) -> None:
 
 
 def without_match(query: Sequence[Item], gallery: Sequence[Item]) -> int:
-    """The number of queries of which no other camera in the gallery has an image."""
+    """The number of queries whose identity is not in the gallery from another camera."""
     cameras_of = defaultdict(set)
     for _, pid, camid in gallery:
         cameras_of[pid].add(camid)

@@ -4,7 +4,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from fastreid.config import CfgNode
 from fastreid.data.datasets.bases import ImageDataset
@@ -13,9 +13,11 @@ from ...errors import InputError
 from ...text import first_few, natural_key
 from .listing import check_files_exist
 
-__all__ = ["Row", "TableReID"]
+__all__ = ["Row", "TableReID", "below_root", "own_keys", "own_path", "rows_with"]
 
 logger = logging.getLogger(__name__)
+
+_Row = TypeVar("_Row")
 
 
 class Row(NamedTuple):
@@ -47,8 +49,7 @@ class TableReID(ImageDataset):
 
     Raises:
         InputError: an empty table; a path with two identities or two cameras, or twice in one split; cameras known for
-            some images only. When a list is asked for: a split or camera that is not in the table, an empty list,
-            missing files.
+            some images only. When a list is asked for: a split or camera that is not in the table, missing files.
     """
 
     # An identity has one number in train, query and gallery.
@@ -108,30 +109,35 @@ class TableReID(ImageDataset):
                 raise InputError(f"{self.source} lists {row.path!r} twice in {row.split!r}: {twin.where}, {row.where}")
 
     def _select(self, subset: str, splits: Iterable, cameras: Iterable) -> list[tuple[str, int, int]]:
-        chosen = self._matching(self.rows, f"{subset}_SPLITS", splits, lambda row: row.split)
+        key = f"{self.key_name}.{subset}"
+        chosen = rows_with(self.rows, splits, lambda row: row.split, f"{key}_SPLITS", self.source)
         if tuple(cameras):
             if not self.has_cameras:
-                raise InputError(
-                    f"{self.key_name}.{subset}_CAMERAS is {tuple(cameras)}, but {self.source} has no cameras"
-                )
+                raise InputError(f"{key}_CAMERAS is {tuple(cameras)}, but {self.source} has no cameras")
             among = f" among the images of {subset}_SPLITS {tuple(splits)}"
-            chosen = self._matching(chosen, f"{subset}_CAMERAS", cameras, lambda row: row.camera, among)
+            chosen = rows_with(chosen, cameras, lambda row: row.camera, f"{key}_CAMERAS", self.source, among)
         images = {self._file(row): row for row in chosen}.values()  # an image in two of the splits counts once
         check_files_exist([row.path for row in images], self.source)
         return [(row.path, self._pids[row.identity], self._camids[self._camera(row)]) for row in images]
 
-    def _matching(
-        self, rows: list[Row], key: str, wanted: Iterable, value_of: Callable[[Row], str], among: str = ""
-    ) -> list[Row]:
-        wanted = [str(value) for value in wanted]
-        found = sorted({value_of(row) for row in rows}, key=natural_key)
-        unknown = [value for value in wanted if value not in found]
-        if unknown:
-            raise InputError(
-                f"{self.key_name}.{key} asks for {', '.join(map(repr, unknown))}, which {self.source} does not have"
-                f"{among}; choose among {first_few(map(repr, found), 10)}"
-            )
-        return [row for row in rows if value_of(row) in wanted]
+
+def rows_with(
+    rows: list[_Row], wanted: Iterable, value_of: Callable[[_Row], str], key: str, source: str, among: str = ""
+) -> list[_Row]:
+    """The rows with one of the values ``wanted`` by ``key`` of the config.
+
+    Raises:
+        InputError: a wanted value that no row has.
+    """
+    wanted = [str(value) for value in wanted]
+    found = sorted({value_of(row) for row in rows}, key=natural_key)
+    unknown = [value for value in wanted if value not in found]
+    if unknown:
+        raise InputError(
+            f"{key} asks for {', '.join(map(repr, unknown))}, which {source} does not have{among}; choose among "
+            f"{first_few(map(repr, found), 10)}"
+        )
+    return [row for row in rows if value_of(row) in wanted]
 
 
 def own_keys(dataset: str, cfg: CfgNode | None, key: str) -> CfgNode:
@@ -141,9 +147,10 @@ def own_keys(dataset: str, cfg: CfgNode | None, key: str) -> CfgNode:
         InputError: no config. fast-reid's loaders do not hand it on.
     """
     if cfg is None:
+        for_test = "build_classification_test_loader" if key.startswith("CLASS_") else "build_test_loader"
         raise InputError(
             f"dataset {dataset} is described by DATASETS.{key} of the configuration, which fast-reid's own loaders do "
-            "not hand on; use dcal_reid.data.build_train_loader(cfg) and build_test_loader(cfg, name)"
+            f"not hand on; use dcal_reid.data.build_train_loader(cfg) and {for_test}(cfg, name)"
         )
     return cfg.DATASETS[key]
 

@@ -235,3 +235,10 @@ def test_demo_images(root, cfg):
     gallery_pids = {pid for _, pid, _ in dataset.gallery}
     assert 0 in gallery_pids and -1 not in gallery_pids
     assert dataset.train[0][1].startswith("demo_")
+
+
+def test_demo_images_of_more_people_than_market_has(root, cfg):
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        (root / "demo-reid" / folder).mkdir(parents=True)
+        (root / "demo-reid" / folder / "1502_c1s1_037550_00.jpg").touch()
+    assert load_dataset("DemoReID", cfg).query[0][1:] == (1502, 0)

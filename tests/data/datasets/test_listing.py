@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from dcal_reid.data.datasets.listing import check_files_exist, image_names, images_below
+from dcal_reid.data.datasets.listing import check_files_exist, grouped_images, image_names, images_below
 from dcal_reid.errors import InputError
 
 
@@ -36,9 +36,12 @@ def test_images_in_other_formats_are_told_of(tmp_path, caplog):
         (tmp_path / name).touch()
     with caplog.at_level(logging.WARNING, logger="dcal_reid"):
         assert images_below(str(tmp_path)) == [str(tmp_path / "a.jpg")]
-    [message] = caplog.messages
+        assert image_names(str(tmp_path)) == ["a.jpg"]
+        assert list(grouped_images([str(tmp_path)], "a class")) == []
+    message, again, loose, last = caplog.messages
     assert message.startswith("1 images are in formats that are not read")
     assert message.endswith(str(tmp_path / "b.heic"))
+    assert message == again == last and loose.startswith("1 images are in no folder of a class")
 
 
 def test_a_folder_with_the_name_of_an_image_is_none(tmp_path):

@@ -54,14 +54,21 @@ def test_the_root_is_read_when_it_is_used(market, cfg, monkeypatch, tmp_path):
 
 
 def test_errors_of_fastreids_own_datasets_are_input_errors(root, cfg):
-    with pytest.raises(InputError, match=r"dataset VehicleID: .*vehicleid.* is not found.*README\.md"):
+    message = r"dataset VehicleID: .*vehicleid.* is not found.*see the code of .*datasets\.vehicleid for the"
+    with pytest.raises(InputError, match=message):
         load_dataset("VehicleID", cfg)
+
+
+def test_a_file_that_is_missing_is_looked_up_in_the_readme(root, cfg):
+    (root / "fgvc-aircraft-2013b").mkdir()
+    with pytest.raises(InputError, match=r"FGVCAircraft: .*variants\.txt.*see datasets/README\.md for the layout"):
+        load_dataset("FGVCAircraft", cfg)
 
 
 @pytest.mark.parametrize(
     ("info", "message"),
     [
-        ("", r"dataset VeRiWild: AssertionError \(looked in .*\); set FASTREID_DATASETS, .*README\.md"),
+        ("", r"dataset VeRiWild: AssertionError \(looked in .*\); set FASTREID_DATASETS, .*datasets\.veriwild for"),
         ("id/image;Camera ID\n1\n", r"dataset VeRiWild: IndexError: list index out of range \(looked in"),
     ],
 )
@@ -121,11 +128,17 @@ def test_what_a_dataset_of_a_user_knows_beside_the_camera_counts_for_nothing(reg
 
 
 @pytest.mark.parametrize(
-    ("name", "key"),
-    [("CSVReID", "CSV"), ("FolderReID", "FOLDER"), ("CSVFGVC", "CLASS_CSV"), ("ImageFolderFGVC", "CLASS_FOLDER")],
+    ("name", "key", "loader"),
+    [
+        ("CSVReID", "CSV", "build_test_loader"),
+        ("FolderReID", "FOLDER", "build_test_loader"),
+        ("CSVFGVC", "CLASS_CSV", "build_classification_test_loader"),
+        ("ImageFolderFGVC", "CLASS_FOLDER", "build_classification_test_loader"),
+    ],
 )
-def test_fastreids_own_loader_is_told_which_one_to_use(name, key):
-    with pytest.raises(InputError, match=rf"{name} .*DATASETS\.{key} .*use dcal_reid\.data\.build_train_loader"):
+def test_fastreids_own_loader_is_told_which_one_to_use(name, key, loader):
+    message = rf"{name} .*DATASETS\.{key} .*use dcal_reid\.data\.build_train_loader\(cfg\) and {loader}\(cfg, name\)"
+    with pytest.raises(InputError, match=message):
         DATASET_REGISTRY.get(name)(root="datasets")
 
 
