@@ -1,12 +1,13 @@
 """Images to RGB tensors, whatever they come in and whatever mode they are stored in.
 
-Pillow does it. ``torchvision.io`` decodes JPEGs to the same pixels in half the time, but is deprecated and on its way
-out of torchvision (0.29).
+Pillow decodes them. ``torchvision.io`` decodes JPEGs to the same pixels in half the time, but is deprecated since
+torchvision 0.29 and will be removed.
 """
 
 import io
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -60,21 +61,14 @@ def decode_image(data: bytes, name: str) -> torch.Tensor:
     Args:
         data: JPEG, PNG, ...
         name: what it is called in errors.
+
+    Raises:
+        InputError: no data, or none of an image.
     """
     if not data:
         raise InputError(f"image {name!r} is empty (0 bytes); copy it again, or leave it out of the dataset")
-    try:
-        with Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
-            return F.pil_to_tensor(_as_rgb(image))
-    except Exception as error:  # decoders raise nearly anything on damaged files: OSError, SyntaxError, zlib.error ...
-        if isinstance(error, Image.UnidentifiedImageError):
-            reason = f"it is none of {', '.join(IMAGE_FORMATS)}"
-        else:
-            reason = " ".join(str(error).split()) or type(error).__name__
-        raise InputError(
-            f"image {name!r} cannot be decoded: {reason}; repair it or leave it out, as "
-            "DATALOADER.BROKEN_IMAGES skip does in training, tests and extraction"
-        ) from error
+    with _decoding(name), Image.open(io.BytesIO(data), formats=IMAGE_FORMATS) as image:
+        return F.pil_to_tensor(_as_rgb(image))
 
 
 def as_image(image: ImageLike) -> torch.Tensor:
@@ -85,12 +79,13 @@ def as_image(image: ImageLike) -> torch.Tensor:
             a tensor (3, H, W) of uint8, on any device.
 
     Raises:
-        InputError: anything else, or a file that cannot be decoded.
+        InputError: anything else, or an image that cannot be decoded.
     """
     if isinstance(image, str | os.PathLike):
         return read_image(os.fspath(image))
     if isinstance(image, Image.Image):
-        return F.pil_to_tensor(_as_rgb(image.copy()))
+        with _decoding(getattr(image, "filename", "") or "in memory"):
+            return F.pil_to_tensor(_as_rgb(image.copy()))
     if isinstance(image, np.ndarray) and image.dtype == np.uint8:
         if image.ndim == 2:
             image = image[:, :, None].repeat(3, axis=2)
@@ -101,8 +96,24 @@ def as_image(image: ImageLike) -> torch.Tensor:
         return image.cpu()
     kind = f"{type(image).__name__} {getattr(image, 'dtype', '')} {tuple(getattr(image, 'shape', ()))}"
     raise InputError(
-        f"an image must be a path, a Pillow image, an array (H, W, 3) or a tensor (3, H, W) of uint8, not a {kind}"
+        "an image must be a path, a Pillow image, an array (H, W, 3) or (H, W), or a tensor (3, H, W), of uint8, not a "
+        f"{kind}"
     )
+
+
+@contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # decoders raise nearly anything on damaged files: OSError, SyntaxError, zlib.error ...
+        if isinstance(error, Image.UnidentifiedImageError):
+            reason = f"it is none of {', '.join(IMAGE_FORMATS)}"
+        else:
+            reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"image {name!r} cannot be decoded: {reason}; repair it or leave it out, as "
+            "DATALOADER.BROKEN_IMAGES skip does in training, tests and extraction"
+        ) from error
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from dcal_reid.data.images import read_image
+from dcal_reid.data.images import as_image, read_image
 from dcal_reid.errors import InputError
 
 
@@ -84,6 +84,22 @@ def test_pixels_without_a_known_range_are_refused(tmp_path, values):
     path = saved(tmp_path, Image.fromarray(values), "a.tif")
     with pytest.raises(InputError, match=r"a\.tif.* cannot be decoded"):
         read_image(path)
+    with pytest.raises(InputError, match=r"'in memory' cannot be decoded: .*(fixed range|not 16-bit)"):
+        as_image(Image.fromarray(values))
+
+
+def test_a_truncated_image_that_pillow_has_opened_is_named(tmp_path):
+    path = saved(tmp_path, smooth(), "a.png")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.png").read_bytes()[:-80])
+    with Image.open(path) as image, pytest.raises(InputError, match=r"a\.png' cannot be decoded"):
+        as_image(image)
+
+
+def test_what_is_no_image_is_told_what_is_one():
+    with pytest.raises(
+        InputError, match=r"an array \(H, W, 3\) or \(H, W\), .* of uint8, not a ndarray float64 \(2, 2\)"
+    ):
+        as_image(np.zeros((2, 2)))
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
