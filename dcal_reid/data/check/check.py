@@ -32,7 +32,7 @@ def dataset_named(name: str) -> str:
     """The registered name that is meant: "market-1501" is Market1501.
 
     Raises:
-        InputError: none; the nearest is named.
+        InputError: there is no such name; the nearest is given.
     """
     registered = {_bare(known): known for known in registered_names(DATASET_REGISTRY)}
     if _bare(name) in registered:
@@ -40,7 +40,7 @@ def dataset_named(name: str) -> str:
     near = get_close_matches(_bare(name), registered, n=1, cutoff=0.4)
     raise InputError(
         f"there is no dataset {name!r}"
-        + (f"; did you mean {registered[near[0]]}?" if near else ";")
+        + (f"; did you mean {registered[near[0]]}?" if near else ".")
         + f" The names are {', '.join(registered.values())}"
     )
 
@@ -57,7 +57,7 @@ def check_dataset(
     Args:
         name: a registered data set; case and punctuation do not matter.
         cfg: its DATASETS are used.
-        decode, workers: as of ``examine_files``.
+        decode, workers: see ``examine_files``.
         json_path: where everything is written; empty: nowhere.
 
     Raises:
@@ -98,7 +98,7 @@ def _is_for_classes(name: str) -> bool:
 
 @contextmanager
 def _messages_into(messages: list[str]) -> Iterator[None]:
-    """What the package logs goes there and nowhere else."""
+    """What the package logs goes to ``messages`` and nowhere else."""
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: messages.append(record.getMessage())
     logger = logging.getLogger("dcal_reid")
@@ -139,7 +139,7 @@ def _load(
                 check.problems.append(str(error))
             continue
         prefix = getattr(dataset, "dataset_name", type(dataset).__name__) + "_"
-        splits[split] = [Image(path, _number(pid, prefix), _number(camera, prefix)) for path, pid, camera in items]
+        splits[split] = [Image(path, _number(pid, prefix), _number(camera, prefix)) for path, pid, camera, *_ in items]
     return splits, dataset
 
 

@@ -18,7 +18,7 @@ __all__ = ["ImageFile", "examine_files"]
 
 
 class ImageFile(NamedTuple):
-    """``size`` is (width, height), None of a broken image; ``digest`` is empty where nothing could be read."""
+    """``size`` is (width, height), None for a broken image; ``digest`` is empty if the file cannot be read."""
 
     size: tuple[int, int] | None
     digest: bytes

@@ -44,7 +44,8 @@ class Layout(NamedTuple):
 
 def _count_images(folder: str) -> int:
     suffixes = tuple(IMAGE_SUFFIXES)
-    return sum(name.lower().endswith(suffixes) for _, _, names in os.walk(folder) for name in names)
+    names = (name for _, _, names in os.walk(folder) for name in names)
+    return sum(name.lower().endswith(suffixes) and not name.startswith(".") for name in names)
 
 
 _MARKET = Layout(
@@ -150,7 +151,7 @@ _OWN = "your own images (docs/own_data.md)"
 
 
 def layout_of(name: str, cfg: CfgNode, root: str) -> Layout | None:
-    """The layout of a registered data set below ``root``; None for one that only fast-reid knows."""
+    """The layout of a registered data set below ``root``; None for one that is not of this package."""
     if name in _FIXED:
         layout = _FIXED[name]
         second_version = os.path.join(root, "MSMT17_V2")

@@ -46,7 +46,7 @@ class Spread(NamedTuple):
 
 @dataclass
 class SplitStatistics:
-    """Numbers of one split. Distractors are counted as images and in nothing else; None means not known."""
+    """Numbers of one split. Distractors count as images, but have no identity; None means not known."""
 
     images: int
     identities: int
@@ -71,7 +71,7 @@ def measure_split(
     Args:
         images: its items.
         files: what their files hold, by path.
-        distractor: the identity that is none.
+        distractor: the number that stands for no identity; None: there is none.
         has_cameras: whether cameras are known.
     """
     named = [image for image in images if image.identity != distractor]
@@ -102,7 +102,7 @@ def leaked(train: list[Image], test: list[Image], distractor: int | None) -> lis
 
 
 def contradictions(images: list[Image], files: Mapping[str, ImageFile]) -> list[tuple[str, str]]:
-    """Paths of files that are byte for byte the same and have two identities, or classes."""
+    """Pairs of paths of files that are byte for byte the same and have different identities, or classes."""
     first: dict[bytes, Image] = {}
     pairs = []
     for image in images:

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from fastreid.data.datasets import DATASET_REGISTRY
+from fastreid.data.datasets.bases import ImageDataset
 from helpers.dataset_names import OURS, OWN
 from scipy.io import savemat
 
@@ -23,6 +24,18 @@ def test_a_sound_data_set(dogs, cfg):
     assert tuple(train.images_per_identity) == (2, 2, 2)
     assert (tuple(train.width), tuple(train.height)) == ((16, 16, 16), (33, 33.5, 34))
     assert not train.broken and train.identical_files == 0
+
+
+def test_items_of_a_users_data_set_may_hold_more(dogs, cfg, monkeypatch):
+    class Own(ImageDataset):
+        def __init__(self, root="datasets", **kwargs):
+            train = [(f"{dogs}/train/ace/c1_1.jpg", 1, 0, "red")]
+            query = [(f"{dogs}/query/rex/c1_1.jpg", 2, 0, "red", 7)]
+            super().__init__(train, query, [(f"{dogs}/gallery/rex/c2_1.jpg", 2, 1)])
+
+    monkeypatch.setitem(DATASET_REGISTRY._obj_map, "Own", Own)
+    check = check_dataset("Own", cfg, workers=0)
+    assert (check.ok, [split.images for split in check.splits.values()]) == (True, [1, 1, 1])
 
 
 def test_a_folder_of_another_name_is_pointed_at(market, cfg):
