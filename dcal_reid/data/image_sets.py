@@ -122,7 +122,7 @@ def collate(samples: list[dict | InputError], image_size: tuple[int, int], numbe
 
     Args:
         samples: what a ``TrainImages`` or ``EvaluationImages`` gave.
-        image_size: height, width of the images, for a batch of none.
+        image_size: height and width, for a batch without images.
         numbers: the keys that become int64 tensors.
 
     Returns:
@@ -143,7 +143,7 @@ def collate(samples: list[dict | InputError], image_size: tuple[int, int], numbe
 
 @contextmanager
 def _torch_seed(seed: int) -> Iterator[None]:
-    """Seed torch's CPU generator, and leave it to the rest of the process as it was.
+    """Seed torch's CPU generator, and restore it afterwards, unless in a worker, where nothing else draws from it.
 
     ``torch.manual_seed`` would seed CUDA's as well. One thread, as in a worker: sums depend on the number of threads.
     """

@@ -52,7 +52,8 @@ class ImageLoader(DataLoader):
             yield batch
 
     def _started(self) -> Iterator:
-        """Workers that are spawned import for seconds before they ignore Ctrl-C. They inherit that it is blocked."""
+        """Ctrl-C is blocked while workers start, and they inherit that: spawned ones import for seconds before they can
+        ignore it."""
         if not self.num_workers or not hasattr(signal, "pthread_sigmask"):  # Windows
             return super().__iter__()
         if (self.multiprocessing_context or multiprocessing).get_start_method() != "fork":
@@ -74,7 +75,7 @@ def build_train_loader(cfg: CfgNode) -> ImageLoader:
         a loader with ``dataset`` (a ``TrainImages``) and ``iters_per_epoch``. A batch is a dict: ``images``
         (B, 3, H, W) uint8, ``targets`` (B,) int64 labels of identities or classes, ``camids`` (B,) int64 camera
         labels, ``img_paths``, and ``broken_paths``, images that were replaced. B = SOLVER.IMS_PER_BATCH / number of
-        processes. For classification the loader also has ``class_names``.
+        processes. The loader also has ``class_names``, which is None for re-identification.
 
     Raises:
         InputError: a config, dataset or image that cannot be used; for images when they are loaded.
@@ -212,7 +213,7 @@ def _skip_broken(cfg: CfgNode) -> bool:
 
 
 def available_cores() -> int:
-    """Those that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -237,7 +238,7 @@ def _end_with_the_main_process() -> None:
 
 
 def _worker_options(cfg: CfgNode) -> dict:
-    """DATALOADER.NUM_WORKERS, at most this process's share of the machine's cores."""
+    """Options of a ``DataLoader``: DATALOADER.NUM_WORKERS, at most this process's share of the cores, and others."""
     cores = available_cores()
     most = max(1, cores // comm.get_local_size())
     workers = min(cfg.DATALOADER.NUM_WORKERS, most)

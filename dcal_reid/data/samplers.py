@@ -141,7 +141,8 @@ def build_sampler(cfg: CfgNode, pids: Sequence[int], camids: Sequence[int]) -> G
     """The sampler that DATALOADER.SAMPLER_TRAIN names.
 
     Raises:
-        InputError: an unknown name, a batch that is no multiple of NUM_INSTANCE, too few identities, a negative SEED.
+        InputError: an unknown name, an empty batch or one that is no multiple of NUM_INSTANCE, too few identities, a
+            negative SEED.
     """
     name = cfg.DATALOADER.SAMPLER_TRAIN
     if name not in SAMPLERS:

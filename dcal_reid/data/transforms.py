@@ -27,7 +27,7 @@ def build_transforms(cfg: CfgNode, is_train: bool = True, banner: int = 0) -> v2
         banner: rows of pixels that are cut from the bottom of the image before anything else.
 
     Raises:
-        InputError: a setting that torchvision cannot do, or that does nothing although it is enabled.
+        InputError: a setting that torchvision cannot do; AUTOAUG or AUGMIX enabled with the probability 0.
     """
     before = [v2.Lambda(functools.partial(_without_banner, rows=banner))] if banner else []
     try:
@@ -39,7 +39,7 @@ def build_transforms(cfg: CfgNode, is_train: bool = True, banner: int = 0) -> v2
 
 
 def _without_banner(image: Tensor, rows: int) -> Tensor:
-    """(3, H, W) without its last ``rows`` rows; an image that has no others keeps them."""
+    """(3, H, W) without its last ``rows`` rows; an image that is not higher than these stays whole."""
     return image[:, :-rows] if image.shape[1] > rows else image
 
 
