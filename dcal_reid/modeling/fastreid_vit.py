@@ -31,8 +31,8 @@ class FastReIDBaseline(Baseline):
                 MODEL.HEADS.NORM cannot divide it.
         """
         check_group_norm(cfg)
-        mean, std = pixel_statistics(cfg)
-        parts = super().from_config(cfg) | {"pixel_mean": mean, "pixel_std": std}
+        parts = super().from_config(cfg)
+        parts["pixel_mean"], parts["pixel_std"] = pixel_statistics(cfg)
         given = cfg.MODEL.BACKBONE.FEAT_DIM
         found = getattr(parts["backbone"], "embed_dim", given)
         if given != found:

@@ -172,6 +172,12 @@ def test_a_users_own_head_is_derived_from_fastreids(tiny_cfg, tiny_batch, monkey
     assert losses_of(build_model(tiny_cfg), tiny_batch).keys() == {"loss_cls", "loss_triplet"}
 
 
+def test_weights_of_an_unknown_kind_are_refused(tiny_cfg):
+    tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = "vit_tiny_patch16_224.foo"
+    with pytest.raises(InputError, match=r"timm cannot build .*\(foo\)"):
+        build_model(tiny_cfg)
+
+
 def test_groups_must_divide_the_features(tiny_cfg):
     tiny_cfg.MODEL.HEADS.NORM = "GN"
     with pytest.raises(InputError, match="32 groups do not divide features of 48"):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 
-__all__ = ["Backbone", "attention_replaced", "both_streams", "check_patches_divide"]
+__all__ = ["Backbone", "attention_replaced", "both_streams", "check_has_blocks", "check_patches_divide"]
 
 # What a block hands out for rollout: its queries and keys, (B, h, n, d) and (B, h, N, d). None: no CLS token attends.
 State = tuple[Tensor, Tensor] | None
@@ -125,6 +125,18 @@ def attention_replaced(attn: nn.Module, function: Callable[..., Tensor]) -> Iter
 def both_streams(x: Tensor, partner: Tensor, starts: bool) -> Tensor:
     """Both streams, also where the pair-wise stream only starts."""
     return torch.cat([x, x[: len(partner)]]) if starts else x
+
+
+def check_has_blocks(name: str, option: str, *stages: Sequence[nn.Module]) -> None:
+    """
+    Raises:
+        InputError: a stage has no blocks; ``option`` of TIMM_KWARGS says how many.
+    """
+    if not all(len(stage) for stage in stages):
+        where = " in a stage" if len(stages) > 1 else ""
+        raise InputError(
+            f"MODEL.BACKBONE.TIMM_MODEL {name!r} has no blocks{where}; set TIMM_KWARGS.{option} to 1 or more"
+        )
 
 
 def check_patches_divide(name: str, vit: nn.Module, size: tuple[int, int]) -> None:

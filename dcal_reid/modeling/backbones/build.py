@@ -46,7 +46,7 @@ def build_timm_backbone(cfg: CfgNode) -> Backbone:
     options = cfg.MODEL.BACKBONE
     # fast-reid's predictor, and --eval-only of its tools, set PRETRAIN False and leave the path of the training.
     path, size = (options.PRETRAIN_PATH, options.PRETRAIN_SIZE) if options.PRETRAIN else ("", ())
-    if len(size) and (not path or len(size) != 2 or min(size) < 1):
+    if len(size) and (not path or len(size) != 2 or any(not isinstance(side, int) or side < 1 for side in size)):
         raise InputError(
             f"MODEL.BACKBONE.PRETRAIN_SIZE is {list(size)}; it is the [H,W] that the weights of PRETRAIN_PATH were "
             "trained at, and goes with that key"
@@ -83,16 +83,16 @@ def _create(cfg: CfgNode, from_hub: bool) -> nn.Module:
             **kwargs,
         )
     except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
         # The hub's are OSErrors, some of them ValueErrors too, or those of its HTTP library.
-        if isinstance(error, TypeError | AssertionError | ValueError | RuntimeError) and not isinstance(error, OSError):
+        of_timm = isinstance(error, TypeError | AssertionError | ValueError | RuntimeError)
+        if not from_hub or (of_timm and not isinstance(error, OSError)):
             raise InputError(
                 f"timm cannot build MODEL.BACKBONE.TIMM_MODEL {name!r} for {height}x{width} with "
-                f"TIMM_KWARGS {kwargs}: {str(error) or type(error).__name__}"
+                f"TIMM_KWARGS {kwargs} ({reason})"
             ) from error
-        if not from_hub:
-            raise
         raise InputError(
-            f"the weights of {name!r} could not be fetched from timm's hub ({type(error).__name__}: {error}); "
+            f"the weights of {name!r} could not be fetched from timm's hub ({reason}); "
             "download them and give the file as MODEL.BACKBONE.PRETRAIN_PATH"
         ) from error
     _check_architecture(name, vit, height, width)

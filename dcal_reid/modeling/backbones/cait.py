@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..attention import attend
 from ..pwca import attend_both
 from ..rollout import attention_weights
-from .base import Backbone, State, attention_replaced, both_streams, check_patches_divide
+from .base import Backbone, State, attention_replaced, both_streams, check_has_blocks, check_patches_divide
 
 __all__ = ["CaiTBackbone"]
 
@@ -32,6 +32,7 @@ class CaiTBackbone(Backbone):
     @staticmethod
     def check(name: str, vit: Cait, size: tuple[int, int]) -> None:
         check_patches_divide(name, vit, size)
+        check_has_blocks(name, "depth", vit.blocks)
 
     @property
     def blocks(self) -> Sequence[nn.Module]:

@@ -9,7 +9,7 @@ from timm.models.swin_transformer import SwinTransformer, WindowAttention
 from torch import Tensor, nn
 
 from ..pwca import attend_both
-from .base import Backbone, State, attention_replaced, both_streams
+from .base import Backbone, State, attention_replaced, both_streams, check_has_blocks
 
 __all__ = ["SwinBackbone"]
 
@@ -26,6 +26,10 @@ class SwinBackbone(Backbone):
         self.embed_dim = vit.num_features
         # The number of each stage's first block.
         self._stage_starts = [sum(len(stage.blocks) for stage in vit.layers[:i]) for i in range(len(vit.layers))]
+
+    @staticmethod
+    def check(name: str, vit: SwinTransformer, size: tuple[int, int]) -> None:
+        check_has_blocks(name, "depths", *(stage.blocks for stage in vit.layers))
 
     @property
     def blocks(self) -> Sequence[nn.Module]:

@@ -15,7 +15,7 @@ from ..attention import (
 )
 from ..pwca import pairwise_block
 from ..rollout import attention_weights, cls_rollout, roll_back
-from .base import Backbone, State, check_patches_divide
+from .base import Backbone, State, check_has_blocks, check_patches_divide
 
 __all__ = ["ViTBackbone"]
 
@@ -37,8 +37,7 @@ class ViTBackbone(Backbone):
                 f"MODEL.BACKBONE.TIMM_MODEL {name!r} has no CLS token, which DCAL reads out; choose another"
             )
         check_patches_divide(name, vit, size)
-        if not len(vit.blocks):
-            raise InputError(f"MODEL.BACKBONE.TIMM_MODEL {name!r} has no blocks; set TIMM_KWARGS.depth to 1 or more")
+        check_has_blocks(name, "depth", vit.blocks)
         if vit.attn_pool is not None:
             raise InputError(
                 f"MODEL.BACKBONE.TIMM_MODEL {name!r} pools with attention of its own, which DCAL leaves out; remove "
@@ -53,7 +52,7 @@ class ViTBackbone(Backbone):
 
     @property
     def norm(self) -> nn.Module:
-        """timm calls that of a model which averages its patches, here it serves the CLS token, fc_norm."""
+        """In a model that averages its patches timm calls it fc_norm; here it serves the CLS token."""
         return self.vit.fc_norm if isinstance(self.vit.norm, nn.Identity) else self.vit.norm
 
     def embed(self, images: Tensor) -> Tensor:

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import timm
 import torch
@@ -6,6 +8,7 @@ from fastreid.modeling.backbones import BACKBONE_REGISTRY, build_backbone
 from fastreid.modeling.meta_arch import build_model
 
 from dcal_reid import load_model
+from dcal_reid.config import CfgNode
 from dcal_reid.errors import InputError
 from dcal_reid.modeling.backbones import ViTBackbone, build_timm_backbone, input_size, pixel_statistics
 
@@ -90,6 +93,24 @@ def test_what_timm_refuses_is_not_the_hubs_fault(tiny_cfg, pretrain):
 @pytest.mark.parametrize(
     ("kwargs", "reason"),
     [
+        ({"num_heads": 0}, "ZeroDivisionError"),
+        ({"act_layer": "gelo"}, "KeyError: 'gelo'"),
+        ({"checkpoint_path": "gone.pth"}, "FileNotFoundError"),
+        ({"weight_init": "ones"}, "AssertionError"),
+        ({"init_values": "small"}, "TypeError: fill_"),  # timm's own words have several lines
+    ],
+)
+def test_whatever_timm_ends_in_is_one_line(tiny_cfg, kwargs, reason):
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.update(kwargs)
+    with pytest.raises(InputError) as error:
+        build_backbone(tiny_cfg)
+    assert str(error.value).startswith("timm cannot build MODEL.BACKBONE.TIMM_MODEL")
+    assert f"({reason}" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "reason"),
+    [
         ({"in_chans": 1}, "in_chans is 1; images have three channels"),
         ({"depth": 0}, "has no blocks; set TIMM_KWARGS.depth to 1 or more"),
         ({"global_pool": "map"}, "pools with attention of its own"),
@@ -98,6 +119,24 @@ def test_what_timm_refuses_is_not_the_hubs_fault(tiny_cfg, pretrain):
 def test_refuses_arguments_that_dcal_has_no_use_for(tiny_cfg, kwargs, reason):
     tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.update(kwargs)
     with pytest.raises(InputError, match=reason):
+        build_backbone(tiny_cfg)
+
+
+@pytest.mark.parametrize(
+    ("name", "kwargs", "words"),
+    [
+        ("cait_xxs24_224", {"depth": 0, "embed_dim": 24, "num_heads": 2}, "; set TIMM_KWARGS.depth to 1 or more"),
+        (
+            "swin_tiny_patch4_window7_224",
+            {"depths": (1, 0), "embed_dim": 8, "num_heads": (1, 1)},
+            " in a stage; set TIMM_KWARGS.depths to 1 or more",
+        ),
+    ],
+)
+def test_refuses_stages_without_blocks(tiny_cfg, name, kwargs, words):
+    tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = name
+    tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS = CfgNode(kwargs, new_allowed=True)
+    with pytest.raises(InputError, match=re.escape(f"'{name}' has no blocks{words}")):
         build_backbone(tiny_cfg)
 
 
@@ -110,7 +149,7 @@ def test_what_is_refused_is_not_downloaded(tiny_cfg, monkeypatch):
         build_backbone(tiny_cfg)
 
 
-@pytest.mark.parametrize("size", [[256], [256, 128, 3], [0, 128], [256, 128]])
+@pytest.mark.parametrize("size", [[256], [256, 128, 3], [0, 128], [256, 128], ["256", "128"]])
 def test_refuses_a_size_of_no_weights(tiny_cfg, size):
     tiny_cfg.MODEL.BACKBONE.PRETRAIN, tiny_cfg.MODEL.BACKBONE.PRETRAIN_SIZE = True, size
     with pytest.raises(InputError, match=r"PRETRAIN_SIZE is .* goes with that key"):
