@@ -19,10 +19,12 @@ class CrossViTBackbone(Backbone):
     @staticmethod
     def check(name: str, vit: CrossVit, size: tuple[int, int]) -> None:
         height, width = size
-        if height % 240 or width % 240:
+        embeds = vit.patch_embed  # of the branches, which see the image in two sizes
+        if any(side % patch for embed in embeds for side, patch in zip(embed.img_size, embed.patch_size, strict=True)):
             raise InputError(
-                f"the input size {height}x{width} does not suit {name!r}, whose two patch sizes divide multiples of "
-                "240; change INPUT.SIZE_TRAIN and INPUT.SIZE_TEST, or INPUT.CROP.SIZE"
+                f"the input size {height}x{width} does not suit {name!r}, whose two patch sizes do not both divide it; "
+                "set INPUT.SIZE_TRAIN and INPUT.SIZE_TEST, or INPUT.CROP.SIZE, to multiples of "
+                f"{vit.pretrained_cfg['input_size'][-1]}"
             )
 
     def embed(self, images: Tensor) -> Tensor:

@@ -27,8 +27,18 @@ def test_a_step_trains_every_parameter(small, images_of):
 
 
 def test_refuses_a_size_that_the_patches_do_not_divide(small):
-    with pytest.raises(InputError, match="448x448 does not suit 'crossvit_tiny_240'"):
+    with pytest.raises(InputError, match=r"448x448 does not suit 'crossvit_tiny_240', .* to multiples of 240"):
         small("crossvit_tiny_240", {}, (448, 448), GLCA__NUM_BLOCKS=0, PWCA__NUM_BLOCKS=0)
+    with pytest.raises(InputError, match=r"240x240 does not suit 'crossvit_15_dagger_408', .* to multiples of 408"):
+        small("crossvit_15_dagger_408", {}, (240, 240), GLCA__NUM_BLOCKS=0, PWCA__NUM_BLOCKS=0)
+
+
+@pytest.mark.parametrize(("name", "size"), [("crossvit_15_dagger_408", (408, 408)), ("crossvit_tiny_240", (120, 240))])
+def test_takes_every_size_that_the_patches_divide(small, name, size):
+    kwargs = {"embed_dim": (24, 48), "depth": ((1, 1, 0),), "num_heads": (3, 3)}
+    backbone = small(name, kwargs, size, GLCA__NUM_BLOCKS=0, PWCA__NUM_BLOCKS=0).backbone.eval()
+    images = torch.rand(2, 3, *size)
+    torch.testing.assert_close(backbone(images)[:, :, 0, 0], backbone.vit(images))
 
 
 @pytest.mark.parametrize("branch", ["GLCA", "PWCA"])
