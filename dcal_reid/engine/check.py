@@ -47,12 +47,25 @@ _AT_LEAST = {
     "SOLVER.LOG_PERIOD": 1,
     "SOLVER.WARMUP_ITERS": 0,
     "SOLVER.LR_FOR_BATCH": 0,
+    "SOLVER.MOMENTUM": 0,
+    "SOLVER.WEIGHT_DECAY": 0,
+    "SOLVER.WEIGHT_DECAY_NORM": 0,
+    "SOLVER.WEIGHT_DECAY_BIAS": 0,
+    "SOLVER.BIAS_LR_FACTOR": 0,
+    "SOLVER.HEADS_LR_FACTOR": 0,
+    "MODEL.DCAL.LOSS_WEIGHTS_LR_FACTOR": 0,
     "SOLVER.ACCUMULATE": 1,
     "TEST.IMS_PER_BATCH": 1,
     "TEST.EVAL_PERIOD": 0,
     "DATALOADER.NUM_WORKERS": 0,
     "MODEL.DCAL.GLCA.NUM_BLOCKS": 0,
     "MODEL.DCAL.PWCA.NUM_BLOCKS": 0,
+}
+
+_THREE = {
+    "MODEL.PIXEL_MEAN": "red, green and blue",
+    "MODEL.PIXEL_STD": "red, green and blue",
+    "MODEL.DCAL.LOSS_WEIGHTS_INIT": "sa, glca and pwca",
 }
 
 _DROPPED = ("MODEL.BACKBONE.DROP_RATIO", "MODEL.BACKBONE.ATT_DROP_RATE", "MODEL.BACKBONE.DROP_PATH_RATIO")
@@ -73,6 +86,12 @@ def check_config(cfg: CfgNode) -> None:
     for key, least in _AT_LEAST.items():
         if value_of(cfg, key) < least:
             raise InputError(f"{key} is {value_of(cfg, key)}; it must be at least {least}")
+    for key, what in _THREE.items():
+        values = value_of(cfg, key)
+        if len(values) != 3 or not all(isinstance(value, int | float) for value in values):
+            raise InputError(f"{key} is {list(values)}; give three numbers, for {what}")
+    if min(cfg.MODEL.PIXEL_STD) <= 0:
+        raise InputError(f"MODEL.PIXEL_STD is {list(cfg.MODEL.PIXEL_STD)}, which divides pixels; give numbers above 0")
     for key in _DROPPED:
         if not 0 <= value_of(cfg, key) < 1:
             raise InputError(f"{key} is {value_of(cfg, key)}; give the share that is dropped, at least 0 and below 1")
@@ -133,7 +152,7 @@ def _check_solver(cfg: CfgNode) -> None:
             f"SOLVER.DELAY_EPOCHS is {solver.DELAY_EPOCHS}, but SOLVER.SCHED MultiStepLR goes down at the epochs of "
             "SOLVER.STEPS alone; set it 0, and give later STEPS"
         )
-    if list(solver.STEPS) != sorted(set(solver.STEPS)):
+    if list(solver.STEPS) != sorted({step for step in solver.STEPS if isinstance(step, int | float)}):
         raise InputError(f"SOLVER.STEPS is {list(solver.STEPS)}; give each epoch once, in ascending order")
 
 

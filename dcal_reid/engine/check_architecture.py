@@ -107,10 +107,6 @@ def _check_dcal(dcal: CfgNode) -> None:
         raise InputError(
             f"MODEL.DCAL.GLCA.RATIO is {dcal.GLCA.RATIO}; it is a share of the patches, above 0 and up to 1"
         )
-    if len(dcal.LOSS_WEIGHTS_INIT) != 3:
-        raise InputError(
-            f"MODEL.DCAL.LOSS_WEIGHTS_INIT is {dcal.LOSS_WEIGHTS_INIT}; give three numbers, for sa, glca and pwca"
-        )
     pwca = dcal.PWCA
     if pwca.DISTRACTORS != "batch" and pwca.DISTRACTOR_STREAM != "sa":
         raise InputError(

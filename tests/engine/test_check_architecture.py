@@ -10,7 +10,6 @@ from dcal_reid.errors import InputError
     [
         ("MODEL.DCAL.GLCA.RATIO", 0.0, "0.0"),
         ("MODEL.DCAL.GLCA.RATIO", 1.5, "1.5"),
-        ("MODEL.DCAL.LOSS_WEIGHTS_INIT", [0.0], "three numbers"),
         ("MODEL.DCAL.PWCA.PAIR_SAMPLER", "rolled", "'rolled'"),
         ("MODEL.META_ARCHITECTURE", "DCALL", "'DCALL', which is not registered; near it: DCAL"),
         ("MODEL.BACKBONE.NAME", "build_resnet_backbone", "use build_timm_backbone"),
