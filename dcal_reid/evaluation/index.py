@@ -14,13 +14,14 @@ import numpy as np
 
 from ..errors import InputError
 from ..files import one_writer, sync, written_atomically
+from ..text import check_utf8
 from .faiss_threads import one_thread_on_macos
 from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each, shown_distances
 from .recall import recall_at
 from .records import Records, RecordStore
 from .scaled import ScaledFeatures, check_metric
 
-__all__ = ["FaissGallery"]
+__all__ = ["FaissGallery", "resolved_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +79,11 @@ class FaissGallery(Gallery):
 
         Args:
             options: metric, factory, search, fingerprint; see the class.
+
+        Raises:
+            InputError: see the class and :meth:`add`.
         """
-        gallery = cls(np.shape(features)[1], **options)
+        gallery = cls(np.shape(features)[-1], **options)
         gallery.add(features, records)
         if gallery.factory != "Flat":
             gallery.recall = recall_at(10, gallery, features)
@@ -153,9 +157,9 @@ class FaissGallery(Gallery):
         return self._hits(self._searcher(k), features, k, parameters)
 
     def _search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
-        """An index that can looks at the items of these cameras only.
+        """Indexes that can search some items only look at those of these cameras.
 
-        The fewer they are the more of it is searched: their nearest are further away, where it would not look.
+        The fewer these are, the more inverted lists are searched: the nearest of them are further away.
         """
         innermost, ids = _innermost(self._index), self.ids[self._records.is_among("cameras", cameras)]
         if isinstance(innermost, faiss.IndexFlat):
@@ -214,9 +218,10 @@ class FaissGallery(Gallery):
         """As of any gallery.
 
         Raises:
-            InputError: it was opened from this folder, and another process has written there since.
+            InputError: it was opened from or saved in this folder, and another process has written there since; the
+                path of the folder is not UTF-8; or the index cannot be written.
         """
-        folder = Path(folder).resolve()
+        folder = resolved_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with one_writer(folder):
             if self._saved_as is not None and self._saved_as[0] == folder:
@@ -261,9 +266,10 @@ class FaissGallery(Gallery):
         until a change.
 
         Raises:
-            InputError: no gallery there, one of another version, or one of another model than ``fingerprint`` names.
+            InputError: no gallery there, one of another version, a damaged one, one of another model than
+                ``fingerprint`` names, or a path that is not UTF-8.
         """
-        folder = Path(folder).resolve()
+        folder = resolved_folder(folder)
         if not (folder / _META).is_file():
             raise InputError(f"{folder} is not a gallery: it has no {_META}")
         while True:
@@ -338,6 +344,17 @@ class FaissGallery(Gallery):
                 logger.info("%s is searched on the CPU: %s", self.factory, _reason(error))
                 self._on_gpu = self._index
         return self._on_gpu
+
+
+def resolved_folder(path) -> Path:
+    """A gallery's folder, absolute and without links.
+
+    Raises:
+        InputError: it is not UTF-8, and faiss opens no such file.
+    """
+    folder = Path(path).resolve()
+    check_utf8([str(folder)], "the path of a gallery", "rename the folder, or choose another")
+    return folder
 
 
 _META = "gallery.json"

@@ -10,8 +10,8 @@ import numpy as np
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import FaissGallery, Gallery, Records
+from ..evaluation.index import resolved_folder
 from ..evaluation.milvus import MilvusGallery
-from ..text import check_utf8
 from .location import Location, MilvusCollection
 from .parts import NothingDecoded, extract_parts
 
@@ -48,7 +48,8 @@ def build_gallery(
     extract them again. Memory: all features, twice for a moment.
 
     Args:
-        index, search: see ``FaissGallery``: factory and search; or ``MilvusGallery.create``: index. Default: exact.
+        index, search: ``factory`` and ``search`` of ``FaissGallery``, or ``index`` of ``MilvusGallery.create``, which
+            takes no search. Default: exact.
         overwrite: a gallery that is there is replaced, once the features of the new one are there.
 
     Raises:
@@ -135,7 +136,7 @@ def remove_from_gallery(location: Location, paths: Iterable[str]) -> Gallery:
 
 
 def _check_free(location: Path, overwrite: bool) -> None:
-    check_utf8([os.path.realpath(location)], "the path of a gallery", "choose another GALLERY")
+    resolved_folder(location)  # refuses a path that is not UTF-8
     if not location.exists():
         return
     if not (location / "gallery.json").is_file():
@@ -147,7 +148,7 @@ def _check_free(location: Path, overwrite: bool) -> None:
 
 @contextmanager
 def _features(predictor: Predictor, records: Records, location: Location) -> Iterator[tuple[np.ndarray, Records]]:
-    """The features (n, D) of images and their records, without broken images; kept on disk while the block fails."""
+    """The features (n, D) of images and their records, without broken images; kept on disk if the block fails."""
     name = os.path.normpath(str(location))
     with extract_parts(predictor, records, f"{name}.parts") as parts:
         parts.list_broken(f"{name}.broken.txt")

@@ -196,6 +196,19 @@ def test_folders_that_are_no_gallery(tmp_path):
         FaissGallery.open(tmp_path)
 
 
+def test_a_folder_whose_name_is_not_utf8(tmp_path):
+    """faiss opens no file in it, so that the gallery must not be called damaged."""
+    gallery = FaissGallery.build(features(20), records(20))
+    message = r"path of a gallery holds UTF-8 only, which '.*udcff' is not; rename the folder, or choose another"
+    with pytest.raises(InputError, match=message):
+        gallery.save(f"{tmp_path}/\udcff")
+    assert not list(tmp_path.iterdir())
+    gallery.save(tmp_path / "gallery")
+    (tmp_path / "gallery").rename(f"{tmp_path}/\udcff")
+    with pytest.raises(InputError, match=message):
+        FaissGallery.open(f"{tmp_path}/\udcff")
+
+
 @pytest.mark.parametrize(("options", "message"), [
     ({"metric": "jaccard"}, "unknown metric"),
     ({"factory": "Cube7"}, "faiss cannot build an index 'Cube7' of 32 values: .*could not parse"),
@@ -211,6 +224,8 @@ def test_input_that_does_not_fit():
     gallery = FaissGallery.build(features(), records())
     with pytest.raises(InputError, match="5 features but 4 records"):
         gallery.add(features(5), records(4))
+    with pytest.raises(InputError, match=r"features must be a matrix, items x dimension, not of shape \(0,\)"):
+        FaissGallery.build([], records(0))
     with pytest.raises(InputError, match="NaN"):
         gallery.search(np.full((1, 32), np.nan), 1)
     with pytest.raises(InputError, match="at least 1 nearest"):

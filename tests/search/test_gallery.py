@@ -68,7 +68,7 @@ def test_a_folder_whose_name_is_not_utf8_is_refused_before_the_features(predicto
     Path(f"{tmp_path}/\udcff").mkdir()
     monkeypatch.chdir(f"{tmp_path}/\udcff")
     with pytest.raises(
-        InputError, match=r"a gallery holds UTF-8 only, which '.*udcff/new' is not; choose another GALL"
+        InputError, match=r"a gallery holds UTF-8 only, which '.*udcff/new' is not; rename the folder, or choose an"
     ):
         build_gallery(predictor, image_records(crops), "new")
     assert not list(Path().iterdir())
