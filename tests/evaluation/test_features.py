@@ -66,11 +66,22 @@ def test_files_of_numpy_that_are_not_ours(tmp_path):
     np.save(tmp_path / "array.npy", np.ones((3, 4)))
     np.savez(tmp_path / "foreign.npz", version=1, embeddings=np.ones((3, 4)))
     np.savez(tmp_path / "versions.npz", version=[1, 2], num_query=1)
+    parts = {"version": 1, **vars(feature_set())}
+    np.savez(tmp_path / "texts.npz", **parts | {"features": [["a", "b"]] * 6})
+    np.savez(tmp_path / "many.npz", **parts | {"num_query": [1, 2]})
+    np.savez_compressed(tmp_path / "damaged.npz", **parts)
+    content = bytearray((tmp_path / "damaged.npz").read_bytes())
+    start = content.index(b"features.npy") + 40
+    content[start : start + 20] = b"x" * 20
+    (tmp_path / "damaged.npz").write_bytes(content)
     for name, message in [
         ("empty.npz", "is not a file of features"),
         ("array.npy", "is not a file of features"),
         ("foreign.npz", "is not a file of features"),
         ("versions.npz", r"is of version \[1 2\]"),
+        ("texts.npz", "is not a file of features"),
+        ("many.npz", "is not a file of features"),
+        ("damaged.npz", "is not a file of features"),
     ]:
         with pytest.raises(InputError, match=f"{name} {message}"):
             FeatureSet.load(tmp_path / name)
