@@ -11,6 +11,7 @@ from ..engine.launch import launch
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import Records
+from ..files import check_writable
 from ..text import printable
 from .feature_file import feature_writer
 from .model import feature_predictor
@@ -28,7 +29,7 @@ def main(args: argparse.Namespace) -> None:
             ``dcal_reid.engine.arguments``; and those of ``dcal_reid.engine.launch``.
 
     Raises:
-        InputError: see :func:`extract_features`, ``image_records``, ``dataset_records`` and ``Predictor``.
+        InputError, OSError: see :func:`extract_features`, ``image_records``, ``dataset_records`` and ``Predictor``.
     """
     if not args.dataset and args.source is None:
         raise InputError("SOURCE and OUTPUT are needed, or --dataset and OUTPUT")
@@ -56,8 +57,9 @@ def extract_features(predictor: Predictor, records: Records, output: str | Path,
     what the model needs for a batch.
 
     Raises:
-        InputError: an output that exists or of another kind, OUTPUT.parts of another model or list, or in which another
-            job is at work, or an image that cannot be decoded, unless DATALOADER.BROKEN_IMAGES is skip.
+        InputError: an output that exists, has no folder or is of another kind; OUTPUT.parts of another model or list,
+            or with another job at work in it; an image that cannot be decoded, unless DATALOADER.BROKEN_IMAGES is skip.
+        OSError: the output cannot be written.
     """
     output = Path(output)
     _check_output(output, overwrite)
@@ -82,3 +84,4 @@ def _check_output(output: Path, overwrite: bool) -> None:
         raise InputError(f"folder {str(output.parent)!r} of OUTPUT not found; make it first")
     if output.exists() and not overwrite:
         raise InputError(f"{str(output)!r} exists; choose another OUTPUT, or give --overwrite")
+    check_writable(output)

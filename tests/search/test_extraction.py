@@ -46,6 +46,9 @@ def test_outputs_that_cannot_be_written(predictor, records, tmp_path, extracted)
     ]:
         with pytest.raises(InputError, match=message):
             extract_features(predictor, records, tmp_path / output)
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(IsADirectoryError):
+        extract_features(predictor, records, tmp_path / "folder.npz", overwrite=True)
     assert not extracted
     extract_features(predictor, records, tmp_path / "there.npz", overwrite=True)
     assert len(np.load(tmp_path / "there.npz")["features"]) == 40
