@@ -25,7 +25,7 @@ __all__ = ["build", "images_and_overrides", "search"]
 
 
 def build(args: argparse.Namespace) -> None:
-    """Build a gallery, add images to one or remove some, as the command line says, and print what it then is.
+    """Build a gallery, add images to one or remove some, as the command line says, and print what it then holds.
 
     Args:
         args: ``source``, ``index``, ``search``, ``add``, ``remove``, ``remove_list``, ``overwrite``; and those of
@@ -49,7 +49,7 @@ def build(args: argparse.Namespace) -> None:
         print(f"{len(set(map(os.path.abspath, paths))):,} images removed")
     else:
         gallery = _built(args, location)
-    print(f"{args.gallery}: {_described(gallery)}")
+    print(f"{printable(args.gallery)}: {_described(gallery)}")
 
 
 def _built(args: argparse.Namespace, location: Location) -> Gallery:
@@ -89,9 +89,9 @@ def search(args: argparse.Namespace) -> None:
             ``dcal_reid.search.location`` and ``dcal_reid.engine.arguments``.
 
     Raises:
-        InputError: no gallery there, one of another model, images that cannot be read, a name that is of no picture, or
-            see ``look_up``.
-        OSError: ``json`` cannot be written.
+        InputError: no gallery there, one of another model, images that cannot be read, a ``picture`` whose suffix is no
+            format of pictures, or see ``look_up``.
+        OSError: ``json`` or ``picture`` cannot be written.
     """
     if args.top < 1:
         raise InputError(f"--top is {args.top}; at least 1 item must be asked for")
@@ -112,7 +112,7 @@ def search(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     found = look_up(gallery, queries, features, args.top, cameras=args.cameras, exclude_cameras=args.exclude_camera)
     took = time.perf_counter() - started
-    print(f"{args.gallery}: {_described(gallery)}; {len(queries):,} searched for in {1000 * took:.0f} ms")
+    print(f"{printable(args.gallery)}: {_described(gallery)}; {len(queries):,} searched for in {1000 * took:.0f} ms")
     for one in found:
         print("", printable(one.query), found_table(one, args.threshold), sep="\n")
     most = min(args.top, len(gallery))
@@ -135,9 +135,9 @@ def search(args: argparse.Namespace) -> None:
 
 
 def images_and_overrides(words: list[str]) -> tuple[list[str], list[str]]:
-    """What stands behind the gallery: images, and then perhaps KEY VALUE overrides.
+    """The words after GALLERY: images, and KEY VALUE overrides, if there are any.
 
-    A word is a key if it begins with the name of a section of the configuration, and no such file exists.
+    Overrides start at the first word that begins with the name of a section of the configuration and is no file.
     """
     sections = tuple(f"{name}." for name in get_cfg())
     return values_and_rest(words, lambda word: word.startswith(sections) and not os.path.exists(word))

@@ -14,17 +14,18 @@ from ..evaluation.distances import FeatureDistances
 from ..evaluation.matches import find_matches
 from ..evaluation.ranking import rank
 from ..evaluation.scaled import ScaledFeatures, pair_distances
+from ..text import printable
 from .model import feature_predictor
 
 __all__ = ["Threshold", "check_threshold", "main", "threshold_at"]
 
-# The cosine similarity of an image's features by one model, in whatever precision and on whatever device.
+# Features of one image by one model are at least this similar (cosine), in whatever precision and on whatever device.
 _SAME = 0.98
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A pair is accepted as one identity if its distance is below ``distance``, and how often that is right."""
+    """A pair is accepted as one identity if its distance is below ``distance``; how often that is right."""
 
     distance: float  # 1 - cos, or the euclidean distance
     far: float  # as asked for: the share of negative pairs that are accepted, at most
@@ -101,7 +102,7 @@ def main(args: argparse.Namespace) -> bool:
             )
         found = threshold_at(data, args.far, metric, predictor.model.device.type)
         _check_same_model(args.features, data, predictor)
-        threshold, meaning = found.distance, f"from {Path(args.features)}: {found.describe()}"
+        threshold, meaning = found.distance, f"from {printable(args.features)}: {found.describe()}"
     similarity = f", similarity {1 - distance:.4f}" if metric == "cosine" else ""
     print("match" if distance < threshold else "no match")
     print(f"{metric} distance {distance:.4f}{similarity}")
@@ -110,11 +111,11 @@ def main(args: argparse.Namespace) -> bool:
 
 
 def _check_same_model(file: str, data: FeatureSet, predictor: Predictor) -> None:
-    """By the first image that is still there: what this model makes of it is what the file has."""
+    """Compare what this model makes of the first image that is still there with what the file has."""
     row = next((row for row, path in enumerate(data.paths) if Path(path).is_file()), None)
     if row is None:
         unknown = "are not here, so it is not known whether its features are of this model"
-        print(f"warning: the images of {file} {unknown}", file=sys.stderr)
+        print(f"warning: the images of {printable(file)} {unknown}", file=sys.stderr)
         return
     pair = np.stack([data.features[row], predictor([str(data.paths[row])]).numpy()[0]])
     if (similarity := 1 - _distance(pair, "cosine")) < _SAME:
@@ -128,7 +129,7 @@ def check_threshold(threshold: float | None) -> None:
     """Refuse what is no distance.
 
     Raises:
-        InputError: a number that is not above 0, or infinite.
+        InputError: a number that is not above 0, or is infinite.
     """
     if threshold is not None and not 0 < threshold < float("inf"):
         raise InputError(f"--threshold is {threshold:g}; it is a distance, so give a number above 0")

@@ -51,11 +51,11 @@ def test_a_given_threshold(compare, run_folder, crops):
 
 
 def test_a_threshold_at_a_false_accept_rate(compare, tmp_path):
-    features = feature_file(tmp_path / "features.npz", np.linspace(0.1, 1.0, 10))
+    features = feature_file(f"{tmp_path}/\udcff.npz", np.linspace(0.1, 1.0, 10))  # a name that is not UTF-8
     status, output, _ = compare("--features", features, "--far", "0.3", second="0_0_0.png")
     assert status == 0
     # Three negatives are below the fourth; the one match at 0.2 is below it too.
-    assert "threshold 0.4000 from" in output
+    assert "threshold 0.4000 from" in output and "/?.npz: " in output
     assert "accepts at most 30 % of negative pairs (3 of 10) and 100.0 % of 1 positive pairs" in output
 
 
