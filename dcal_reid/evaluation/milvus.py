@@ -91,10 +91,10 @@ class MilvusGallery(Gallery):
             InputError: a metric or an index that does not exist, or see :meth:`check_free`.
         """
         check_metric(metric)
-        from pymilvus import DataType, MilvusClient, MilvusException
-
         cls.check_free(uri, name, metric=metric, index=index, fingerprint=fingerprint, overwrite=overwrite)
         client = _connect(uri)
+        from pymilvus import DataType, MilvusClient, MilvusException  # which is there, or _connect says what to install
+
         if client.has_collection(name):
             if not overwrite:
                 return cls(uri, name)
@@ -121,8 +121,8 @@ class MilvusGallery(Gallery):
 
     @classmethod
     def check_free(cls, uri: str, name: str, *, metric: str, index: str, fingerprint: str, overwrite: bool) -> None:
-        """Before the long work for a collection: whether :meth:`create` can have this name. One whose upload was
-        interrupted may be there; with ``overwrite`` any.
+        """Check, before the long work for a collection, that :meth:`create` can use this name: nothing has it, or a
+        collection whose upload was interrupted; with ``overwrite`` any.
 
         Raises:
             InputError: there is a complete one, or one of another model, metric or index.
@@ -232,10 +232,10 @@ class MilvusGallery(Gallery):
 
     @classmethod
     def open(cls, uri: str, name: str, fingerprint: str | None = None) -> "MilvusGallery":
-        """As the class; one whose upload was interrupted is warned of.
+        """The gallery of this name; a warning says if its upload was interrupted.
 
         Raises:
-            InputError: also one of another model than ``fingerprint`` names.
+            InputError: see the class; also one of another model than ``fingerprint`` names.
         """
         gallery = cls(uri, name)
         check_fingerprint(f"gallery {name!r}", gallery.fingerprint, fingerprint)

@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 
@@ -28,6 +30,13 @@ def gallery(uri):
     gallery = MilvusGallery.create(uri, "g", 32, index="FLAT", fingerprint="abc")
     gallery.add(*items(60))
     return gallery
+
+
+def test_without_pymilvus(uri, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pymilvus", None)
+    for call in (MilvusGallery.create, MilvusGallery.open):
+        with pytest.raises(InputError, match=r'need pymilvus; pip install "dcal_reid\[milvus\]"'):
+            call(uri, "g", 32)
 
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
