@@ -88,7 +88,7 @@ def _count_on_cpu(values, same_identity, start, lower, upper):
 
     Args:
         values: (B, G) distances.
-        same_identity: (start, gallery) of the items of each row that are no negatives.
+        same_identity: (start, gallery) as ``Matches.of_queries`` gives it: what is not a negative in each row.
         start: (B + 1,) the positives of row i are start[i]:start[i + 1].
         lower, upper: (P,) window of each positive.
 

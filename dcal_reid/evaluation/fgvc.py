@@ -30,7 +30,7 @@ class DCALClasEvaluator(DatasetEvaluator):
 
     Args:
         class_names: the names of the classes, by label.
-        branches: what the second dimension of the model's outputs is, for instance ("sa", "glca").
+        branches: names along the second dimension of the model's outputs, for instance ("sa", "glca").
     """
 
     def __init__(self, class_names: Sequence[str], branches: Sequence[str]):

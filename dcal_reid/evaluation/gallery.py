@@ -17,8 +17,8 @@ __all__ = ["Gallery", "Hits", "check_fingerprint", "check_k", "check_one_record_
 class Hits:
     """The items nearest to each of n queries, from the nearest on."""
 
-    ids: np.ndarray  # (n, k) int64, -1 where the gallery has no more
-    distances: np.ndarray  # (n, k) float32: 1 - cos or the euclidean distance; inf where the gallery has no more
+    ids: np.ndarray  # (n, k) int64, -1 where no more were found
+    distances: np.ndarray  # (n, k) float32: 1 - cos or the euclidean distance; inf where no more were found
 
     @classmethod
     def none(cls, n: int, k: int) -> "Hits":
@@ -54,7 +54,8 @@ class Gallery(ABC):
         """Add n features (n, D) and return their ids (n,), which no other item has or had.
 
         Raises:
-            InputError: see :meth:`scaled`, or another number of records.
+            InputError: see :meth:`scaled`; another number of records, or records with texts where the others have
+                integers or the other way round; or an index that cannot add.
         """
 
     @abstractmethod
@@ -62,12 +63,12 @@ class Gallery(ABC):
         """Remove items.
 
         Raises:
-            InputError: an id that is not in the gallery.
+            InputError: an id that is not in the gallery, or an index that cannot remove.
         """
 
     @abstractmethod
     def search(self, features, k: int, cameras: Sequence[str] | None = None) -> Hits:
-        """The ``k`` items nearest to each of n features (n, D): of all, or of those of some ``cameras`` alone.
+        """The ``k`` items nearest to each of n features (n, D), among all or only those of some ``cameras``.
 
         Raises:
             InputError: see :meth:`scaled`, or k below 1.

@@ -40,7 +40,7 @@ class FaissGallery(Gallery):
         metric: ``cosine`` or ``euclidean``.
         factory: faiss' words for an index: ``Flat`` (exact), ``IVF4096,Flat``, ``HNSW32``, ``IVF4096,PQ32`` ...
         search: faiss' words for how hard to search, such as ``nprobe=32`` or ``efSearch=64``. Empty: a 64th of the
-            inverted lists, efSearch 128.
+            inverted lists, or for HNSW efSearch 128.
         fingerprint: of the model that the features are from.
 
     Raises:

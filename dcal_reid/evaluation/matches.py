@@ -47,8 +47,8 @@ def find_matches(query_pids, gallery_pids, query_camids=None, gallery_camids=Non
     """Find positives and junk from identities and cameras.
 
     Args:
-        query_pids, gallery_pids: Q and G identities: integers of any width, booleans or strings; arrays, tensors or
-            lists.
+        query_pids, gallery_pids: Q and G identities: integers of any width, booleans or strings; arrays, lists or
+            tensors on the CPU.
         query_camids, gallery_camids: Q and G cameras, or None for both: then no gallery item is junk.
 
     Raises:

@@ -39,7 +39,11 @@ def rank_features(
 def rank_matrix(
     distances, query_pids, gallery_pids, query_camids=None, gallery_camids=None, *, ap: str = "step", fprs=()
 ) -> RankingResult:
-    """Rank the gallery for every query by a (Q, G) matrix of distances that were computed elsewhere."""
+    """:func:`rank_features`, but by a (Q, G) matrix of distances that were computed elsewhere.
+
+    Raises:
+        InputError: see :func:`rank`, ``find_matches`` and ``MatrixDistances``.
+    """
     matches = find_matches(query_pids, gallery_pids, query_camids, gallery_camids)
     return rank(MatrixDistances(distances), matches, ap=ap, fprs=fprs)
 
@@ -62,7 +66,7 @@ def rank(distances: Distances, matches: Matches, *, ap: str = "step", fprs=()) -
         fprs: false positive rates at which the true positive rate is wanted; none: no ROC.
 
     Raises:
-        InputError: unknown ``ap``, sizes that do not fit, or no query with a positive.
+        InputError: unknown ``ap``, sizes that do not fit, no query with a positive, or a rate in ``fprs`` outside 0..1.
     """
     if ap not in AP_KINDS:
         raise InputError(f"unknown kind of average precision {ap!r}; use one of {', '.join(AP_KINDS)}")

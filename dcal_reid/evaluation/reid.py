@@ -61,6 +61,9 @@ class DCALReidEvaluator(DatasetEvaluator):
             inputs: ``targets`` (B,) identities, ``camids`` (B,), ``indices`` (B,) positions in the data set, and
                 ``img_paths``, a list of B paths; and if some could not be decoded ``broken_paths``, theirs.
             outputs: (B, D) features.
+
+        Raises:
+            InputError: no ``indices``, or another number of features than of labels.
         """
         if "indices" not in inputs:
             raise InputError("a test batch has no 'indices', the positions in the data set; use dcal_reid's loader")

@@ -1,7 +1,6 @@
 """Score a file of features again, with other options and without the model."""
 
 import json
-from pathlib import Path
 
 from fastreid.config import CfgNode
 
@@ -18,13 +17,13 @@ def rescore(features: str, cfg: CfgNode, json_path: str = "", plot_path: str = "
 
     Args:
         features: the file that ``DCALReidEvaluator`` wrote.
-        cfg: ``TEST`` (but FLIP, which is in the features) and ``MODEL.DEVICE`` are used.
+        cfg: ``TEST`` (except FLIP, which the features already include) and ``MODEL.DEVICE`` are used.
         json_path: where everything is written, query by query; empty: nowhere.
         plot_path: where CMC, AP and, if there is one, ROC are drawn; empty: nowhere.
 
     Raises:
         InputError: a file or options that cannot be used.
-        OSError: ``json_path`` cannot be written.
+        OSError: ``json_path`` or ``plot_path`` cannot be written.
     """
     check_test_options(cfg.TEST)
     if json_path:
@@ -44,7 +43,7 @@ def rescore(features: str, cfg: CfgNode, json_path: str = "", plot_path: str = "
         everything = result.as_dict()
         everything["queries"] |= queries
         with written_atomically(json_path) as temporary:
-            Path(temporary).write_text(json.dumps(everything, indent=1, allow_nan=False) + "\n")
+            temporary.write_text(json.dumps(everything, indent=1, allow_nan=False) + "\n")
     if plot_path:
         draw_curves(result, plot_path)
     return result

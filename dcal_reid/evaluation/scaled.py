@@ -77,7 +77,7 @@ class ScaledFeatures:
         return distance / 2 if self.metric == "cosine" else np.sqrt(distance)
 
     def centre(self) -> np.ndarray:
-        """(D,) about the mean of the scaled features: that of 2048 of them, evenly spread."""
+        """(D,) about the mean of the scaled features: that of at least 2048 of them, or all, evenly spread."""
         return self[:: max(1, len(self) // 2048)].mean(axis=0)
 
     def prepared(self, centre: np.ndarray, device: torch.device) -> Prepared:

@@ -18,7 +18,7 @@ class Found:
     """The items nearest to one query, from the nearest on."""
 
     query: str  # path
-    ids: np.ndarray  # (k,) int64; fewer where the gallery has no more
+    ids: np.ndarray  # (k,) int64; fewer where no more were found
     distances: np.ndarray  # (k,) float32: 1 - cos or the euclidean distance
     records: Records  # of k items
 
@@ -38,7 +38,7 @@ def look_up(
         queries: n paths.
         features: (n, D).
         k: how many items for each query.
-        cameras: only these count; none: all.
+        cameras: only these count; empty: all.
         exclude_cameras: these do not count.
 
     Raises:

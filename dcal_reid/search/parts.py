@@ -41,12 +41,12 @@ class Part(NamedTuple):
 
 
 class Parts:
-    """A folder of parts, each written whole or not at all, of which one list of images and one model is the owner.
+    """A folder of parts, each written whole or not at all, that belongs to one list of images and one model.
 
-    Each part keeps the sizes and times of its files; parts whose files have changed since are removed.
+    Each part keeps the sizes and times of its images; parts whose images have changed since are removed.
 
     Args:
-        folder: which is there.
+        folder: exists.
         fingerprint: of the model.
         records: the images.
 
@@ -104,7 +104,7 @@ class Parts:
             print(f"images have changed since their features were written to {self}: {outdated:,} follow again")
 
     def missing(self) -> list[range]:
-        """The images of which no part is there, in order."""
+        """The images that no part has, in order."""
         gaps, position = [], 0
         for start, stop in (*self._ranges(), (len(self.records), len(self.records))):
             if start > position:
@@ -183,7 +183,7 @@ def _stamps(paths: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _only_job_in(folder: Path) -> Iterator[None]:
-    """A folder, made if it is not there, which no other job enters before the block is left; on Windows others do.
+    """A folder, made if needed, that no other job enters before the block is left (except on Windows).
 
     Raises:
         InputError: another job is in it.
@@ -206,8 +206,8 @@ def _only_job_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def extract_parts(predictor: Predictor, records: Records, folder: str | Path) -> Iterator[Parts]:
-    """Extract what is not yet in the folder; under several processes each one a contiguous share of it. While the block
-    runs no other job gets at the folder.
+    """Extract what is not yet in the folder; each of several processes takes a contiguous share of it. No other job
+    enters the folder before the block is left.
 
     Memory: the list of images, a part of about 1024 features, and what the model needs for a batch.
 

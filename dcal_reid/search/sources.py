@@ -41,7 +41,7 @@ def image_records(source: str | os.PathLike) -> Records:
             a .csv with a header: the columns path and, if there, identity and camera;
             a .txt with one path per line;
             an image.
-            Paths in a file are relative to its folder. Those in a CSV must not leave that folder.
+            Paths in a file are relative to its folder; those in a CSV must not leave it.
 
     Raises:
         InputError: no such source, no image in it, images that do not exist, or one that has two identities or cameras.
