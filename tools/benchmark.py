@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Measure ours and the other side in one run.
+"""Measure dcal_reid and what it is compared with in one run.
 
 python tools/benchmark.py ranking --size market1501
 python tools/benchmark.py rerank --size market1501 --dim 256 --dense
@@ -54,14 +54,19 @@ def parser() -> argparse.ArgumentParser:
 def _features(parser: argparse.ArgumentParser, repeats: int) -> None:
     parser.add_argument("--size", choices=SIZES, default="market1501", help="of which test set")
     parser.add_argument("--dim", type=int, default=1536, help="of the features")
-    parser.add_argument("--noise", type=float, help="around identities; default: mAP is between 0.5 and 0.9")
+    parser.add_argument("--noise", type=float, help="around identities; default: one for an mAP of 0.5 to 0.9")
     parser.add_argument("--repeats", type=int, default=repeats, help="runs of each way; the median counts")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
 
 
 def _ranking(parser: argparse.ArgumentParser) -> None:
     _features(parser, repeats=5)
-    parser.add_argument("--no-fastreid", dest="fastreid", action="store_false", help="it needs 16 bytes for each pair")
+    parser.add_argument(
+        "--no-fastreid",
+        dest="fastreid",
+        action="store_false",
+        help="leave out fast-reid's rankings, which need Cython, gcc and 20 bytes for each query and gallery image",
+    )
     parser.set_defaults(benchmark=benchmark_ranking)
 
 
@@ -72,11 +77,11 @@ def _rerank(parser: argparse.ArgumentParser) -> None:
 
 
 def _search(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--dim", type=int, default=256)
-    parser.add_argument("--queries", type=int, default=1000)
+    parser.add_argument("--items", type=int, default=1_000_000, help="of the gallery")
+    parser.add_argument("--dim", type=int, default=256, help="of the features")
+    parser.add_argument("--queries", type=int, default=1000, help="searched together")
     parser.add_argument("--factories", nargs="+", default=FACTORIES, help="faiss' words for indexes")
-    parser.add_argument("--repeats", type=int, default=3, help="searches; the median counts")
+    parser.add_argument("--repeats", type=int, default=3, help="searches after the first; the median counts")
     parser.set_defaults(benchmark=benchmark_search)
 
 
@@ -120,8 +125,10 @@ def _serve(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("gallery", help="the folder of a gallery")
     parser.add_argument("--weights", required=True, metavar="FILE", help="of the model that made it")
     parser.add_argument("--images", required=True, metavar="DIR", help="the queries, in turns")
-    parser.add_argument("--clients", type=int, default=50, help="at one time")
-    parser.add_argument("--requests", type=int, default=1000, help="of all clients together")
+    parser.add_argument(
+        "--clients", type=int, default=50, help="at one time, after one alone with a tenth of the searches"
+    )
+    parser.add_argument("--requests", type=int, default=1000, help="searches of all clients together")
     parser.add_argument("--device", default="auto", help="of the server")
     parser.set_defaults(benchmark=benchmark_serve)
 

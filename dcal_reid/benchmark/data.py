@@ -58,13 +58,13 @@ def benchmark_data(
     """Print a table per kind of image: images per second on one core, without workers.
 
     Args:
-        cases: names in :data:`CROPS`; all without any.
+        cases: names in :data:`CROPS`; by default all.
         batch: images in a batch.
         repeats: runs of each way; the median is printed.
         batches: in a run.
 
     Returns:
-        for each kind our images per second over fast-reid's.
+        for each kind, our images per second over fast-reid's.
 
     Raises:
         InputError: an unknown kind, or a batch that is no multiple of 4 (each identity has four images in it).

@@ -55,7 +55,7 @@ def benchmark_export(
         for each batch the images per second of ONNX over those of PyTorch.
 
     Raises:
-        InputError: a batch or threads below 1, packages that are not installed, or onnxruntime without CUDA where the
+        InputError: a number below 1, packages that are not installed, or onnxruntime without CUDA where the
             model is on a GPU.
     """
     batches = batches or [1, 32]

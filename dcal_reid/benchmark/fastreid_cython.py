@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import fastreid
@@ -16,7 +17,7 @@ from ..errors import InputError
 __all__ = ["compiled_ranking"]
 
 
-def compiled_ranking():
+def compiled_ranking() -> Callable:
     """fast-reid's ``evaluate_cy``.
 
     Raises:
@@ -27,8 +28,8 @@ def compiled_ranking():
     try:
         shutil.copy(source / "rank_cy.pyx", folder)
         build = [sys.executable, "-m", "Cython.Build.Cythonize", "--inplace", "rank_cy.pyx"]
-        numpy = os.environ | {"CFLAGS": f"{os.environ.get('CFLAGS', '')} -I{np.get_include()}"}
-        done = subprocess.run(build, cwd=folder, env=numpy, capture_output=True, text=True)
+        environment = os.environ | {"CFLAGS": f"{os.environ.get('CFLAGS', '')} -I{np.get_include()}"}
+        done = subprocess.run(build, cwd=folder, env=environment, capture_output=True, text=True)
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise InputError(f"fast-reid's ranking cannot be compiled (it needs pip install cython and gcc): {last}")

@@ -22,7 +22,7 @@ def benchmark_infer(
     amp: str = "none",
     readout: str = "mean",
 ) -> dict[str, dict[str, float]]:
-    """Print a table per case: time, peak memory and operations of the features of a batch, and ours to each other.
+    """Print a table per case: time, peak memory and operations of the features of a batch, and ours over each other.
 
     Args:
         cases, batch, repeats, device, amp, readout: see :func:`~dcal_reid.benchmark.step.benchmark_step`.

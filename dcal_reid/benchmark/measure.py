@@ -25,7 +25,8 @@ __all__ = ["Measurement", "describe_environment", "measure", "megabytes", "print
 
 @dataclass(frozen=True)
 class Measurement:
-    """``seconds`` is the median of all runs, ``memory`` the most that a run had above the inputs, in bytes."""
+    """``seconds`` is the median of all runs; ``memory`` the most that a run had above the inputs, in bytes, None if it
+    is not known; ``result`` what the last run gave."""
 
     seconds: float
     memory: int | None
@@ -80,7 +81,7 @@ def process_memory(kind: str) -> int:
 
 
 def megabytes(size: int | None) -> int | None:
-    """For a table; None is what is not known."""
+    """For a table; None if it is not known."""
     return None if size is None else round(size / 1e6)
 
 

@@ -193,7 +193,7 @@ def build_models(cfg: CfgNode) -> dict[str, nn.Module]:
     if cfg.MODEL.BACKBONE.TIMM_MODEL.startswith("vit_base_patch16") and not cfg.MODEL.BACKBONE.TIMM_KWARGS:
         models["fast-reid, SA alone"] = _FastReidViT(cfg)
     else:
-        print("\nfast-reid's vision transformer is left out: it is 768 wide and has no smaller form.")
+        print("\nfast-reid's vision transformer is left out: it is 768 wide in every form.")
     return models
 
 
@@ -214,7 +214,8 @@ def synthetic_batch(case: Case, batch: int | None, device: str) -> dict[str, Ten
     """``synthetic_images`` with their labels, two images of each identity.
 
     Raises:
-        InputError: fewer than 4 images, which hold no second identity, or more identities than the case has.
+        InputError: fewer than 4 images, which are not two of each of two identities, or more identities than the case
+            has.
     """
     images = synthetic_images(case, batch, device)
     if not 4 <= len(images) <= 2 * case.classes:

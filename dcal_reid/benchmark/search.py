@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..errors import InputError
 from ..evaluation.index import FaissGallery
 from ..evaluation.records import Records
 from .measure import describe_environment, measure, print_table
@@ -21,14 +22,21 @@ def benchmark_search(
 ) -> list[list]:
     """Print a table with a row per index.
 
-    Items are 20 each of an identity: a random centre and noise of half its spread.
+    An identity has about 20 items: a random centre and noise of half its spread.
 
     Args:
         items, dim: of the gallery.
         queries: searched together, each for its 10 nearest.
         factories: faiss' words for the indexes.
-        repeats: searches; the median is printed.
+        repeats: searches after the first; the median is printed.
+
+    Raises:
+        InputError: a number below 1, or an index that faiss cannot build.
     """
+    if min(items, dim, queries, repeats) < 1:
+        raise InputError(
+            f"--items {items}, --dim {dim}, --queries {queries}, --repeats {repeats}; all must be at least 1"
+        )
     print(describe_environment())
     rng = np.random.default_rng(0)
     centres = rng.standard_normal((max(1, items // 20), dim), dtype=np.float32)
@@ -74,9 +82,10 @@ def _measure(factory: str, features: np.ndarray, records: Records, queries: np.n
         recall, options = gallery.recall, gallery.search_options
         del gallery
         opened = measure({"open": lambda: FaissGallery.open(folder)}, 1)["open"]
-        # The first search reads from the disk.
-        searched = measure({"search": lambda: opened.result.search(queries, 10)}, 1 + repeats)["search"]
-        memory = None if searched.memory is None else round((opened.memory + searched.memory) / 1e6)
+        search = {"search": lambda: opened.result.search(queries, 10)}
+        first = measure(search, 1)["search"]  # reads from the disk
+        searched = measure(search, repeats)["search"]
+        memory = None if first.memory is None else round((opened.memory + first.memory) / 1e6)
         size = sum(file.stat().st_size for file in folder.iterdir())
         speed = len(queries) / searched.seconds
         exact = 1.0 if recall is None else recall

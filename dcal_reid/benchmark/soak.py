@@ -19,7 +19,7 @@ from .measure import describe_environment, process_memory
 __all__ = ["benchmark_soak"]
 
 _CONFIG = Path(__file__).parents[2] / "configs" / "demo" / "dcal.yml"
-# Memory may come and go by this share; everything else has to be what it was after the first cycles.
+# Memory may grow by this share; nothing else may be more than after the first cycles.
 _TOLERANCE = 0.05
 _WARM_UP = 3
 _MEMORY = "memory (MiB)"
@@ -30,7 +30,7 @@ def benchmark_soak(minutes: float) -> None:
     beginning: memory, open files, threads, child processes. Linux only.
 
     Args:
-        minutes: how long.
+        minutes: how long, but at least five cycles.
 
     Raises:
         InputError: not on Linux.

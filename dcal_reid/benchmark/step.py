@@ -71,10 +71,10 @@ def benchmark_step(
     amp: str = "none",
     readout: str = "mean",
 ) -> dict[str, dict[str, float]]:
-    """Print a table per case: time, memory and operations of a step, and the ratios to each other side.
+    """Print a table per case: time, memory and operations of a step, and ours over each other.
 
     Args:
-        cases: names in :data:`~dcal_reid.benchmark.models.CASES`; all without any.
+        cases: names in :data:`~dcal_reid.benchmark.models.CASES`; by default all.
         batch: images in a batch; by default the case's.
         repeats: runs of each way; the median is printed.
         device: cpu | cuda.

@@ -21,6 +21,16 @@ def test_ranking(capsys, monkeypatch):
     assert all(float(line.split(": ")[1]) < 1e-6 for line in out.splitlines() if line.startswith("difference"))
 
 
+def test_a_ranking_that_cannot_be_compiled_is_told_before_anything_is_measured(monkeypatch):
+    def compiled():
+        raise InputError("it needs pip install cython")
+
+    monkeypatch.setattr(ranking, "compiled_ranking", compiled)
+    monkeypatch.setattr(ranking, "synthetic", lambda *args: pytest.fail("made features"))
+    with pytest.raises(InputError, match="cython"):
+        ranking.benchmark_ranking("toy", dim=32)
+
+
 def test_a_gpu_that_is_not_there_is_refused(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(InputError, match="'cuda' but PyTorch finds no GPU"):

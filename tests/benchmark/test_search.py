@@ -14,6 +14,23 @@ def test_search(capsys):
     assert "A gallery of 2,000 x 16" in capsys.readouterr().out
 
 
+def test_the_first_search_which_reads_from_the_disk_does_not_count(monkeypatch):
+    searches, sleep = [], search.time.sleep
+
+    def searched(self, *args):
+        searches.append(args)
+        sleep(len(searches) == 1)
+
+    monkeypatch.setattr(search.FaissGallery, "search", searched)
+    [row] = search.benchmark_search(items=5, dim=4, queries=2, factories=("Flat",), repeats=1)
+    assert len(searches) == 2 and row[3] > 2 / 0.45
+
+
+def test_numbers_that_measure_nothing_are_refused():
+    with pytest.raises(InputError, match=r"--queries 2, --repeats 0; all must be at least 1"):
+        search.benchmark_search(items=5, dim=4, queries=2, factories=("Flat",), repeats=0)
+
+
 def test_nothing_is_left_on_the_disk(tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     [[_, _, exact, *figures]] = search.benchmark_search(items=5, dim=4, queries=2, factories=("Flat",), repeats=1)

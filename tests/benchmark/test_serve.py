@@ -1,7 +1,10 @@
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
 from dcal_reid import Predictor
+from dcal_reid.benchmark import serve
 from dcal_reid.benchmark.serve import benchmark_serve
 from dcal_reid.errors import InputError
 from dcal_reid.evaluation import FaissGallery, Records
@@ -27,6 +30,13 @@ def test_serve(gallery, run_folder, crops, capsys):
     assert 0 < found["median (ms)"] <= found["p95 (ms)"] <= found["p99 (ms)"]
     assert found["searches/s"] > 0
     assert "Search server, 40 different queries, k = 20" in capsys.readouterr().out
+
+
+def test_one_client_alone_makes_all_searches(crops, monkeypatch):
+    monkeypatch.setattr(serve, "_server", lambda *args: nullcontext(1))
+    monkeypatch.setattr(serve, "_ask", lambda port, bodies: [(0.01, 200)] * len(bodies))
+    monkeypatch.setattr(serve, "_counters", lambda port: dict.fromkeys(serve._COUNTERS, 0))
+    assert benchmark_serve("", "", str(crops), clients=1, requests=40)["searches"] == 40
 
 
 def test_wrong_input(gallery, run_folder, crops, tmp_path):
