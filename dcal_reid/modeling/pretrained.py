@@ -35,8 +35,8 @@ def load_pretrained(vit: nn.Module, path: str | Path, size: Sequence[int] = ()) 
         size: (height, width) of the images that the weights were trained on; empty: they were squares, or the model's.
 
     Raises:
-        InputError: the file cannot be read, holds less than half of the model's values, not those that patches are
-            embedded by, or those of another network; its position embeddings are not of that size.
+        InputError: the file cannot be read, is of another network, or holds less than half of the model's values or no
+            embedding of the patches; its position embeddings are not of that size.
     """
     given = _backbone_weights(path, vit)
     state = dict(given)
@@ -53,8 +53,9 @@ def load_pretrained(vit: nn.Module, path: str | Path, size: Sequence[int] = ()) 
     filtered = getattr(sys.modules[type(vit).__module__], "checkpoint_filter_fn", None)
     try:
         state = (filtered(state, vit) if filtered else state) | resized
-    except (RuntimeError, KeyError, AttributeError) as error:
-        raise InputError(f"weights {str(path)!r} are of another network ({error}); {_CHOOSE}") from error
+    except Exception as error:  # whatever it meets in weights of other shapes
+        reason = str(error) or type(error).__name__
+        raise InputError(f"weights {str(path)!r} are of another network ({reason}); {_CHOOSE}") from error
     model = vit.state_dict()
     loaded = {key: value for key, value in state.items() if key in model and value.shape == model[key].shape}
     missing = [key for key in model if key not in loaded]
@@ -114,7 +115,7 @@ def _resized(pos_embed: Tensor, vit: nn.Module, path: str | Path, size: Sequence
                 f"more that overlap, but weights {str(path)!r} have position embeddings of {patches}; give the size "
                 "that they were trained at"
             )
-    elif side**2 == patches:
+    elif 0 < patches == side**2:
         old = [side, side]
     elif patches == math.prod(grid):
         old = grid
@@ -135,7 +136,7 @@ def _backbone_weights(path: str | Path, vit: nn.Module) -> dict[str, Tensor]:
     for key in _WRAPPERS:
         if isinstance(content.get(key), dict):
             content, place = content[key], [*place, key]
-    tensors = {key.removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
+    tensors = {str(key).removeprefix("module."): value for key, value in content.items() if isinstance(value, Tensor)}
     if not tensors:
         found = first_few(map(repr, content)) or "nothing"
         raise InputError(

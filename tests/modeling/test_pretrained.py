@@ -1,4 +1,5 @@
 import logging
+import re
 
 import pytest
 import timm
@@ -83,6 +84,32 @@ def test_refuses_more_stages_than_the_model_has(tmp_path):
     torch.save(deep.state_dict(), tmp_path / "weights.pth")
     with pytest.raises(InputError, match="are of another network"):
         load_pretrained(flat, tmp_path / "weights.pth")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("layers.0.blocks.0.attn.relative_position_bias_table", "(AssertionError)"),
+        ("patch_embed.proj.weight", "(tuple index out of range)"),
+    ],
+)
+def test_whatever_timm_meets_in_weights_of_other_shapes_is_told(tmp_path, name, words):
+    swin = timm.create_model("swin_tiny_patch4_window7_224", depths=(1, 1), num_classes=0)
+    torch.save(swin.state_dict() | {name: torch.zeros(2)}, tmp_path / "weights.pth")
+    with pytest.raises(InputError, match="are of another network " + re.escape(words)):
+        load_pretrained(swin, tmp_path / "weights.pth")
+
+
+def test_position_embeddings_of_no_patch_are_refused(tmp_path):
+    state = vit().state_dict()
+    torch.save(state | {"pos_embed": state["pos_embed"][:, :1]}, tmp_path / "weights.pth")
+    with pytest.raises(InputError, match=r"1 position embeddings.* takes 1 for other tokens.* and 0 are no square"):
+        load_pretrained(vit(), tmp_path / "weights.pth")
+
+
+def test_names_that_are_numbers_are_names_too(tmp_path):
+    torch.save(vit().state_dict() | {3: torch.zeros(1)}, tmp_path / "weights.pth")
+    load_pretrained(vit(), tmp_path / "weights.pth")
 
 
 @pytest.mark.parametrize("content", [{"net": {"cls_token": torch.zeros(1)}, "epoch": 3}, {}])
