@@ -1,4 +1,4 @@
-"""Start one process per GPU (nccl), or per --num-gpus on a machine without (gloo)."""
+"""Start --num-gpus processes: one per GPU (nccl), or on the CPU as many (gloo)."""
 
 import os
 import signal
@@ -31,7 +31,8 @@ def launch(main: Callable, args, *, device: str) -> None:
         device: MODEL.DEVICE, resolved: "cuda" or "cpu".
 
     Raises:
-        InputError: no process, or more GPUs than there are, are asked for; or one was killed.
+        InputError: no process, or more GPUs than there are, are asked for; machines do not know their number, or where
+            to meet; a process was killed.
     """
     if "WORLD_SIZE" in os.environ and "RANK" in os.environ:
         place = (int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
@@ -42,6 +43,11 @@ def launch(main: Callable, args, *, device: str) -> None:
         raise InputError(
             f"--num-gpus is {args.num_gpus} and --num-machines {args.num_machines}; give at least 1 of each. "
             "On the CPU --num-gpus is the number of processes"
+        )
+    if not 0 <= args.machine_rank < args.num_machines:
+        raise InputError(
+            f"--machine-rank is {args.machine_rank}; of {args.num_machines} machine(s) the first is 0 and the last "
+            f"{args.num_machines - 1}"
         )
     world_size = args.num_gpus * args.num_machines
     if world_size == 1:

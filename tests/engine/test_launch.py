@@ -179,6 +179,14 @@ def test_more_processes_than_gpus_under_torchrun(monkeypatch):
         _join(1, 2, "cuda")
 
 
+@pytest.mark.parametrize(("machines", "rank"), [("1", "1"), ("2", "2"), ("2", "-1")])
+def test_a_machine_has_one_of_their_numbers(run_cfg, machines, rank):
+    """Else it waits for hours for a process that never comes."""
+    options = ("--num-machines", machines, "--dist-url", "tcp://127.0.0.1:1", f"--machine-rank={rank}")
+    with pytest.raises(InputError, match=f"--machine-rank is {rank}; .* the last {int(machines) - 1}$"):
+        main(argument_parser().parse_args(command(run_cfg, *options)[2:]))
+
+
 def test_machines_must_know_where_to_meet(run_cfg):
     with pytest.raises(InputError, match="give --dist-url tcp://HOST:PORT"):
         main(argument_parser().parse_args(command(run_cfg, "--num-gpus", "1", "--num-machines", "2")[2:]))
