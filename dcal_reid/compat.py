@@ -1,8 +1,8 @@
 """The only place that touches fast-reid's internals.
 
-The wheel ``fastreid==1.4.0`` was written for Python 3.8 and PyTorch 1.13. Each function below repairs one thing
-that a current Python or PyTorch breaks, says why, does nothing where fast-reid is already repaired, and can be
-called twice.
+The wheel ``fastreid==1.4.0`` was written for Python 3.8 and PyTorch 1.13. ``apply`` repairs what breaks with current
+ones, or in an installation without a compiler; each of its steps says why and can be repeated. The rest reaches what
+fast-reid has no public function for.
 """
 
 import collections

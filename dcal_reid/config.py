@@ -92,7 +92,7 @@ def add_dcal_config(cfg: CfgNode) -> None:
 
     # Two other ways to regularise, which the paper compares PWCA with (table 4). In training only.
     cfg.MODEL.NOISE = CN()
-    # Gaussian noise on the images, in standard deviations of their pixels.
+    # The standard deviation of Gaussian noise on the images, as a multiple of that which pixels are normalised with.
     cfg.MODEL.NOISE.IMAGE = 0.0
     # The share of images whose label is replaced by one drawn at random.
     cfg.MODEL.NOISE.LABEL = 0.0
@@ -164,7 +164,7 @@ def add_dcal_config(cfg: CfgNode) -> None:
     cfg.SOLVER.EMA.ENABLED = False
     # Reached after a warm-up: 1 - (1 + step)^(-2/3) until then.
     cfg.SOLVER.EMA.DECAY = 0.9998
-    # The type of SOLVER.AMP: bf16 | fp16. A CPU without instructions for it computes in fp32.
+    # The type of SOLVER.AMP: bf16 | fp16. A processor or GPU without instructions for it computes in fp32.
     cfg.SOLVER.AMP.DTYPE = "bf16"
     # Every how many iterations a progress line is written.
     cfg.SOLVER.LOG_PERIOD = 50

@@ -67,5 +67,5 @@ def _output_is_closed() -> bool:
 
 
 def _final_name(path: object) -> str:
-    """Of a temporary file of ``written_atomically``, the name that it would get."""
+    """``path``, or for a temporary file of ``written_atomically`` the path that it would get."""
     return re.sub(r"(^|[/\\])\.([^/\\]+)\.\d+\.tmp$", r"\1\2", str(path))

@@ -97,8 +97,8 @@ def one_writer(folder: str | Path, wait: bool = True) -> Iterator[None]:
     """Other processes that come here for the same folder wait until the block is left; on Windows they do not.
 
     Args:
-        folder: which is there.
-        wait: False does not wait for another process.
+        folder: an existing one.
+        wait: False: raise an error instead of waiting for another process.
 
     Raises:
         BlockingIOError: another process is in the block, and ``wait`` is False.

@@ -20,7 +20,7 @@ def published(config_file: str | os.PathLike, overrides: Sequence[str] = ()) -> 
 
     Args:
         config_file: its path.
-        overrides: KEY VALUE ... With one that has something else trained or tested than the file there are no figures.
+        overrides: KEY VALUE ... There are no figures if one changes what is trained or tested.
     """
     if not config_file or _DECIDE.intersection(overrides[::2]):
         return {}

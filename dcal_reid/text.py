@@ -30,10 +30,10 @@ def printable(text: str) -> str:
 
 
 def check_utf8(paths: Iterable[str], keeper: str, cure: str) -> None:
-    """For what can keep no other text.
+    """Refuse paths that are not UTF-8, for a ``keeper`` that can hold no other text.
 
     Raises:
-        InputError: a path that is not UTF-8.
+        InputError: such a path; ``cure`` says what to do about it.
     """
     for path in paths:
         try:

@@ -57,7 +57,7 @@ class RandomState:
 class Checkpointer(FastreidCheckpointer):
     """fast-reid's checkpointer with the three changes that this module's first line names.
 
-    ``model_<name>.pth`` files and the ``last_checkpoint`` file beside them are fast-reid's.
+    The names of its files are fast-reid's: ``<name>.pth``, and beside them ``last_checkpoint``.
     """
 
     def save(self, name: str, **extra) -> None:

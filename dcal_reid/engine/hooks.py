@@ -99,7 +99,7 @@ class CheckpointHook(HookBase):
 
 
 class WriterHook(HookBase):
-    """Write the means of the last SOLVER.LOG_PERIOD steps, and each evaluation, to all writers.
+    """Every SOLVER.LOG_PERIOD steps and after each evaluation, write the means since the last line to all writers.
 
     At the end of an epoch it waits for the evaluation, so that both stand in one line of metrics.json.
     """
@@ -145,7 +145,7 @@ class StopHook(HookBase):
 
     def after_step(self) -> None:
         trainer = self.trainer
-        # After an epoch's last step there is its evaluation; the epoch's checkpoint comes next, or that before.
+        # After an epoch's last step its evaluation and checkpoint come first, and then after_epoch.
         if (trainer.iter + 1) % trainer.iters_per_epoch and self.request.agreed(trainer.iter + 1):
             trainer.save("model_last", epochs=trainer.epoch, iteration=trainer.iter + 1)
             self._end(trainer.iter + 1)

@@ -93,10 +93,10 @@ def score_dataset(
     features_folder: Path | None = None,
     progress: bool = False,
 ) -> tuple[dict, DCALReidEvaluator | DCALClasEvaluator]:
-    """``evaluate_dataset``, but nothing is written.
+    """``evaluate_dataset`` without its files.
 
     Args:
-        features_folder: but the features of a re-identification model, there.
+        features_folder: where to write the features of a re-identification model; None: nowhere.
         progress: show a bar.
     """
     if is_classification(cfg):

@@ -45,10 +45,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _check_run_folder(args: argparse.Namespace, cfg: CfgNode) -> None:
-    """With the config.yaml of a run, which may have been moved, this run is meant.
+    """Who gives the config.yaml of a run means this run, even if its folder has been moved.
 
     Raises:
-        InputError: it would begin anew elsewhere, or what it started from would be evaluated.
+        InputError: --resume would begin anew elsewhere, or --eval-only would evaluate what the run started from.
     """
     folder = Path(args.config_file).parent
     if not args.config_file or not holds_run(folder):

@@ -59,7 +59,7 @@ class MeanMeter:
         return {"sums": comm.all_gather(sums), "count": self._count}
 
     def load_state_dict(self, state: dict) -> None:
-        """Of a checkpoint of another number of processes, this one takes the mean of theirs."""
+        """From a checkpoint of another number of processes each takes the mean of their sums."""
         sums, rank = state["sums"], comm.get_rank()
         mine = sums[rank] if len(sums) == comm.get_world_size() else _mean(sums)
         self._names, self._count, self._steps = tuple(mine), state["count"], []

@@ -41,8 +41,8 @@ class Extracted(NamedTuple):
 def load_model(
     weights: str | os.PathLike, *, config_file: str = "", overrides: Sequence[str] = (), device: str = "auto"
 ) -> nn.Module:
-    """The model in a file, in evaluation mode: uint8 images (B, 3, H, W) of its size -> features (B, D), or the
-    probabilities of classes (B, classes).
+    """The model in a file, in evaluation mode: uint8 images (B, 3, H, W) of its size -> features (B, D), or of
+    classes the sum of the branches' probabilities (B, classes).
 
     Args:
         weights: a checkpoint of a run, beside which its config.yaml lies, or a .safetensors that ``tools/export.py``
@@ -90,7 +90,7 @@ class Predictor:
 
     @classmethod
     def of(cls, cfg: CfgNode, model: nn.Module, class_names: list[str] | None = None) -> "Predictor":
-        """Of a model in evaluation mode. ``cfg``, of which it is, is checked and has its device resolved."""
+        """From a model in evaluation mode and its configuration, which is checked and has its device resolved."""
         predictor = cls.__new__(cls)
         predictor._set(cfg, model, class_names)
         return predictor
@@ -116,7 +116,7 @@ class Predictor:
         return self._forward(torch.zeros((1, 3, *self.image_size), dtype=torch.uint8)).shape[1]
 
     def without_banner(self, rows: int) -> "Predictor":
-        """The same, but so many rows are cut from the bottom of each image first, as FGVC-Aircraft needs it."""
+        """A copy that first cuts this many rows of pixels from the bottom of each image, as FGVC-Aircraft needs it."""
         predictor = copy(self)
         predictor.transform = build_transforms(self.cfg, is_train=False, banner=rows)
         return predictor
@@ -147,7 +147,8 @@ class Predictor:
             model (n, C), the sum of the branches' probabilities (DCAL sec. 4.1).
 
         Raises:
-            InputError: an image that is none, or cannot be decoded; or something else than a sequence of them.
+            InputError: an image that is none, or cannot be decoded; something else than a sequence of them; a feature
+                that is no number.
         """
         if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
             images = [images]
@@ -164,7 +165,7 @@ class Predictor:
         be decoded are reported instead of raising an error.
 
         Raises:
-            InputError: a file that cannot be decoded.
+            InputError: a file that cannot be decoded, or a feature that is no number.
         """
         for batch in build_path_loader(self.cfg, list(map(str, paths))):
             yield Extracted(batch["indices"].numpy(), self._forward(batch["images"]).numpy(), batch["broken_paths"])

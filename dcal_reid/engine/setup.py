@@ -172,8 +172,8 @@ def resolve_device(cfg: CfgNode) -> None:
 
 
 def use_device(cfg: CfgNode) -> None:
-    """``resolve_device``; and a GPU becomes the one that is used where none is named. Of several processes each has its
-    own (``launch``), whatever MODEL.DEVICE says.
+    """``resolve_device``, and make a GPU PyTorch's current one. In several processes each has its own (``launch``),
+    whatever MODEL.DEVICE says.
 
     Raises:
         InputError: see ``resolve_device``.
@@ -216,7 +216,7 @@ def setup(args: argparse.Namespace) -> CfgNode:
     Under several processes each call gives the process its own device and its own seed.
 
     Raises:
-        InputError: see ``load_config`` and ``check_config``.
+        InputError: see ``load_config``, ``check_config`` and ``resolve_device``; OUTPUT_DIR cannot be written to.
     """
     cfg = load_config(args.config_file, args.opts)
     if cfg.SEED < 0:
@@ -263,8 +263,8 @@ def _make_output_folder(cfg: CfgNode) -> None:
 
 
 def save_config(cfg: CfgNode) -> None:
-    """Write OUTPUT_DIR/config.yaml, from which the run can be repeated and its checkpoints evaluated: a run on a GPU on
-    a machine without, too."""
+    """Write OUTPUT_DIR/config.yaml, from which the run can be repeated and its checkpoints evaluated, also on a machine
+    without the run's GPU."""
     cfg = cfg.clone()
     cfg.defrost()
     if cfg.MODEL.DEVICE.partition(":")[0] == _default_device():

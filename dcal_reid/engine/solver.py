@@ -28,8 +28,9 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SOLVER.OPT over every parameter that requires a gradient, each exactly once.
 
     fast-reid's parameter groups (bias, norm and head factors), merged where they are alike, with three differences:
-    position embeddings, CLS tokens and registers get no weight decay, as timm declares; what is a vector and no bias,
-    as layer scale is, gets a norm's; and the loss weights get none, and have a learning-rate factor of their own.
+    embeddings and biases of positions, CLS tokens and registers get no weight decay, as timm declares; what is a vector
+    and no bias, as layer scale is, gets a norm's; and the loss weights get none, and have a learning-rate factor of
+    their own.
     """
     solver, base_lr = cfg.SOLVER, base_learning_rate(cfg)
     per_parameter = get_default_optimizer_params(
@@ -77,10 +78,10 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 def learning_rate_factor(cfg: CfgNode, iteration: int, iters_per_epoch: int) -> float:
     """What the base learning rate is multiplied with in iteration 0, 1, ... MAX_EPOCH * iters_per_epoch - 1.
 
-    Linear from WARMUP_FACTOR, reaching 1 in iteration WARMUP_ITERS. Then, with CosineAnnealingLR, held at 1 until
-    DELAY_EPOCHS, and from there a cosine that reaches ETA_MIN_LR in the last iteration; with MultiStepLR, which has no
-    delay, times GAMMA at each epoch of STEPS. A function of the iteration alone: a resumed run, or one resumed with
-    another MAX_EPOCH, has no schedule state to restore.
+    Linear from WARMUP_FACTOR (constant: held there), 1 in iteration WARMUP_ITERS. Then, with CosineAnnealingLR, 1
+    until DELAY_EPOCHS, and from there a cosine that reaches ETA_MIN_LR in the last iteration; with MultiStepLR,
+    which has no delay, times GAMMA at each epoch of STEPS. A function of the iteration alone: a resumed run, or one
+    resumed with another MAX_EPOCH, has no schedule state to restore.
     """
     solver = cfg.SOLVER
     if iteration < solver.WARMUP_ITERS:

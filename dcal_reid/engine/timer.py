@@ -40,7 +40,8 @@ class StepTimer:
             self._restart()
 
     def lap(self) -> dict[str, float]:
-        """The means of "time" and "data_time" over the steps since the last call; empty if there was none.
+        """The means of "time" and "data_time" over the steps since the last call; empty if there was none, or while the
+        first ones warm up.
 
         Call it when the device has done them all.
         """

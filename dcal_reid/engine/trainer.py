@@ -54,7 +54,10 @@ class Trainer(TrainerBase):
         """
         Args:
             cfg: checked and with the device resolved, as ``engine.setup`` returns it. MODEL.HEADS.NUM_CLASSES 0 is
-                replaced by the number of training identities.
+                replaced by the number of training identities or classes.
+
+        Raises:
+            InputError: data or pretrained weights that cannot be used, or do not fit the configuration.
         """
         super().__init__()
         check_capturable(cfg)
@@ -197,7 +200,7 @@ class Trainer(TrainerBase):
         Args:
             name: of the file, without suffix.
             epochs: how many are complete, with their evaluation.
-            iteration: how many steps are done; None: whole epochs.
+            iteration: how many steps are done; None: as many as at the end of this epoch.
         """
         place = {"epochs": epochs, "iteration": iteration or self.iter, "iters_per_epoch": self.iters_per_epoch}
         state = {"place": place, "best_metric": self.best_metric, "best_epoch": self.best_epoch}

@@ -21,15 +21,13 @@ class Weights(NamedTuple):
     """What a checkpoint, or exported weights, hold for those who use the model."""
 
     state: dict[str, Tensor]  # of the model, or of its average where a checkpoint has both
-    grid_size: list[int] | None  # of the images; None: the file does not say
+    grid_size: list[int] | None  # [rows, columns] of patches; None: the file does not say
     class_names: list[str] | None  # by label; None: the file does not say
-    num_classes: int  # identities or classes of the classifier; 0: there is none
+    num_classes: int  # identities or classes, as the file says or as the classifier has rows; 0: neither is there
 
 
 def read_weights(path: str | Path) -> Weights:
     """Read a checkpoint, or what ``weights.save_weights`` wrote.
-
-    Either may have ``num_classes``: an architecture of a user's own has any classifier.
 
     Raises:
         InputError: see ``read_tensors`` and :func:`export_metadata`.
@@ -46,6 +44,7 @@ def read_weights(path: str | Path) -> Weights:
         if not valid:
             raise InputError(f"checkpoint {str(path)!r} is damaged: its {name} is not as it was written")
     state = _evaluated(content)
+    # Other files do not say it, and an architecture of a user's own has its classifier under another name.
     found = (len(state[name]) for name in ("heads.sa.weight", "heads.weight") if name in state)
     return Weights(state, told["grid_size"], told["class_names"], told["num_classes"] or next(found, 0))
 
@@ -86,7 +85,4 @@ def export_metadata(weights: str) -> dict[str, str]:
 
 def _evaluated(content: dict) -> dict[str, Tensor]:
     """The weights that were evaluated: the averaged ones where a checkpoint has both."""
-    for name in ("ema", "model"):
-        if isinstance(content.get(name), dict):
-            return content[name]
-    return content
+    return next((content[name] for name in ("ema", "model") if isinstance(content.get(name), dict)), content)

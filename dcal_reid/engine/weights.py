@@ -33,8 +33,7 @@ _DECIDES = (
 def load(
     weights: str = "", config_file: str = "", overrides: Sequence[str] = (), device: str = "auto"
 ) -> tuple[CfgNode, nn.Module, list[str] | None]:
-    """A model to use, in evaluation mode, after its configuration and before the names of its classes, where they are
-    told.
+    """A model to use, in evaluation mode, with its configuration and the names of its classes.
 
     Args:
         weights: what :func:`save_weights` wrote, or a checkpoint. Empty: the model that the configuration describes, as
@@ -42,6 +41,9 @@ def load(
         config_file: default: the configuration in the file, or ``config.yaml`` beside the checkpoint.
         overrides: KEY VALUE ..., but MODEL.WEIGHTS and MODEL.DEVICE.
         device: auto, cpu, cuda, cuda:1 ...
+
+    Returns:
+        The configuration, the model, and the names if the file has them.
 
     Raises:
         InputError: no configuration can be found, or it and the weights do not fit together.

@@ -84,7 +84,7 @@ def pair_attention_maps(model: "DCAL", images: dict | Tensor) -> PairAttentionMa
             so are 2 and 3, and so on.
 
     Raises:
-        InputError: a backbone other than a ViT, a model without pair-wise blocks, or an odd number of images.
+        InputError: a backbone other than a ViT, a model without pair-wise blocks, no image, or an odd number of them.
     """
     backbone = _with_cls_token(model.backbone)
     x = model.preprocess_image(images)

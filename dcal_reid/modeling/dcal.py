@@ -313,7 +313,8 @@ class DCAL(nn.Module):
         }[self.glca_selection]
 
     def response(self, x: Tensor, states: list) -> Tensor:
-        """By what local queries of x (B, N, D) are selected, (B, N). Outside training chance is one for all images."""
+        """The scores (B, N) by which local queries of x (B, N, D) are selected: rollout over ``states``, or without any
+        random ones, outside training the same for all images."""
         if states:
             return self.backbone.cls_rollout(states)
         if self.training:
@@ -322,7 +323,7 @@ class DCAL(nn.Module):
 
     @property
     def rollout_depth(self) -> int:
-        """Over how many blocks the rollout for GLCA's selection runs: to the one beside its first block."""
+        """How many blocks the rollout for GLCA's selection runs over: all, or to the one beside its first block."""
         num_blocks = len(self.backbone.blocks)
         return num_blocks if self.glca_input == "stacked" else num_blocks - len(self.glca.blocks) + 1
 
@@ -362,10 +363,9 @@ class DCAL(nn.Module):
 
 
 def check_attention(model: nn.Module) -> None:
-    """Whether a model has ``attention_maps``.
-
+    """
     Raises:
-        InputError: another network than ours, such as fast-reid's own.
+        InputError: the model has no ``attention_maps``: it is another network than ours, such as fast-reid's own.
     """
     if not isinstance(model, DCAL):
         raise InputError(f"{type(model).__name__} says nothing of its attention; choose MODEL.META_ARCHITECTURE DCAL")

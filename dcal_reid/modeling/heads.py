@@ -70,7 +70,7 @@ class DCALClassificationHead(ClasHead):
 def running_statistics_kept(module: nn.Module) -> Iterator[None]:
     """Batch norm normalises with the batch's statistics but does not add them to its running ones.
 
-    For the PWCA branch: inference uses the shared head on SA features only, so only those may be averaged.
+    For the PWCA branch: inference uses the shared head on SA features only, so by default only those are averaged.
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:

@@ -26,6 +26,9 @@ def random(targets: Tensor) -> Tensor:
 
     In a P x K batch the next image is usually the same identity, so the batch is shuffled before each image takes
     the next one.
+
+    Raises:
+        InputError: the batch holds one image only.
     """
     order = torch.randperm(_at_least_two(targets))
     partner = torch.empty_like(order)
@@ -56,7 +59,11 @@ def intra(targets: Tensor) -> Tensor:
 
 @PAIR_SAMPLER_REGISTRY.register()
 def balanced(targets: Tensor) -> Tensor:
-    """The same identity or another one, each with probability 1/2."""
+    """The same identity or another one, each with probability 1/2.
+
+    Raises:
+        InputError: as for ``inter`` and ``intra``.
+    """
     same = torch.rand(_at_least_two(targets)) < 0.5
     return torch.where(same, intra(targets), inter(targets))
 

@@ -82,7 +82,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def read_out(self, x: Tensor) -> Tensor:
-        """X_L -> the feature (B, D): that of the CLS token, the first one, if the network does not say otherwise."""
+        """X_L -> the feature (B, D): by default the normalised CLS token, which is the first."""
         return self.norm(x[:, :1])[:, 0]
 
     @staticmethod
@@ -113,7 +113,7 @@ class Backbone(nn.Module):
 
 @contextmanager
 def attention_replaced(attn: nn.Module, function: Callable[..., Tensor]) -> Iterator[None]:
-    """``attn`` computes ``function`` instead: for a block whose attention shall differ, and nothing else of it."""
+    """Let ``attn`` compute ``function`` instead, so that nothing but the attention of its block differs."""
     forward = attn.forward  # put back, not uncovered: torch.compile cannot follow a deletion
     attn.forward = function
     try:
