@@ -115,6 +115,8 @@ def test_the_threshold_divides_the_results(make_app, serve, page, paths):
     assert grid.locator("li").nth(10).get_attribute("class") == "divider"
     page.click("#reset")
     assert page.text_content("#threshold-value") == "0.050"
+    marks = page.evaluate("[...document.querySelectorAll('#ticks i')].map(mark => parseFloat(mark.style.left))")
+    assert len(marks) == 20 and max(marks) < 100  # all on the scale
 
 
 def test_attention_and_one_result(make_app, serve, page, paths):
