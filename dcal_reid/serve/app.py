@@ -67,8 +67,8 @@ def create_app(predictor: Predictor, gallery: Gallery, settings: Settings, folde
     app = FastAPI(
         title="dcal_reid gallery search", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
-    app.add_middleware(Guard, max_bytes=settings.max_upload_bytes, max_requests=settings.max_requests)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=settings.hosts, www_redirect=False)
+    app.add_middleware(Guard, max_bytes=settings.max_upload_bytes, max_requests=settings.max_requests)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
     _add_errors(app)
     _add_pages(app, service, metrics)
@@ -158,7 +158,7 @@ def _add_changes(app: FastAPI, service: SearchService) -> None:
 
 
 def _add_errors(app: FastAPI) -> None:
-    """Every error is one line of JSON; none shows a traceback or a path."""
+    """Every error of a route is one line of JSON; none shows a traceback or a path."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

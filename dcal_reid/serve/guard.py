@@ -27,7 +27,7 @@ class Guard:
 
     Args:
         max_bytes: of a body. One without Content-Length is refused as soon as it has more.
-        max_requests: that may write, or send an image, at one time.
+        max_requests: at one time, other than GET, HEAD and OPTIONS.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, max_requests: int) -> None:
@@ -42,7 +42,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers.update(SECURITY_HEADERS)
-                headers.setdefault("Cache-Control", "no-cache")  # a page of this version, parts of the one before
+                headers.setdefault("Cache-Control", "no-cache")  # else parts of the page may be of an earlier version
             await send(message)
 
         if refusal := self._refusal(scope):
@@ -56,7 +56,7 @@ class Guard:
             self.requests -= writes
 
     def _refusal(self, scope: Scope) -> HTTPException | None:
-        """What is known from the first line and the headers."""
+        """Why a request is refused by its first line and headers alone; None: it is not."""
         headers = Headers(scope=scope)
         length = headers.get("content-length", "")
         if length.isdecimal() and float(length) > self.max_bytes:  # int() takes no more than 4300 digits

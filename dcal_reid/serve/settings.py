@@ -10,6 +10,7 @@ __all__ = ["LOCAL_HOSTS", "Settings"]
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _EVERY_INTERFACE = ("0.0.0.0", "::", "")
+_MOST_PIXELS = 178_956_970  # Pillow opens no larger image
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Settings:
 
     host: str = "127.0.0.1"  # address to listen on
     port: int = 8000
-    allowed_hosts: tuple[str, ...] = ()  # names that requests may be addressed to, beside those of this machine
+    allowed_hosts: tuple[str, ...] = ()  # names that requests may be addressed to, beside localhost and host
     threshold: float | None = None  # distance below which a hit is a match; None: found from the gallery
     allow_add: bool = False
     uploads: Path | None = None  # where added images are stored
@@ -42,6 +43,8 @@ class Settings:
             raise InputError("--allow-add and --uploads DIR go together: give both or none")
         if self.max_upload_bytes < 1 or self.max_pixels < 1:
             raise InputError("the limits of an upload must be at least 1 byte and 1 pixel")
+        if self.max_pixels > _MOST_PIXELS:
+            raise InputError(f"--max-pixels is {self.max_pixels:,}; Pillow opens images of {_MOST_PIXELS:,} at most")
         check_threshold(self.threshold)
         for name in self.allowed_hosts:
             if "/" in name or "*" in name.removeprefix("*."):

@@ -35,7 +35,9 @@ def test_a_body_that_is_not_well_formed(client):
 ])  # fmt: skip
 def test_hosts(make_client, host, status):
     client = make_client(allowed_hosts=("gallery.example.org",))
-    assert client.get("/health", headers={"Host": host}).status_code == status
+    answer = client.get("/health", headers={"Host": host})
+    assert answer.status_code == status
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
 
 
 @pytest.mark.parametrize("item", ["../../etc/passwd", "..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "a", "-1",

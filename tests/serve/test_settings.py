@@ -21,6 +21,7 @@ def test_hosts():
     ({"allow_add": True}, "--allow-add and --uploads DIR go together"),
     ({"uploads": Path("added")}, "--allow-add and --uploads DIR go together"),
     ({"max_upload_bytes": 0}, "at least 1 byte"),
+    ({"max_pixels": 500_000_000}, "--max-pixels is 500,000,000; Pillow opens images of 178,956,970 at most"),
     ({"threshold": float("nan")}, "--threshold is nan; it is a distance, so give a number above 0"),
     ({"threshold": 0}, "--threshold is 0; it is a distance, so give a number above 0"),
     ({"allowed_hosts": ("http://example.org",)}, "'http://example.org' is not the name of a host"),
