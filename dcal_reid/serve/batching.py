@@ -11,9 +11,10 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Call ``function`` in one thread, each time with all items that have come since the last call.
+    """Call ``function`` in one thread, each time with the items that have come since the last call, at most ``size``.
 
-    Nobody waits for a batch to fill: an item that comes alone is computed alone.
+    Nobody waits for a batch to fill: an item that comes alone is computed alone. If a batch fails, each of its items is
+    computed again alone.
 
     Args:
         function: a list of items -> their results in the same order.
@@ -21,7 +22,7 @@ class Batcher(Generic[Item, Result]):
         worker: an executor of one thread; batchers may share it.
 
     Attributes:
-        calls, items: how many there have been.
+        calls, items: how many there have been, those of the batches that failed too.
     """
 
     def __init__(

@@ -29,8 +29,8 @@ class Metrics:
             self._buckets[route][bisect_left(_BUCKETS, seconds)] += 1
             self._seconds[route] += seconds
 
-    def text(self, **gauges: float) -> str:
-        """Everything, with some more values of the moment."""
+    def text(self, **values: float) -> str:
+        """Everything, and more values of the moment: counters if the name ends in ``_total``, else gauges."""
         with self._lock:
             lines = ["# TYPE dcal_reid_requests_total counter"]
             for (method, route, status), number in sorted(self._requests.items()):
@@ -44,14 +44,14 @@ class Metrics:
                     lines.append(f'dcal_reid_request_seconds_bucket{{route="{route}",le="{bound}"}} {total}')
                 lines.append(f'dcal_reid_request_seconds_sum{{route="{route}"}} {self._seconds[route]:.6f}')
                 lines.append(f'dcal_reid_request_seconds_count{{route="{route}"}} {total}')
-        for name, value in gauges.items():
+        for name, value in values.items():
             lines += [f"# TYPE dcal_reid_{name} {'counter' if name.endswith('_total') else 'gauge'}"]
             lines += [f"dcal_reid_{name} {value}"]
         return "\n".join(lines) + "\n"
 
 
 class MetricsMiddleware:
-    """Counts every request under its route, never under its path, of which there are any number."""
+    """Counts every request under its route, not under its path: there is no limit to different paths."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics

@@ -26,7 +26,7 @@ def decode_upload(data: bytes, max_pixels: int) -> torch.Tensor:
     The number of pixels is read from the file's header, before anything is decoded.
 
     Raises:
-        UnsupportedImage: the file is none of JPEG, PNG, WebP and BMP.
+        UnsupportedImage: the file is empty, or none of JPEG, PNG, WebP and BMP.
         InputError: it is damaged, or has more than ``max_pixels``.
     """
     if not data:

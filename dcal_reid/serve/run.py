@@ -17,12 +17,13 @@ def run_server(location: Location, predictor: Predictor, settings: Settings) -> 
     """Serve a gallery until the process is told to end.
 
     Args:
-        location: of the gallery, which has features of the same model.
-        predictor: makes the features of queries.
+        location: of the gallery.
+        predictor: of the model that the gallery's features are from.
         settings: see :class:`Settings`.
 
     Raises:
-        InputError: no gallery, one of another model, or fastapi, uvicorn or python-multipart is missing.
+        InputError: no gallery, one of another model, no threshold given and none found, or fastapi, uvicorn or
+            python-multipart is missing.
     """
     try:
         import python_multipart  # noqa: F401  (fastapi needs it for uploads, and says so only then)

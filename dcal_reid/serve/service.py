@@ -79,7 +79,7 @@ class SearchService:
 
         Args:
             data: an image file.
-            cameras: all without any.
+            cameras: empty: all.
             threshold: default: ``self.threshold``.
             branch: "" for no attention.
 

@@ -31,8 +31,8 @@ class Item(NamedTuple):
 
 
 class SharedGallery:
-    """One gallery behind a lock, written to its folder after each change. What another process has written there is
-    read before.
+    """One gallery behind a lock, written to its folder after each change. Before a change it is read again if another
+    process has written there.
 
     Args:
         gallery: any.
@@ -60,7 +60,7 @@ class SharedGallery:
         return self.gallery.records(self.gallery.ids)
 
     def search(self, feature: np.ndarray, k: int, cameras: Collection[str] = ()) -> list[tuple[Item, float]]:
-        """The ``k`` items of some cameras nearest to one feature (1, D), with their distances; without any, of all.
+        """The ``k`` items nearest to one feature (1, D), with their distances; of some cameras, or without any, of all.
 
         Raises:
             InputError: a camera that the gallery does not have.

@@ -20,9 +20,9 @@ _IDENTICAL = 1e-3  # of the largest distance: what is closer is taken for the sa
 
 
 def find_threshold(predictor: Predictor, gallery: SharedGallery) -> tuple[float, float | None]:
-    """The distance that 1 % of the pairs of different identities are closer than, among 128 images of the gallery, and
-    this rate. Images of no known identity are left out, and so are pairs of identical images: one of their labels is
-    wrong.
+    """The distance that 1 % of the pairs of different identities are closer than, among at most 128 images of the
+    gallery, and this rate, 0.01. Images of no known identity are left out, and so are pairs of identical images: one of
+    their labels is wrong. Images that cannot be read are warned of and left out.
 
     Without two known identities it is a guess, whose rate is None: from pairs of any images, as if an image of no known
     identity had one of its own.
