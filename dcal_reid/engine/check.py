@@ -46,6 +46,9 @@ _AT_LEAST = {
     "SOLVER.CHECKPOINT_KEEP": 0,
     "SOLVER.LOG_PERIOD": 1,
     "SOLVER.WARMUP_ITERS": 0,
+    "SOLVER.WARMUP_FACTOR": 0,
+    "SOLVER.ETA_MIN_LR": 0,
+    "SOLVER.GAMMA": 0,
     "SOLVER.LR_FOR_BATCH": 0,
     "SOLVER.MOMENTUM": 0,
     "SOLVER.WEIGHT_DECAY": 0,
@@ -54,10 +57,13 @@ _AT_LEAST = {
     "SOLVER.BIAS_LR_FACTOR": 0,
     "SOLVER.HEADS_LR_FACTOR": 0,
     "MODEL.DCAL.LOSS_WEIGHTS_LR_FACTOR": 0,
+    "MODEL.LOSSES.CE.SCALE": 0,
+    "MODEL.LOSSES.TRI.SCALE": 0,
     "SOLVER.ACCUMULATE": 1,
     "TEST.IMS_PER_BATCH": 1,
     "TEST.EVAL_PERIOD": 0,
     "DATALOADER.NUM_WORKERS": 0,
+    "DATALOADER.NUM_INSTANCE": 1,
     "MODEL.DCAL.GLCA.NUM_BLOCKS": 0,
     "MODEL.DCAL.PWCA.NUM_BLOCKS": 0,
 }
@@ -142,6 +148,9 @@ def _check_solver(cfg: CfgNode) -> None:
         raise InputError(f"SOLVER.BASE_LR is {solver.BASE_LR}; give a learning rate above 0")
     if solver.OPT == "SGD" and solver.NESTEROV and not solver.MOMENTUM > 0:
         raise InputError(f"SOLVER.NESTEROV needs a momentum, and SOLVER.MOMENTUM is {solver.MOMENTUM}; set it above 0")
+    clip = solver.CLIP_GRADIENTS
+    if clip.ENABLED and not clip.CLIP_VALUE > 0:
+        raise InputError(f"SOLVER.CLIP_GRADIENTS.CLIP_VALUE is {clip.CLIP_VALUE}; give a limit above 0, or do not clip")
     if solver.SCHED == "CosineAnnealingLR" and solver.ETA_MIN_LR > solver.BASE_LR:
         raise InputError(
             f"SOLVER.ETA_MIN_LR, where the learning rate ends, is {solver.ETA_MIN_LR}, more than SOLVER.BASE_LR "

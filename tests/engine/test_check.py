@@ -49,6 +49,11 @@ def test_accepts_the_tiny_configuration(tiny_cfg):
         ("DATASETS.TESTS", ("VeRi", "VeRi"), "name each data set once"),
         ("SOLVER.STEPS", [30, 10], "in ascending order"),
         ("SOLVER.STEPS", ["30", 40], "in ascending order"),
+        ("SOLVER.WARMUP_FACTOR", -1.0, "SOLVER.WARMUP_FACTOR is -1.0; it must be at least 0"),
+        ("SOLVER.ETA_MIN_LR", -1e-5, "at least 0"),
+        ("SOLVER.GAMMA", -0.1, "at least 0"),
+        ("MODEL.LOSSES.TRI.SCALE", -1.0, "at least 0"),
+        ("DATALOADER.NUM_INSTANCE", 0, "at least 1"),
         ("SOLVER.MOMENTUM", -0.9, "SOLVER.MOMENTUM is -0.9; it must be at least 0"),
         ("SOLVER.WEIGHT_DECAY", -1e-4, "SOLVER.WEIGHT_DECAY is -0.0001; it must be at least 0"),
         ("SOLVER.WEIGHT_DECAY_BIAS", -1.0, "at least 0"),
@@ -128,3 +133,14 @@ def test_a_label_counts_more_than_the_others(tiny_cfg, classes, epsilon, least):
     tiny_cfg.MODEL.LOSSES.CE.EPSILON = epsilon
     with pytest.raises(InputError, match=f"EPSILON is {epsilon}; with {classes} classes it must be below {least},"):
         check_smoothing(tiny_cfg)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0])
+def test_gradients_are_clipped_to_something(tiny_cfg, value):
+    """Clipped to 0 nothing is trained, and below 0 the loss is driven up."""
+    clip = tiny_cfg.SOLVER.CLIP_GRADIENTS
+    clip.CLIP_VALUE, clip.ENABLED = value, False
+    check_config(tiny_cfg)
+    clip.ENABLED = True
+    with pytest.raises(InputError, match=f"CLIP_VALUE is {value}; give a limit above 0"):
+        check_config(tiny_cfg)
