@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
         help="every variant with each of these values, repetitions as seeds are: DATASETS.CSV.PATH 1.csv 2.csv",
     )
     parser.add_argument(
-        "--baseline", default="", help="the variant that the others are compared with; default: the one of that name"
+        "--baseline", default="", help="the variant that the others are compared with; default: baseline"
     )
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time; default: 1")
     parser.add_argument("--num-gpus", type=int, default=1, help="of each run; default: 1")

@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--features", default="", metavar="FILE", help="features.npz of an evaluation: needs no model")
     parser.add_argument("--dataset", default="", metavar="NAME", help="default: the first of DATASETS.TESTS")
     parser.add_argument("--order", choices=ORDERS, default="worst", help="by average precision; default: %(default)s")
-    parser.add_argument("--queries", nargs="+", type=int, default=[], metavar="N", help="these, from 0 on")
+    parser.add_argument("--queries", nargs="+", type=int, default=[], metavar="N", help="these, counted from 0")
     parser.add_argument("--identities", nargs="+", type=int, default=[], metavar="ID", help="queries of these alone")
     parser.add_argument("--count", type=int, default=6, help="queries; default: %(default)s")
     parser.add_argument("--top", type=int, default=10, help="gallery images each; default: %(default)s")

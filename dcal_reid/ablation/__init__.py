@@ -27,12 +27,11 @@ def run_group(args: argparse.Namespace) -> None:
 
     Args:
         args: ``group``, a folder of configs/ablation or configs/results; ``variants``, names of its configs, or none
-            for all of them; ``seeds``; ``config_file``, which takes the place of the config that the variants are
-            based on, or empty; ``vary``, keys with the values that every
-            variant is tried with; ``folds``, keys with the values that every variant is repeated with, as it is with
-            seeds; ``jobs``, how many runs at a time; ``baseline``, the variant that the others are compared with, or
-            empty for the one of that name; ``output``, the folder for everything; ``num_gpus`` and ``opts`` as for
-            tools/train_net.py.
+            for all of them; ``seeds``; ``config_file``, which replaces the config that the variants are based on, or
+            empty; ``vary``, keys with the values that every variant is tried with; ``folds``, keys with the values
+            that every variant is repeated with, as it is with seeds; ``jobs``, how many runs at a time; ``baseline``,
+            the variant that the others are compared with, or empty for the one called baseline; ``output``, the folder
+            for everything; ``num_gpus`` and ``opts`` as for tools/train_net.py.
 
     Raises:
         InputError: a group, config or override that cannot be used, or a run there with another configuration.

@@ -27,11 +27,11 @@ _Metrics = dict[str, float]  # in percent, by name; empty for a run that is not 
 _CLASSIFIER = re.compile(r"heads\.(\w+\.)?weight")
 _CAPTION = (
     "std is that of the sample. Parameters are without the classifiers. An operation is a multiplication or an "
-    "addition for one image at inference. The step is the median, the memory the most of a training run."
+    "addition for one image at inference. The step is the median of the training runs, the memory the most of one."
 )
 _DIFFERENCE = (
-    "The difference is to {baseline} with the same seed, its mean and from where to where its 95 % confidence interval "
-    "goes (Student's t).\n"
+    "The difference is to {baseline} with the same seed: its mean, and the limits of its 95 % confidence interval "
+    "(Student's t).\n"
 )
 
 
@@ -115,7 +115,7 @@ def _table(rows: Sequence[dict]) -> str:
 
 
 def _best(results: Mapping[str, Sequence[_Metrics]], metric: str) -> dict[str, str]:
-    """By config, the one with the largest mean of its variants, which differ by what --vary set."""
+    """By config, the variant with the largest mean; the variants of a config differ by what --vary set."""
     best: dict[str, tuple[float, str]] = {}
     for variant, same in results.items():
         values = [found[metric] for found in same if metric in found]
@@ -150,7 +150,7 @@ def _row(
 
 
 def _differences(results: Sequence[_Metrics], baseline: Sequence[_Metrics], metric: str) -> dict[str, float | None]:
-    """To the baseline with the same seed: the mean, and from where to where its 95 % confidence interval goes."""
+    """To the baseline with the same seed and fold: the mean, and the limits of its 95 % confidence interval."""
     columns = [f"{metric} {name}" for name in ("difference", "from", "to")]
     pairs = zip(results, baseline, strict=True) if baseline else ()
     found = [run[metric] - other[metric] for run, other in pairs if metric in run and metric in other]

@@ -67,7 +67,7 @@ class Run:
         return {name: value for name, value in evaluated[-1].items() if _is_metric(name)}
 
     def curve(self, metric: str) -> list[tuple[float, float]]:
-        """Every evaluation so far: the share of the training that was done, and the metric in percent."""
+        """Every evaluation of a complete run: the share of the training that was done, and the metric in percent."""
         found = [(line["iteration"] + 1, line[metric]) for line in self._lines() if metric in line]
         return [(iteration / found[-1][0], value) for iteration, value in found]
 
@@ -83,7 +83,7 @@ class Run:
         return max(map(float, found), default=None)
 
     def _lines(self) -> Iterator[dict[str, float]]:
-        """Those of metrics.json, without one that was cut off by a kill."""
+        """The lines of metrics.json, without one that was cut off by a kill."""
         path = self.folder / "metrics.json"
         for line in path.read_text().splitlines() if path.is_file() else ():
             try:
@@ -98,7 +98,7 @@ def with_overrides_apart(args: argparse.Namespace) -> argparse.Namespace:
     Seeds become numbers, each of which counts once.
 
     Raises:
-        InputError: there is no seed.
+        InputError: the first seed is no whole number.
     """
     keys = config_keys()
     seeds, overrides = values_and_rest(args.seeds, lambda word: not word.isdecimal())
@@ -193,7 +193,7 @@ def _on_another_base(files: Sequence[Path], base: Path, folder: Path) -> list[Pa
 
 
 def _chosen(files: Sequence[Path], names: Sequence[str], group: str) -> list[Path]:
-    """Those that are named; all if none is."""
+    """The files that are named; all if none is."""
     known = [file.stem for file in files]
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"--variants {unknown[0]!r} is no variant of {group}; choose from {', '.join(known)}")
@@ -201,7 +201,7 @@ def _chosen(files: Sequence[Path], names: Sequence[str], group: str) -> list[Pat
 
 
 def _complete_runs(args: argparse.Namespace) -> dict[Path, dict[str, object]]:
-    """Those of other groups below --output: what each was configured with, by its folder."""
+    """The complete runs of other groups below --output: what each was configured with, by its folder."""
     found = {}
     for path in sorted(Path(args.output).glob("*/*/seed*/config.yaml")):
         with suppress(InputError):  # of a version with other keys

@@ -36,11 +36,11 @@ def show_attention(
     Args:
         predictor: with a backbone that has a CLS token.
         output: the picture to write; its suffix is the format.
-        images: image files, and folders of which ``count`` images are drawn.
+        images: image files, and folders, of each of which ``count`` images are drawn.
         pair: two image files, each other's distractor.
         dataset: the name of a dataset of which ``count`` images are drawn, evenly spread.
         split: of the dataset: query (the test images, if it is for classification) | gallery | train.
-        count: how many.
+        count: how many of a folder or dataset.
 
     Raises:
         InputError: not exactly one of images, pair and dataset, nothing to draw, an image that cannot be read, or a

@@ -28,7 +28,7 @@ def chosen_queries(
             match.
         queries: these positions instead, whether they have a match or not.
         identities: only queries of these.
-        count: how many, but for ``queries``.
+        count: how many; not for ``queries``, all of which are taken.
 
     Raises:
         InputError: an order, a query or an identity that is not there.
@@ -71,5 +71,5 @@ def mistakes_first(result: ClassificationResult, count: int) -> list[int]:
 
 
 def spread(values: np.ndarray, count: int) -> list:
-    """So many of some values, evenly spread from the first to the last."""
+    """``count`` of some values, evenly spread from the first to the last."""
     return values[np.linspace(0, len(values) - 1, count).round().astype(int)].tolist() if count else []

@@ -1,4 +1,4 @@
-"""A dataset evaluated for its pictures: with a progress bar, and nothing written."""
+"""A dataset evaluated for pictures of it; no file is written."""
 
 import torch
 from fastreid.config import CfgNode
@@ -27,7 +27,7 @@ def evaluated_retrieval(predictor: Predictor, dataset: str) -> DCALReidEvaluator
 
 
 def evaluated_features(features: str, cfg: CfgNode) -> DCALReidEvaluator:
-    """The same of ``features.npz`` that an evaluation wrote, without the model.
+    """The same from the ``features.npz`` that an evaluation wrote, without the model.
 
     Raises:
         InputError: a file or options that cannot be used.
@@ -41,7 +41,7 @@ def evaluated_features(features: str, cfg: CfgNode) -> DCALReidEvaluator:
 
 
 def evaluated_classes(predictor: Predictor, dataset: str) -> DCALClasEvaluator:
-    """The test images of a registered dataset for classification, all branches combined and each.
+    """The test images of a registered dataset for classification, scored by all branches combined and by each.
 
     Args:
         predictor: of a classification model.

@@ -59,7 +59,8 @@ class Section:
 
 
 def check_report_path(output: str | Path) -> None:
-    """
+    """Check that the report can be written later.
+
     Raises:
         InputError: no name.html, or in a folder that is not there.
         OSError: it cannot be written.
@@ -91,7 +92,8 @@ def write_report(
         The metrics in percent.
 
     Raises:
-        InputError: a file that cannot be written, or a dataset or an image that cannot be used.
+        InputError: no name.html or no folder for it, or a dataset or an image that cannot be used.
+        OSError: the file cannot be written.
     """
     output, dataset = Path(output), dataset or predictor.cfg.DATASETS.TESTS[0]
     check_report_path(output)

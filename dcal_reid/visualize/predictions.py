@@ -66,6 +66,9 @@ def draw_predictions_of(
         dataset: gives each class an example, its first training image that can be decoded.
         size: (height, width) in which images are shown.
         count: how many test images.
+
+    Raises:
+        InputError: an image that cannot be read.
     """
     images, names, shown = defaultdict(list), result.class_names, mistakes_first(result, count)
     for image, label, _ in dataset.train:
@@ -85,7 +88,7 @@ def draw_predictions_of(
 
 
 def _first_decodable(paths: Sequence[str]) -> str:
-    """With DATALOADER.BROKEN_IMAGES skip there may be others. If all are, the first."""
+    """With DATALOADER.BROKEN_IMAGES skip not every image can be decoded. If none can, the first."""
     for path in paths:
         with suppress(InputError):
             read_image(path)

@@ -41,7 +41,7 @@ def show_ranks(
 
     Args:
         output: the picture to write; its suffix is the format.
-        cfg: TEST says how features are scored.
+        cfg: TEST says how features are scored; of a predictor, its own.
         predictor: what makes the features, where none are given, and the attention.
         features: ``features.npz`` of an earlier evaluation.
         dataset: what is evaluated, where no features are given; default: the first of DATASETS.TESTS.
@@ -127,7 +127,7 @@ def with_attention(found: RankRow, predictor: Predictor) -> RankRow:
 
 
 def _usual_size(paths: Sequence[str]) -> tuple[int, int]:
-    """(height, width) in which images are shown whose model is not known: of the one in the middle by shape."""
+    """(height, width) in which images are shown if the model is not known: of the one with the median shape."""
     sizes = []
     for path in paths:
         try:
