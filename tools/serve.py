@@ -8,9 +8,10 @@ python tools/serve.py gallery --weights logs/run/model_best.pth --allow-add --up
 import argparse
 from pathlib import Path
 
-from dcal_reid.engine.arguments import add_model_arguments, predictor_from
-from dcal_reid.errors import exit_on_input_error
+from dcal_reid.engine.arguments import add_model_arguments
+from dcal_reid.errors import InputError, exit_on_input_error
 from dcal_reid.search.location import add_gallery_arguments, gallery_location
+from dcal_reid.search.model import feature_predictor
 from dcal_reid.serve import Settings, run_server
 
 
@@ -21,7 +22,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--host", default=Settings.host, help="address to listen on; default: %(default)s")
     parser.add_argument("--port", type=int, default=Settings.port, help="0 takes a free one; default: %(default)s")
     parser.add_argument(
-        "--allowed-hosts", nargs="+", default=(), metavar="NAME", help="of this server, beside localhost; or *.NAME"
+        "--allowed-hosts",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="names of this server beside localhost and HOST; *.NAME allows all below NAME",
     )
     parser.add_argument(
         "--threshold", type=float, metavar="DISTANCE", help="below it a hit is a match; default: found from the gallery"
@@ -29,13 +34,18 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--allow-add", action="store_true", help="visitors may add and remove images")
     parser.add_argument("--uploads", type=Path, metavar="DIR", help="where added images are stored")
     parser.add_argument(
-        "--max-upload-mib", type=float, default=Settings.max_upload_bytes / 2**20, help="default: %(default)g"
+        "--max-upload-mib",
+        type=float,
+        default=Settings.max_upload_bytes / 2**20,
+        help="of a whole request; default: %(default)g",
     )
     parser.add_argument("--max-pixels", type=int, default=Settings.max_pixels, help="of an image; default: %(default)s")
     return parser
 
 
 def run(args: argparse.Namespace) -> None:
+    if not 0 < args.max_upload_mib < float("inf"):
+        raise InputError(f"--max-upload-mib is {args.max_upload_mib:g}; give a number above 0")
     settings = Settings(
         host=args.host,
         port=args.port,
@@ -47,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         max_pixels=args.max_pixels,
     )
     location = gallery_location(args)
-    run_server(location, predictor_from(args), settings)
+    run_server(location, feature_predictor(args), settings)
 
 
 if __name__ == "__main__":

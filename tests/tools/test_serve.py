@@ -57,11 +57,18 @@ def test_serve(gallery, weights, served, tmp_path, caplog):
         assert info["threshold"] > 0 and info["false_positive_rate"] == 0.01
 
 
+def test_a_model_for_classification_has_no_features(class_run_folder, tmp_path, served):
+    with pytest.raises(InputError, match="this model gives probabilities of classes"):
+        run(str(tmp_path), "--weights", str(class_run_folder / "model_final.pth"), "--device", "cpu")
+    assert not served
+
+
 def test_wrong_commands(gallery, weights, served, tmp_path, monkeypatch):
     for command, message in (
         ((str(tmp_path / "none"), "--weights", weights), "is not a gallery"),
         ((gallery, "--weights", weights, "TEST.FLIP.ENABLED", "True"), "holds features of model"),
         ((gallery, "--weights", weights, "--allow-add"), "--allow-add and --uploads DIR go together"),
+        ((gallery, "--weights", weights, "--max-upload-mib", "inf"), "--max-upload-mib is inf; give a number above 0"),
         ((gallery, "--weights", weights, "--host", "0.0.0.0"), "--allowed-hosts"),
     ):
         with pytest.raises(InputError, match=message):
