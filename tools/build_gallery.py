@@ -25,15 +25,18 @@ def parser() -> argparse.ArgumentParser:
         help="of faiss: HNSW32, IVF4096,Flat, IVF4096,PQ32 ...; of Milvus: HNSW, IVF_FLAT ...; default: exact",
     )
     parser.add_argument(
-        "--search", default="", metavar="EFFORT", help="faiss' words: nprobe=32, efSearch=64 ...; default: fits --index"
+        "--search",
+        default="",
+        metavar="EFFORT",
+        help="how hard faiss searches: nprobe=32, efSearch=64 ...; default: fits --index",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace GALLERY")
     change = parser.add_mutually_exclusive_group()
     change.add_argument(
-        "--add", action="store_true", help="to the gallery that is there; paths that are in it are left out"
+        "--add", action="store_true", help="add SOURCE to GALLERY; images whose path is in it already are left out"
     )
-    change.add_argument("--remove", nargs="+", default=[], metavar="PATH", help="from GALLERY; needs no model")
-    change.add_argument("--remove-list", default="", metavar="FILE", help="a path per line to remove")
+    change.add_argument("--remove", nargs="+", default=[], metavar="PATH", help="images to remove; needs no model")
+    change.add_argument("--remove-list", default="", metavar="FILE", help="the same, one path per line")
     add_model_arguments(parser)
     return parser
 

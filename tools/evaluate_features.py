@@ -14,10 +14,10 @@ from dcal_reid.evaluation.rescore import rescore
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", help="features.npz, which an evaluation wrote")
-    parser.add_argument("--config-file", default="", help="where TEST.* is taken from; default: fast-reid's defaults")
-    parser.add_argument("--json", default="", metavar="FILE", help="write everything there, query by query")
+    parser.add_argument("--config-file", default="", help="its TEST.* and MODEL.DEVICE are used; default: none")
+    parser.add_argument("--json", default="", metavar="FILE", help="write everything to FILE, query by query")
     parser.add_argument(
-        "--plot", default="", metavar="FILE", help="draw CMC, AP and, with TEST.ROC.ENABLED True, ROC there"
+        "--plot", default="", metavar="FILE", help="draw CMC, AP and, with TEST.ROC.ENABLED True, ROC to FILE"
     )
     parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="TEST.METRIC, TEST.RERANK.ENABLED ...")
     return parser

@@ -23,8 +23,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--exclude-camera", action="append", default=[], metavar="CAMERA", help="no items of this one; may be repeated"
     )
-    parser.add_argument("--json", default="", metavar="FILE", help="write what was found there")
-    parser.add_argument("--picture", default="", metavar="FILE", help="draw what was found there, 50 queries at most")
+    parser.add_argument("--json", default="", metavar="FILE", help="write what was found to FILE")
+    parser.add_argument("--picture", default="", metavar="FILE", help="draw it to FILE, for at most 50 queries")
     add_model_arguments(parser)
     return parser
 
