@@ -32,7 +32,7 @@ class FeatureGraph(nn.Module):
 def check_exportable(predictor: Predictor) -> None:
     """
     Raises:
-        InputError: local queries that are selected at random, or a compiled model.
+        InputError: local queries that are selected at random, or MODEL.COMPILE.
     """
     cfg, model = predictor.cfg, predictor.model
     selects = isinstance(model, DCAL) and "glca" in model.inference and model.glca.needs_selection

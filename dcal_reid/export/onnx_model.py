@@ -40,7 +40,7 @@ def export_onnx(
     """Write a model as ONNX, and print how it agrees with PyTorch.
 
     The graph takes ``images`` (batch, 3, H, W) uint8 RGB, any number of them, and gives ``features`` (batch, D) or
-    ``probabilities`` (batch, classes), float32. What is to be done before it is in the metadata: see ``OnnxPredictor``.
+    ``probabilities`` (batch, classes), float32. The metadata say how to prepare images for it: see ``OnnxPredictor``.
 
     Args:
         predictor: of the model.
@@ -51,7 +51,8 @@ def export_onnx(
 
     Raises:
         InputError: onnx, onnxscript or onnxruntime is not installed, a model that cannot be a graph, or a graph that
-            does not give the features of PyTorch; nothing is left of it then.
+            does not give the features of PyTorch, which is then not written; names that are not UTF-8 or in no folder;
+            weights beyond 2 GB; or see ``check_images``.
         OSError: a file cannot be written.
     """
     require_packages()

@@ -30,7 +30,7 @@ class OnnxPredictor:
 
     Args:
         path: model.onnx.
-        providers: onnxruntime's; default: CUDA where it is installed, else the CPU.
+        providers: onnxruntime's; default: CUDA where onnxruntime has it, and the CPU.
         batch_size: images that go through the model at once.
         threads: on the CPU; default: as many as there are cores.
 
@@ -41,7 +41,7 @@ class OnnxPredictor:
         class_names: of a classification model, by label; otherwise None.
 
     Raises:
-        ValueError: the file is not one of ``tools/export_onnx.py``.
+        ValueError: no such file, or not one of ``tools/export_onnx.py``.
     """
 
     def __init__(
@@ -84,7 +84,8 @@ class OnnxPredictor:
                 are BGR), each of any size.
 
         Returns:
-            (n, D) float32, not normalised. For one image n is 1.
+            (n, D) float32: features are not normalised; of a classification model one probability per class. For one
+            image n is 1.
 
         Raises:
             ValueError: an image that is none, or cannot be decoded.
@@ -185,8 +186,12 @@ def _resized_rows(image: np.ndarray, size: int) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _filter(length: int, size: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """For each of ``size`` new rows the first of the old ones that it is made of, (size,), and the weights of that one
-    and those that follow, (size, taps) int32, times 2 to the power of the third value."""
+    """Which of ``length`` old rows each of ``size`` new rows is made of.
+
+    Returns:
+        (size,) the first old row of each; (size, taps) int32, the weights of this one and those that follow, times
+        2**shift; shift.
+    """
     scale = length / size
     stretch = max(scale, 1.0)
     centres = scale * (np.arange(size) + 0.5)

@@ -30,7 +30,7 @@ def save_program(
         images: to compare on.
 
     Raises:
-        InputError: a feature differs; nothing is left then.
+        InputError: a feature differs; then no file is written.
     """
     with written_atomically(path) as temporary:
         with open(temporary, "wb") as file:
