@@ -333,7 +333,7 @@ class FaissGallery(Gallery):
     def _searcher(self, k: int):
         """The index, or its copy on the first GPU.
 
-        Several could share it, but where they cannot hold it faiss ends the process; on one it raises an exception.
+        Only on one: where several cannot hold an index faiss ends the process, where one cannot it raises an exception.
         """
         if faiss.get_num_gpus() == 0 or k > _MAX_K_ON_GPU or "HNSW" in self.factory:
             return self._index
