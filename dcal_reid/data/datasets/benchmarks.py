@@ -130,6 +130,9 @@ class MSMT17(_Benchmark, fastreid_datasets.MSMT17):
     example = "0000_000_01_0303morning_0008_0.jpg"
     num_cameras = 15
     official = {"train": 30248, "query": 11659, "gallery": 82161}
+    # The lists number both from 0. fast-reid adds to those of test how many training has, which in a part of the data
+    # set can be a training identity's number.
+    pids_are_global = False
 
     def __init__(self, root: str = "datasets", **kwargs):
         if not os.path.isdir(os.path.join(root, self.home)) and os.path.isdir(os.path.join(root, "MSMT17_V2")):

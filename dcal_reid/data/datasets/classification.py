@@ -41,8 +41,6 @@ class ClassificationDataset(ImageDataset):
     official_classes: int | None = None
     # Height in pixels of the banner at the bottom of every image, which the loader cuts off.
     banner = 0
-    # A class has one number in train and test.
-    pids_are_global = True
     has_cameras = False
 
     def __init__(

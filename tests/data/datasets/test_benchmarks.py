@@ -10,6 +10,7 @@ from fastreid.data.datasets import DATASET_REGISTRY
 
 import dcal_reid.data  # noqa: F401
 from dcal_reid.data import load_dataset
+from dcal_reid.data.datasets.loading import load_train_items
 from dcal_reid.data.demo import write_demo_dataset
 from dcal_reid.errors import InputError
 
@@ -190,6 +191,15 @@ def test_msmt17_with_and_without_validation_images(root, cfg, version):
     # test identities are counted on from the training identities
     assert [item[1:] for item in dataset.query] == [item[1:] for item in both.query] == [(2, 2)]
     assert both.gallery == dataset.gallery and both.gallery[0][1:] == (2, 3)
+
+
+def test_a_part_of_msmt17_joins_no_two_identities(root, cfg):
+    """Two training identities, 0 and 2; the test identity 0 gets the number 2."""
+    write_msmt17(root / "MSMT17_V1")
+    listed = root / "MSMT17_V1" / "list_train.txt"
+    listed.write_text(listed.read_text().replace(".jpg 1", ".jpg 2"))
+    cfg.DATASETS.NAMES, cfg.DATASETS.COMBINEALL = ("MSMT17",), True
+    assert len({pid for _, pid, _ in load_train_items(cfg)}) == 3
 
 
 @pytest.mark.parametrize(
