@@ -102,7 +102,7 @@ function showTicks() {
 export function resetThreshold() {
   const slider = byId("threshold");
   slider.step = "any";
-  slider.max = Math.max(2 * state.info.threshold, 1.04 * (state.hits.at(-1)?.distance ?? 0));
+  slider.max = Math.max(2 * state.info.threshold, 1.04 * (state.hits.at(-1)?.distance ?? 0)) || 1;
   slider.value = state.info.threshold;
   slider.disabled = false;
   showMatches();
