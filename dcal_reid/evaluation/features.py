@@ -105,7 +105,7 @@ class FeatureSet:
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                parts = {name: file[name] for name in file.files}
+                parts = {name: np.asarray(file[name]) for name in file.files}  # bytes of what is not NumPy's
         except OSError as error:
             raise InputError(f"cannot read features from {path}: {error.strerror or error}") from None
         except Exception:  # NumPy raises nearly anything on damaged files
