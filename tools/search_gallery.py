@@ -7,9 +7,9 @@ python tools/search_gallery.py gallery query.jpg --exclude-camera 3 --threshold 
 
 import argparse
 
-from dcal_reid.engine.arguments import add_model_arguments
+from dcal_reid.engine.arguments import add_model_arguments, images_and_overrides
 from dcal_reid.errors import exit_on_input_error
-from dcal_reid.search.jobs import images_and_overrides, search
+from dcal_reid.search.jobs import search
 from dcal_reid.search.location import add_gallery_arguments
 
 

@@ -8,7 +8,7 @@ python tools/visualize_attention.py --weights logs/run/model_final.pth --pair ta
 
 import argparse
 
-from dcal_reid.engine.arguments import add_model_arguments, predictor_from
+from dcal_reid.engine.arguments import add_model_arguments, images_and_overrides, predictor_from
 from dcal_reid.errors import exit_on_input_error
 from dcal_reid.visualize.attention_grid import show_attention
 
@@ -27,10 +27,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
+    images, overrides = images_and_overrides(args.images)
+    args.opts = [*overrides, *args.opts]
     show_attention(
         predictor_from(args),
         args.output,
-        images=args.images,
+        images=images,
         pair=args.pair,
         dataset=args.dataset,
         split=args.split,

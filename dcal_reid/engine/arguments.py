@@ -1,11 +1,13 @@
 """The command-line arguments of every tool that uses a model."""
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 
+from ..config import get_cfg
 from .predictor import Predictor
 
-__all__ = ["add_model_arguments", "predictor_from", "values_and_rest"]
+__all__ = ["add_model_arguments", "images_and_overrides", "predictor_from", "values_and_rest"]
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -36,3 +38,12 @@ def values_and_rest(words: Sequence[str], ends: Callable[[str], bool]) -> tuple[
     """
     count = next((number for number, word in enumerate(words) if ends(word)), len(words))
     return list(words[:count]), list(words[count:])
+
+
+def images_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Images, and the KEY VALUE overrides that stand behind them, if there are any.
+
+    Overrides start at the first word that begins with the name of a section of the configuration and is no file.
+    """
+    sections = tuple(f"{name}." for name in get_cfg())
+    return values_and_rest(words, lambda word: word.startswith(sections) and not os.path.exists(word))

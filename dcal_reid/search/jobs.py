@@ -5,9 +5,7 @@ import json
 import os
 import time
 
-from ..config import get_cfg
 from ..data.datasets.listing import listed_lines
-from ..engine.arguments import values_and_rest
 from ..errors import InputError
 from ..evaluation import Gallery
 from ..evaluation.gallery import check_fingerprint
@@ -21,7 +19,7 @@ from .report import draw_found, found_as_dict, found_table
 from .sources import image_records
 from .verification import check_threshold
 
-__all__ = ["build", "images_and_overrides", "search"]
+__all__ = ["build", "search"]
 
 
 def build(args: argparse.Namespace) -> None:
@@ -132,12 +130,3 @@ def search(args: argparse.Namespace) -> None:
             temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
     if args.picture:
         draw_found(args.picture, found, size=predictor.image_size, threshold=args.threshold)
-
-
-def images_and_overrides(words: list[str]) -> tuple[list[str], list[str]]:
-    """The words after GALLERY: images, and KEY VALUE overrides, if there are any.
-
-    Overrides start at the first word that begins with the name of a section of the configuration and is no file.
-    """
-    sections = tuple(f"{name}." for name in get_cfg())
-    return values_and_rest(words, lambda word: word.startswith(sections) and not os.path.exists(word))

@@ -1,5 +1,6 @@
 import argparse
 from itertools import takewhile
+from pathlib import Path
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dcal_reid import Predictor
-from dcal_reid.engine.arguments import add_model_arguments, predictor_from, values_and_rest
+from dcal_reid.engine.arguments import add_model_arguments, images_and_overrides, predictor_from, values_and_rest
 from dcal_reid.errors import InputError
 
 
@@ -24,6 +25,14 @@ def test_values_end_at_the_first_word_that_is_none(words):
     values, rest = values_and_rest(tuple(words), "KEY".__eq__)
     assert values == list(takewhile(lambda word: word != "KEY", words))
     assert values + rest == words
+
+
+def test_overrides_begin_with_a_key_of_the_configuration(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert images_and_overrides(["a.jpg", "B.JPG"]) == (["a.jpg", "B.JPG"], [])
+    assert images_and_overrides(["a.jpg", "TEST.FLIP.ENABLED", "True"]) == (["a.jpg"], ["TEST.FLIP.ENABLED", "True"])
+    Path("TEST.jpg").touch()
+    assert images_and_overrides(["TEST.jpg", "TEST.METRIC", "x"]) == (["TEST.jpg"], ["TEST.METRIC", "x"])
 
 
 def test_without_arguments_everything_comes_with_the_weights():

@@ -9,7 +9,6 @@ import pytest
 from dcal_reid.errors import InputError
 from dcal_reid.evaluation import FaissGallery, Records
 from dcal_reid.search import build_gallery, image_records, jobs, open_gallery
-from dcal_reid.search.jobs import images_and_overrides
 
 
 @pytest.fixture
@@ -90,11 +89,3 @@ def test_a_query_that_is_named_twice_is_searched_for_once(predictor, crops, run_
     found = [query["path"] for query in content["queries"]]
     assert found[0] == image and sorted(found) == sorted(map(str, crops.glob("*.png")))
     assert {len(query["hits"]) for query in content["queries"]} == {2}
-
-
-def test_overrides_begin_with_a_key_of_the_configuration(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert images_and_overrides(["a.jpg", "B.JPG"]) == (["a.jpg", "B.JPG"], [])
-    assert images_and_overrides(["a.jpg", "TEST.FLIP.ENABLED", "True"]) == (["a.jpg"], ["TEST.FLIP.ENABLED", "True"])
-    Path("TEST.jpg").touch()
-    assert images_and_overrides(["TEST.jpg", "TEST.METRIC", "x"]) == (["TEST.jpg"], ["TEST.METRIC", "x"])

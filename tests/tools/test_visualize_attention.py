@@ -25,6 +25,12 @@ def test_draws(run_folder, crops, tmp_path, monkeypatch, what):
         assert min(picture.size) > 300
 
 
+def test_overrides_may_stand_behind_the_images(run_folder, crops, tmp_path):
+    arguments = ["--weights", run_folder / "model_final.pth", "--device", "cpu", "--output", tmp_path / "look.png"]
+    with pytest.raises(InputError, match=r"TEST\.METRIC is 'x'"):
+        run(*arguments, "--images", crops / "7_0_0.png", "TEST.METRIC", "x")
+
+
 def test_a_model_without_pair_wise_blocks_says_how_to_get_them(run_folder, crops, tmp_path):
     arguments = ["--weights", run_folder / "model_final.pth", "--output", tmp_path / "look.png"]
     pair = ["--pair", crops / "7_0_0.png", crops / "8_0_0.png"]
