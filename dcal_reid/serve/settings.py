@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from ..errors import InputError
 from ..search.verification import check_threshold
 
@@ -10,7 +12,7 @@ __all__ = ["LOCAL_HOSTS", "Settings"]
 
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 _EVERY_INTERFACE = ("0.0.0.0", "::", "")
-_MOST_PIXELS = 178_956_970  # Pillow opens no larger image
+_MOST_PIXELS = 2 * Image.MAX_IMAGE_PIXELS  # Pillow opens no larger image
 
 
 @dataclass(frozen=True)
