@@ -3,25 +3,24 @@
 import json
 import logging
 import math
-import re
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import faiss
 import numpy as np
 
 from ..errors import InputError
-from ..files import one_writer, sync, written_atomically
-from ..text import check_utf8
+from ..files import one_writer
 from .faiss_threads import one_thread_on_macos
 from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each, shown_distances
+from .gallery_folder import META, generation_of, resolved_folder, write_generation
 from .recall import recall_at
 from .records import Records, RecordStore
 from .scaled import ScaledFeatures, check_metric
 
-__all__ = ["FaissGallery", "resolved_folder"]
+__all__ = ["FaissGallery"]
 
 logger = logging.getLogger(__name__)
 
@@ -212,7 +211,7 @@ class FaissGallery(Gallery):
 
     def is_current(self) -> bool:
         """Whether nobody else has written to the folder that this was opened from, or saved in, since then."""
-        return self._saved_as is None or self._saved_as[1] == _generation(self._saved_as[0])
+        return self._saved_as is None or self._saved_as[1] == generation_of(self._saved_as[0])
 
     def save(self, folder) -> None:
         """As of any gallery.
@@ -226,39 +225,20 @@ class FaissGallery(Gallery):
         with one_writer(folder):
             if self._saved_as is not None and self._saved_as[0] == folder:
                 self._check_current()
-            self._write(folder, _generation(folder))
-
-    def _write(self, folder: Path, old: int) -> None:
-        # A folder that was removed and made again must not count as the one before.
-        generation = old + 1 if old >= 0 else secrets.randbelow(2**48)
-        try:
-            self._records.save(folder, str(generation))
-            np.save(folder / f"hidden-{generation}.npy", self._hidden)
-            _write_index(self._index, folder / f"vectors-{generation}.faiss")
-            for file, number in _numbered(folder):
-                if number == generation:
-                    sync(file)
-        except BaseException:
-            for file, number in _numbered(folder):
-                if number == generation:  # of no use, and the disk may be full of it
-                    file.unlink()
-            raise
-        meta = {
-            "version": _VERSION, "engine": "faiss", "generation": generation, "items": len(self), "dim": self.dim,
-            "metric": self.metric, "factory": self.factory, "search": self.search_options, "recall@10": self.recall,
-            "fingerprint": self.fingerprint, "next_id": self._next_id,
-        }  # fmt: skip
-        # Up to here the folder still holds the gallery of before.
-        with written_atomically(folder / _META) as temporary:
-            temporary.write_text(json.dumps(meta, indent=2) + "\n")
+            meta = {
+                "version": _VERSION, "engine": "faiss", "items": len(self), "dim": self.dim, "metric": self.metric,
+                "factory": self.factory, "search": self.search_options, "recall@10": self.recall,
+                "fingerprint": self.fingerprint, "next_id": self._next_id,
+            }  # fmt: skip
+            generation = write_generation(folder, partial(self._write, folder), meta)
         self._saved_as = folder, generation
         if self._mapped_file is not None:
             self._mapped_file = folder / f"vectors-{generation}.faiss"
-        for file, number in _numbered(folder):
-            if number != generation:  # also those of a process that was killed
-                file.unlink()
-        for file in folder.glob(f".{_META}.*.tmp"):  # which are of such a process alone: others wait for this one
-            file.unlink()
+
+    def _write(self, folder: Path, generation: int) -> None:
+        self._records.save(folder, str(generation))
+        np.save(folder / f"hidden-{generation}.npy", self._hidden)
+        _write_index(self._index, folder / f"vectors-{generation}.faiss")
 
     @classmethod
     def open(cls, folder, fingerprint: str | None = None) -> "FaissGallery":
@@ -270,23 +250,23 @@ class FaissGallery(Gallery):
                 ``fingerprint`` names, or a path that is not UTF-8.
         """
         folder = resolved_folder(folder)
-        if not (folder / _META).is_file():
-            raise InputError(f"{folder} is not a gallery: it has no {_META}")
+        if not (folder / META).is_file():
+            raise InputError(f"{folder} is not a gallery: it has no {META}")
         while True:
-            generation = _generation(folder)
+            generation = generation_of(folder)
             try:
                 return cls._open(folder, fingerprint)
             except InputError:
                 raise
             except Exception as error:  # NumPy and faiss raise nearly anything on damaged files
-                if _generation(folder) != generation:
+                if generation_of(folder) != generation:
                     continue  # another process has saved, and removed what was being opened
                 reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
                 raise InputError(f"gallery {str(folder)!r} is damaged: {reason}; build it again") from error
 
     @classmethod
     def _open(cls, folder: Path, fingerprint: str | None) -> "FaissGallery":
-        meta = json.loads((folder / _META).read_text())
+        meta = json.loads((folder / META).read_text())
         if (meta.get("version"), meta.get("engine")) != (_VERSION, "faiss"):
             raise InputError(
                 f"{folder} is a gallery of {meta.get('engine')}, version {meta.get('version')}; this opens those of "
@@ -346,19 +326,6 @@ class FaissGallery(Gallery):
         return self._on_gpu
 
 
-def resolved_folder(path) -> Path:
-    """A gallery's folder, absolute and without links.
-
-    Raises:
-        InputError: it is not UTF-8, and faiss opens no such file.
-    """
-    folder = Path(path).resolve()
-    check_utf8([str(folder)], "the path of a gallery", "rename the folder, or choose another")
-    return folder
-
-
-_META = "gallery.json"
-_NUMBERED = re.compile(r"(?:ids|paths|identities|cameras|hidden|vectors)-(\d+)\.(?:npy|faiss)")
 _SAMPLES_PER_CENTROID = 64
 # What faiss supports.
 _MAX_K_ON_GPU = 2048
@@ -375,24 +342,6 @@ def _write_index(index, path: Path) -> None:
         raise InputError(
             f"gallery {str(path)!r} cannot be written: {_reason(error)}; make room and repeat it"
         ) from None
-
-
-def _generation(folder: Path) -> int:
-    """The number of the last save in a folder, one more than that of the save before; -1: there was none."""
-    meta = folder / _META
-    if not meta.is_file():
-        return -1
-    try:
-        return int(json.loads(meta.read_text())["generation"])
-    except (ValueError, TypeError, KeyError, OverflowError):  # damaged: a new gallery may take its place
-        return max((number for _, number in _numbered(folder)), default=-1)
-
-
-def _numbered(folder: Path) -> Iterator[tuple[Path, int]]:
-    """The files of a gallery, each with the generation that it is of."""
-    for file in sorted(folder.iterdir()):
-        if name := _NUMBERED.fullmatch(file.name):
-            yield file, int(name[1])
 
 
 def _innermost(index):

@@ -10,7 +10,7 @@ import numpy as np
 from ..engine.predictor import Predictor
 from ..errors import InputError
 from ..evaluation import FaissGallery, Gallery, Records
-from ..evaluation.index import resolved_folder
+from ..evaluation.gallery_folder import resolved_folder
 from ..evaluation.milvus import MilvusGallery
 from .location import Location, MilvusCollection
 from .parts import NothingDecoded, extract_parts

@@ -1,8 +1,6 @@
 import json
 import logging
-import os
 import shutil
-from pathlib import Path
 
 import faiss
 import numpy as np
@@ -463,33 +461,6 @@ def test_a_damaged_gallery_can_be_built_again(tmp_path, damage):
         FaissGallery.open(tmp_path)
     FaissGallery.build(features(50), records(50)).save(tmp_path)
     assert len(FaissGallery.open(tmp_path)) == 50
-
-
-def test_saving_removes_what_a_killed_process_left_and_nothing_else(tmp_path):
-    gallery = FaissGallery.build(features(100), records(100))
-    gallery.save(tmp_path)
-    expected = len(list(tmp_path.iterdir()))
-    for name in ("ids-7.npy", "vectors-7.faiss", ".gallery.json.99.tmp", "frame-0.jpg", "frame-1.jpg", "notes-0.npy"):
-        (tmp_path / name).write_bytes(b"")
-    gallery.save(tmp_path)
-    gallery.save(tmp_path)
-    assert {"frame-0.jpg", "frame-1.jpg", "notes-0.npy"} <= {file.name for file in tmp_path.iterdir()}
-    assert len(list(tmp_path.iterdir())) == expected + 3
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks in /proc")
-def test_everything_is_on_the_disk_before_the_gallery_of_before_goes(tmp_path, monkeypatch):
-    gallery, synced, sync = FaissGallery.build(features(100), records(100)), [], os.fsync
-
-    def note(descriptor):
-        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
-        sync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", note)
-    gallery.save(tmp_path)
-    data = {file.name for file in tmp_path.iterdir()} - {"gallery.json"}
-    (meta,) = (place for place, name in enumerate(synced) if name.startswith(".gallery.json"))
-    assert len(data) == 6 and set(synced[:meta]) == data
 
 
 @pytest.mark.parametrize("text", [False, True])
