@@ -1,6 +1,5 @@
 """The training loop: fast-reid's ``TrainerBase`` and hooks around a step that runs on CPU and GPU."""
 
-import inspect
 import logging
 import time
 from collections import OrderedDict
@@ -17,18 +16,19 @@ from fastreid.utils import comm
 from fastreid.utils.events import EventStorage, JSONWriter, TensorboardXWriter
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from ..data import build_distractor_loader, build_train_loader
 from ..data.datasets.loading import load_test_items
 from ..errors import InputError
 from ..task import is_classification
+from .accumulate import check_parts, parts_of
 from .captured import CapturedStep, check_capturable
 from .check import check_smoothing
 from .checkpoint import Checkpointer, RandomState
 from .hooks import CheckpointHook, EvalHook, LearningRateHook, StopHook, WriterHook
 from .inference import autocast, evaluate_dataset, uses_half_precision
 from .meter import MeanMeter
+from .parallel import distributed, share_buffers, without_wrapper
 from .setup import with_num_classes
 from .solver import base_learning_rate, build_optimizer
 from .stop import StopRequest
@@ -74,7 +74,7 @@ class Trainer(TrainerBase):
         self.start_epoch = self.start_iter = 0
         self._continues_metrics = False
 
-        self._check_parts()
+        check_parts(cfg, self.data_loader.batch_sampler.sampler, comm.get_world_size())
         if self.max_iter <= cfg.SOLVER.WARMUP_ITERS:
             logger.warning(
                 "SOLVER.WARMUP_ITERS is %d, but training has %d iterations: it never reaches its learning rate.",
@@ -85,7 +85,7 @@ class Trainer(TrainerBase):
         self.ema = ModelEmaV3(model, cfg.SOLVER.EMA.DECAY, use_warmup=True) if cfg.SOLVER.EMA.ENABLED else None
         if cfg.MODEL.COMPILE:
             model.compile()
-        self.model = self._distributed(model)
+        self.model = distributed(cfg, model)
         self.optimizer = build_optimizer(cfg, self._bare_model)
         self.captured = CapturedStep(self._bare_model, self._captured_gradients) if cfg.SOLVER.CUDA_GRAPH else None
         self.meter = MeanMeter()
@@ -118,7 +118,7 @@ class Trainer(TrainerBase):
 
     @property
     def _bare_model(self) -> nn.Module:
-        return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+        return without_wrapper(self.model)
 
     @property
     def _has_external_distractors(self) -> bool:
@@ -129,39 +129,6 @@ class Trainer(TrainerBase):
     def evaluated_model(self) -> nn.Module:
         """What is evaluated: the averaged weights where there are any."""
         return self.ema.module if self.ema else self.model
-
-    def _check_parts(self) -> None:
-        """
-        Raises:
-            InputError: SOLVER.ACCUMULATE does not divide the batch, or parts the images of an identity, or leaves a
-                part one identity alone, for which a triplet loss is 0.
-        """
-        sampler, processes = self.data_loader.batch_sampler.sampler, comm.get_world_size()
-        parts = self.cfg.SOLVER.ACCUMULATE
-        if sampler.batch_size % (processes * parts * sampler.inseparable):
-            raise InputError(
-                f"SOLVER.IMS_PER_BATCH {sampler.batch_size} is not a multiple of {processes} processes x "
-                f"SOLVER.ACCUMULATE {parts} x {sampler.inseparable} images of one identity; choose another"
-            )
-        one_identity = sampler.batch_size == processes * parts * sampler.inseparable
-        if one_identity and "TripletLoss" in self.cfg.MODEL.LOSSES.NAME:
-            raise InputError(
-                f"SOLVER.IMS_PER_BATCH {sampler.batch_size} in {processes} processes x SOLVER.ACCUMULATE {parts} "
-                "leaves each part one identity alone, but TripletLoss compares two; use a larger batch or fewer parts"
-            )
-
-    def _distributed(self, model: nn.Module) -> nn.Module:
-        if comm.get_world_size() == 1:
-            return model
-        # PyTorch 2.15 has another name for it.
-        names = inspect.signature(DistributedDataParallel).parameters
-        key = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
-        # Without cross-entropy nothing trains the identity classifiers, for whose gradients it would wait.
-        unused = "CrossEntropyLoss" not in self.cfg.MODEL.LOSSES.NAME
-        # No device_ids: the model itself moves its batch, of which the pair sampler reads the identities before.
-        return DistributedDataParallel(
-            model, find_unused_parameters=unused, gradient_as_bucket_view=True, **{key: False}
-        )
 
     def resume_or_load(self, resume: bool) -> None:
         """Go on from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set.
@@ -309,7 +276,7 @@ class Trainer(TrainerBase):
 
         if not self.captured:
             self.optimizer.zero_grad()
-        parts = _parts(batch, self.cfg.SOLVER.ACCUMULATE)
+        parts = parts_of(batch, self.cfg.SOLVER.ACCUMULATE)
         for number, part in enumerate(parts, 1):
             # Gradients are averaged over the processes once, after the last part.
             with nullcontext() if number == len(parts) or self.model is self._bare_model else self.model.no_sync():
@@ -356,26 +323,9 @@ class Trainer(TrainerBase):
         Returns:
             On the first process the metrics, by data set if there are several; on others an empty dict.
         """
-        _share_buffers(model)
-        model = model.module if isinstance(model, DistributedDataParallel) else model
+        share_buffers(model)
+        model = without_wrapper(model)
         results = OrderedDict((name, evaluate_dataset(cfg, model, name, class_names)[0]) for name in cfg.DATASETS.TESTS)
         if not comm.is_main_process():
             return {}
         return next(iter(results.values())) if len(results) == 1 else results
-
-
-def _parts(batch: dict, number: int) -> list[dict]:
-    """The images and targets of a batch in ``number`` equal parts; the whole batch for one."""
-    if number == 1:
-        return [batch]
-    keys = [key for key in ("images", "targets", "distractors") if key in batch]
-    return [
-        dict(zip(keys, values, strict=True)) for values in zip(*(batch[key].chunk(number) for key in keys), strict=True)
-    ]
-
-
-def _share_buffers(model: nn.Module) -> None:
-    """Every process evaluates with the first one's batch-norm statistics; each has averaged its own batches."""
-    if comm.get_world_size() > 1:
-        for buffer in model.buffers():
-            torch.distributed.broadcast(buffer, 0)

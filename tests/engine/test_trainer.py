@@ -223,12 +223,6 @@ def test_a_batch_in_parts_has_the_mean_of_their_gradients(run_cfg):
             torch.testing.assert_close(parameter.grad, gradient)
 
 
-def test_parts_keep_the_images_of_an_identity_together(run_cfg):
-    run_cfg.SOLVER.ACCUMULATE = 8
-    with pytest.raises(InputError, match=r"8 is not a multiple of 1 processes x SOLVER\.ACCUMULATE 8 x 2 images"):
-        Trainer(run_cfg)
-
-
 def test_a_warm_up_that_does_not_end_is_told(run_cfg, caplog):
     logging.getLogger("dcal_reid").propagate = True
     Trainer(run_cfg)
@@ -236,14 +230,6 @@ def test_a_warm_up_that_does_not_end_is_told(run_cfg, caplog):
     run_cfg.SOLVER.WARMUP_ITERS = 9
     Trainer(run_cfg)
     assert "SOLVER.WARMUP_ITERS is 9, but training has 9 iterations" in caplog.text
-
-
-def test_a_part_with_one_identity_is_refused_where_triplets_are_compared(run_cfg):
-    run_cfg.SOLVER.ACCUMULATE = 4
-    with pytest.raises(InputError, match="leaves each part one identity alone"):
-        Trainer(run_cfg)
-    run_cfg.MODEL.LOSSES.NAME = ("CrossEntropyLoss",)
-    Trainer(run_cfg)
 
 
 @pytest.mark.usefixtures("half_precision")
