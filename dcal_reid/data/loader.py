@@ -116,7 +116,10 @@ def build_distractor_loader(cfg: CfgNode) -> ImageLoader:
         InputError: as ``build_train_loader``; also no data set, or fewer images than in a batch.
     """
     names = tuple(cfg.MODEL.DCAL.PWCA.EXTERNAL)
-    paths = sorted({path for name in names for path, *_ in load_dataset(name, cfg).train})
+    # Of a training set without what is held out of it.
+    classes = cfg.DATASETS.NAMES if is_classification(cfg) else ()
+    datasets = (load_classes(cfg, name) if name in classes else load_dataset(name, cfg) for name in names)
+    paths = sorted({path for dataset in datasets for path, *_ in dataset.train})
     if len(paths) < cfg.SOLVER.IMS_PER_BATCH:
         raise InputError(
             f"MODEL.DCAL.PWCA.EXTERNAL is {names}, which has {len(paths)} training images; name data sets with at "

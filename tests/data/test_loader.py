@@ -112,6 +112,12 @@ def test_a_distractor_that_two_data_sets_have_is_one(market, cfg):
     assert len(build_distractor_loader(cfg).dataset) == 18
 
 
+def test_images_that_are_held_out_are_no_distractors(class_cfg):
+    class_cfg.MODEL.DCAL.PWCA.EXTERNAL, class_cfg.DATASETS.HOLD_OUT = class_cfg.DATASETS.NAMES, 2
+    training, distractors = build_train_loader(class_cfg), build_distractor_loader(class_cfg)
+    assert {path for path, *_ in distractors.dataset.img_items} == {path for path, *_ in training.dataset.img_items}
+
+
 @pytest.mark.parametrize("sampler", ["TrainingSampler", "NaiveIdentitySampler", "BalancedIdentitySampler"])
 def test_processes_share_the_batches_of_one(market, cfg, processes, sampler):
     """Audit, row 19: with fast-reid's generators two processes can get the same images."""
