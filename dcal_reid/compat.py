@@ -1,8 +1,8 @@
-"""The only place that touches fast-reid's internals.
+"""The only module that touches fast-reid's internals.
 
-The wheel ``fastreid==1.4.0`` was written for Python 3.8 and PyTorch 1.13. ``apply`` repairs what breaks with current
-ones, or in an installation without a compiler; each of its steps says why and can be repeated. The rest reaches what
-fast-reid has no public function for.
+The wheel ``fastreid==1.4.0`` was written for Python 3.8 and PyTorch 1.13. ``apply`` repairs what breaks on current
+versions or without a compiler; each of its steps documents its reason and is idempotent. The other functions give
+access to internals for which fast-reid has no public API.
 """
 
 import collections
@@ -27,7 +27,7 @@ _INSTALL = {
 
 
 def require_dependencies() -> None:
-    """Fail with one line that names the command, not with a traceback from deep inside fast-reid.
+    """Fail with one line that names the install command, not with a traceback from deep inside fast-reid.
 
     Raises:
         ImportError: one of torch, timm, faiss and fastreid is not installed.
@@ -39,12 +39,12 @@ def require_dependencies() -> None:
 
 @contextmanager
 def _names_that_python_and_torch_removed():
-    """``collections.Mapping`` (gone in Python 3.10) and ``torch._six`` (gone in PyTorch 2.0), for one import only.
+    """Provide ``collections.Mapping`` (gone in Python 3.10) and ``torch._six`` (gone in PyTorch 2.0) for one import.
 
-    They are taken away again: other packages test for ``torch._six`` to find out how old PyTorch is.
+    Both are removed again: other packages test for ``torch._six`` to find out how old PyTorch is.
     """
     added_mapping = not hasattr(collections, "Mapping")
-    # A user's own stand-in has no specification, and to look for one is an error then.
+    # If users install a stand-in of their own, it has no spec, and find_spec would raise an error.
     added_six = "torch._six" not in sys.modules and importlib.util.find_spec("torch._six") is None
     if added_mapping:
         collections.Mapping = collections.abc.Mapping
@@ -62,7 +62,7 @@ def _names_that_python_and_torch_removed():
 
 
 class _ImportedOnUse(types.ModuleType):
-    """Stands for the module of its name, which is imported when something of it is asked for."""
+    """A placeholder for the module of its name, which is imported on first attribute access."""
 
     def __getattr__(self, name: str):
         return getattr(importlib.import_module(self.__name__), name)
@@ -70,9 +70,9 @@ class _ImportedOnUse(types.ModuleType):
 
 @contextmanager
 def _sklearn_when_used():
-    """For one import, ``from sklearn import metrics`` does not import it, which takes as long as PyTorch's own import.
+    """Make ``from sklearn import metrics`` lazy for one import: scikit-learn takes as long to import as PyTorch.
 
-    fast-reid needs it for the ROC curve of its own evaluator alone.
+    fast-reid needs it only for the ROC curve of its own evaluator.
     """
     spec = None if "sklearn" in sys.modules else importlib.util.find_spec("sklearn")
     if spec is None:
@@ -87,29 +87,29 @@ def _sklearn_when_used():
 
 
 def let_openmp_be_loaded_twice() -> None:
-    """On macOS the wheels of PyTorch and faiss each bring an OpenMP, and the second one to start ends the process with
-    "OMP: Error #15" (facebookresearch/faiss#4273), unless this is set before it is loaded.
+    """Allow two copies of OpenMP on macOS, where the wheels of PyTorch and faiss each ship their own.
 
-    faiss must come second (pytorch/pytorch#149201), as fast-reid imports them. What else it needs is in
-    ``evaluation/faiss_threads.py``.
+    Without this variable, which must be set before the second copy is loaded, the process ends with "OMP: Error #15"
+    (facebookresearch/faiss#4273). faiss must be loaded after PyTorch (pytorch/pytorch#149201), as fast-reid does; see
+    also ``evaluation/faiss_threads.py``.
     """
     if sys.platform == "darwin":
         os.environ.setdefault("KMP_DUPLICATE_LIB_OK", "TRUE")
 
 
 def import_fastreid() -> None:
-    """Import the parts of fast-reid that do not import by themselves: ``data``, ``evaluation`` and ``engine``."""
+    """Import the parts of fast-reid that cannot be imported without the shim: ``data``, ``evaluation``, ``engine``."""
     with _names_that_python_and_torch_removed(), _sklearn_when_used():
         for module in ("fastreid.data", "fastreid.evaluation", "fastreid.engine"):
             importlib.import_module(module)
 
 
 def repair_optimizer() -> None:
-    """Make fast-reid's own ``DefaultTrainer`` train, and any loop that takes its optimiser from ``fastreid.solver``.
+    """Repair training in fast-reid's ``DefaultTrainer`` and in any loop with an optimiser from ``fastreid.solver``.
 
-    ``build_optimizer`` hands the optimiser one flat copy of all weights, whose gradient is a view of the
-    parameters' gradients. Since PyTorch 2.0 ``zero_grad`` drops gradients instead of zeroing them, the views part,
-    and training runs without an error and changes no weight. With ``contiguous=False`` the copy is not made.
+    ``build_optimizer`` hands the optimiser one flat copy of all weights and makes the parameters' gradients views of
+    the copy's gradient. Since PyTorch 2.0, ``zero_grad`` drops gradients instead of zeroing them, so these views are
+    lost, and training runs without an error but changes no weight. With ``contiguous=False`` no copy is made.
     """
     from fastreid import solver
     from fastreid.engine import defaults
@@ -121,10 +121,10 @@ def repair_optimizer() -> None:
 
 
 def rank_without_compiling() -> None:
-    """Let fast-reid's own ``ReidEvaluator`` rank in Python where its compiled ranking cannot be imported.
+    """Make fast-reid's own ``ReidEvaluator`` rank in Python where its compiled ranking cannot be imported.
 
-    It would compile it then, in site-packages, and where Cython or a compiler is missing end the process: in training
-    at the first evaluation, before there is a checkpoint.
+    By default it would compile the ranking in site-packages and end the process if Cython or a compiler is missing:
+    in training at the first evaluation, before there is a checkpoint.
     """
     from fastreid.evaluation import ReidEvaluator
 
@@ -132,12 +132,12 @@ def rank_without_compiling() -> None:
 
 
 def replace_registered(registry, name: str, obj: object) -> None:
-    """Put ``obj`` in the place of what fast-reid registered as ``name``; a fast-reid registry can only add."""
+    """Replace what fast-reid registered as ``name`` by ``obj``; a fast-reid registry can only add."""
     registry._obj_map[name] = obj
 
 
 def registered_names(registry) -> list[str]:
-    """What a fast-reid registry holds, sorted; it can only be asked for one name at a time."""
+    """All names in a fast-reid registry, sorted; its public API can only look up one name at a time."""
     return sorted(registry._obj_map)
 
 

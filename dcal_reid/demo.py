@@ -1,4 +1,4 @@
-"""The whole job on a generated dataset: train, evaluate against the untrained model, draw pictures."""
+"""The whole pipeline on a generated dataset: train, compare with the untrained model, draw pictures."""
 
 import argparse
 import logging
@@ -31,14 +31,14 @@ def run_demo(args: argparse.Namespace) -> dict[str, dict]:
     """Write the dataset below FASTREID_DATASETS, then train, evaluate and draw into OUTPUT_DIR.
 
     Args:
-        args: a command line as ``tools/train_net.py`` takes it. Its config decides: re-identification or
+        args: the parsed command line of ``tools/train_net.py``. Its config decides between re-identification and
             classification.
 
     Returns:
         The metrics of the untrained and of the trained model.
 
     Raises:
-        InputError: an option that is not for the demo.
+        InputError: an option that the demo does not support.
     """
     if args.eval_only or args.report or args.num_gpus != 1 or args.num_machines != 1:
         raise InputError(
@@ -53,7 +53,7 @@ def run_demo(args: argparse.Namespace) -> dict[str, dict]:
 
     try:
         pictures = _draw(cfg)
-    finally:  # what training came to is not lost where nothing can be drawn
+    finally:  # the results of training are not lost if drawing fails
         logger.info("%s: untrained and trained\n%s", cfg.DATASETS.TESTS[0], results_table(results))
     logger.info(
         "Look at %s; checkpoint, config, log, metrics and TensorBoard events are beside them.",
@@ -63,7 +63,7 @@ def run_demo(args: argparse.Namespace) -> dict[str, dict]:
 
 
 def _draw(cfg: CfgNode) -> list[Path]:
-    """What the trained model finds, and where it looks."""
+    """Draw what the trained model finds, and where it looks."""
     folder, name = Path(cfg.OUTPUT_DIR), cfg.DATASETS.TESTS[0]
     cfg = cfg.clone()
     cfg.defrost()

@@ -24,13 +24,13 @@ class InputError(ValueError):
 
 
 def exit_on_input_error(function: Callable, *args) -> None:
-    """Call a tool's function; a wrong input, a file that the system refuses, a full disk, Ctrl-C or an output that
-    nobody reads any more ends the program without a traceback.
+    """Call a tool's function; an invalid input, a file that cannot be accessed, a full disk, Ctrl-C or a closed output
+    pipe ends the program without a traceback.
 
-    Status: 2 after an error, which is told in one line; for Ctrl-C and the end of a pipe what shells know the signals
-    by, 130 and 141. 1, Python's own after a traceback, is left to the tools that answer with it.
+    The exit status is 2 after an error, which is reported in one line. For Ctrl-C and a closed pipe it is the shell's
+    status for the signal, 130 and 141. 1, Python's status after a traceback, is left to tools that use it as a result.
     """
-    logging.raiseExceptions = False  # log lines, too, may end in such a pipe, and log.txt has them
+    logging.raiseExceptions = False  # log lines may go to the closed pipe, too; log.txt has them
     try:
         try:
             function(*args)
@@ -41,10 +41,10 @@ def exit_on_input_error(function: Callable, *args) -> None:
     except BrokenPipeError:
         if not _output_is_closed():
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), _OUTPUT)  # else Python, at its end, tries again and tells
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _OUTPUT)  # else Python flushes again at exit and reports an error
         sys.exit(141)
     except OSError as error:
-        if error.errno in _NO_ROOM and error.filename is None:  # a write, unlike an open, does not say of which file
+        if error.errno in _NO_ROOM and error.filename is None:  # unlike open, a write does not name its file
             _exit(f"a file cannot be written: {error.strerror}; make room, and give the command again")
         if error.errno is None or error.filename is None:
             raise
@@ -60,12 +60,12 @@ def _exit(message: str) -> NoReturn:
 
 
 def _output_is_closed() -> bool:
-    """Whether standard output is a pipe that nobody reads."""
+    """Whether standard output is a pipe that nobody reads from."""
     poll = select.poll()
     poll.register(_OUTPUT, 0)
     return bool(poll.poll(0))
 
 
 def _final_name(path: object) -> str:
-    """``path``, or for a temporary file of ``written_atomically`` the path that it would get."""
+    """``path``, or for a temporary file of ``written_atomically`` its final path."""
     return re.sub(r"(^|[/\\])\.([^/\\]+)\.\d+\.tmp$", r"\1\2", str(path))

@@ -1,4 +1,4 @@
-"""Files of tensors, read without running code that is in them and written whole or not at all."""
+"""Files of tensors, read without running any code in them, and written completely or not at all."""
 
 import errno
 import os
@@ -24,10 +24,10 @@ __all__ = ["check_writable", "no_such_checkpoint", "one_writer", "read_tensors",
 
 
 def read_tensors(path: str | Path) -> dict:
-    """What ``torch.save`` or safetensors wrote: tensors, numbers, strings and containers of them.
+    """Read what ``torch.save`` or safetensors wrote: tensors, numbers, strings and containers of them.
 
     Raises:
-        InputError: no such file, a damaged one, or one that holds anything else (a pickle can run code).
+        InputError: the file does not exist, is damaged, or holds anything else (a pickle can run code).
     """
     path = Path(path)
     if not path.is_file():
@@ -42,7 +42,7 @@ def read_tensors(path: str | Path) -> dict:
                 f"checkpoint {str(path)!r} holds more than tensors and is not loaded, because unpickling it could run "
                 "code; save its state_dict again with torch.save or as .safetensors"
             ) from error
-        # PyTorch's own words advise to run what is in the file.
+        # PyTorch's own message suggests loading the file in a way that can run code.
         raise _damaged(path, "PyTorch did not write it") from error
     except (SafetensorError, OSError, RuntimeError, EOFError, ValueError, KeyError, IndexError, TypeError) as error:
         raise _damaged(path, error) from error
@@ -53,9 +53,9 @@ def read_tensors(path: str | Path) -> dict:
 
 @contextmanager
 def written_atomically(path: str | Path) -> Iterator[Path]:
-    """A path to write to, which takes the place of ``path`` once the block is left without an error.
+    """Yield a temporary path to write to; it replaces ``path`` when the block ends without an error.
 
-    The file is on the disk before it gets its name, so that whoever reads ``path`` finds the old or the new content.
+    The file is synced to disk before it is renamed, so readers of ``path`` find either the old or the new content.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -63,7 +63,7 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
         temporary.touch()
         mode = temporary.stat().st_mode
         yield temporary
-        temporary.chmod(mode)  # safetensors writes files that nobody else can read
+        temporary.chmod(mode)  # safetensors writes files that only their owner can read
         sync(temporary)
         os.replace(temporary, path)
         _sync_folder(path.parent)
@@ -72,16 +72,16 @@ def written_atomically(path: str | Path) -> Iterator[Path]:
 
 
 def sync(path: str | Path) -> None:
-    """Have what was written to a file be on the disk. Windows wants it open for writing."""
+    """Flush a file to the disk. Windows requires it to be open for writing."""
     with open(path, "r+b" if sys.platform == "win32" else "rb") as file:
         os.fsync(file.fileno())
 
 
 def check_writable(path: str | Path) -> None:
-    """Before long work, whether its result can be written to ``path``.
+    """Check before a long computation that its result can be written to ``path``.
 
     Raises:
-        OSError: what writing there would end in.
+        OSError: the error that writing there would raise.
     """
     path = Path(path)
     try:
@@ -94,11 +94,11 @@ def check_writable(path: str | Path) -> None:
 
 @contextmanager
 def one_writer(folder: str | Path, wait: bool = True) -> Iterator[None]:
-    """Other processes that come here for the same folder wait until the block is left; on Windows they do not.
+    """Lock a folder: other processes that enter this block for it wait until it is left. On Windows they do not wait.
 
     Args:
-        folder: an existing one.
-        wait: False: raise an error instead of waiting for another process.
+        folder: an existing folder.
+        wait: if False, raise an error instead of waiting for another process.
 
     Raises:
         BlockingIOError: another process is in the block, and ``wait`` is False.
@@ -116,13 +116,13 @@ def one_writer(folder: str | Path, wait: bool = True) -> Iterator[None]:
             pass
         yield
     finally:
-        with suppress(OSError):  # closing is not enough where processes were forked in the block
+        with suppress(OSError):  # closing is not enough if processes were forked in the block
             fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have a new name survive a power cut too; not every system can open a folder."""
+    """Make a rename survive a power cut; not every system can open a folder."""
     if hasattr(os, "O_DIRECTORY"):
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -132,7 +132,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 def no_such_checkpoint(path: str | Path) -> InputError:
-    """What to say where ``path`` is no file."""
+    """The error for a ``path`` that is not a file."""
     if Path(path).is_dir():
         return InputError(f"checkpoint {str(path)!r} is a folder; give a file in it, such as model_best.pth")
     return InputError(f"checkpoint {str(path)!r} not found; check the path")

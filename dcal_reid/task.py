@@ -1,4 +1,4 @@
-"""What a configuration is for: re-identification or classification. The head decides."""
+"""The task of a configuration, re-identification or classification. The head decides."""
 
 from fastreid.config import CfgNode
 from fastreid.modeling.heads import REID_HEADS_REGISTRY, ClasHead

@@ -1,8 +1,8 @@
 """A small generated re-ID dataset in Market-1501's layout, for trying the whole pipeline without a download.
 
-Everybody wears the same uniform. Identities differ in small marks only: the kind and colour of the hat, the emblem
-(shape, colour and place), an armband, a bag, a knee patch and the shoes; and they come in families that share most of
-them. The four cameras differ in background, light, colour cast, blur and noise, so two images of one camera are more
+Everybody wears the same uniform. Identities differ only in small marks: the kind and colour of the hat, the emblem
+(shape, colour and place), an armband, a bag, a knee patch and the shoes. They come in families that share most of these
+marks. The four cameras differ in background, light, colour cast, blur and noise, so two images of one camera are more
 alike than two images of one identity until a model has learned where to look.
 """
 
@@ -17,7 +17,7 @@ from .generated import check_at_least, write_once
 
 __all__ = ["write_demo_dataset"]
 
-# Raise it with every change that alters an image, so that a dataset written earlier is written anew.
+# Increase it with every change that alters an image, so that existing datasets are regenerated.
 VERSION = 1
 # Images of one identity in one camera.
 TRAIN_SHOTS, QUERY_SHOTS, GALLERY_SHOTS = 2, 1, 2
@@ -34,13 +34,13 @@ def write_demo_dataset(
     distractors: int = 100,
     junk: int = 50,
 ) -> Path:
-    """Write the dataset to ``root/demo-reid``, unless the same one is there already. It takes a few seconds.
+    """Write the dataset to ``root/demo-reid`` unless it is already there. This takes a few seconds.
 
     ``bounding_box_train``, ``query`` and ``bounding_box_test`` hold files named as in Market-1501, for instance
     ``0002_c1s1_000050_00.jpg``: identity, camera, frame. Identities 1 ... ``train_identities`` are for training, the
-    next ``test_identities`` for test. The gallery also holds ``distractors`` (identity 0000: other people, one image
+    next ``test_identities`` for testing. The gallery also holds ``distractors`` (identity 0000: other people, one image
     each) and ``junk`` (identity -1: bad detections of the test identities). The folder appears complete or not at
-    all, also when several processes call this at once.
+    all, even if several processes call this at once.
 
     Returns:
         The folder of the dataset.
@@ -68,7 +68,7 @@ def _images(
     testees = people[train_identities : train_identities + test_identities]
 
     def crop(folder: str, pid: int, marks: Marks, camera: int, frame: int) -> tuple[str, Image.Image]:
-        # A generator per image: one image does not depend on how many came before it.
+        # A generator per image: an image does not depend on how many were drawn before it.
         rng = np.random.default_rng([seed, 1, pid + 1, camera, frame])
         name = f"{pid:04d}" if pid >= 0 else str(pid)
         image = render(marks, CAMERAS[camera], rng, cut_off=pid < 0)
@@ -94,7 +94,7 @@ def _people(count: int, rng: np.random.Generator) -> list[Marks]:
     while len(people) < count:
         marks = Marks(*(str(rng.choice(choices)) for choices in CHOICES))
         if len(people) % FAMILY:
-            # A look-alike: all but three marks are those of the family's first.
+            # A look-alike: all but three marks are those of the family's first member.
             first = people[len(people) // FAMILY * FAMILY]
             kept = rng.permutation(len(CHOICES))[3:]
             marks = marks._replace(**{Marks._fields[i]: first[i] for i in kept})

@@ -1,4 +1,4 @@
-"""How the birds of the generated fine-grained dataset look."""
+"""Draws the birds of the generated fine-grained dataset."""
 
 import colorsys
 import math
@@ -26,7 +26,7 @@ COLOURS = {
 
 
 class Species(NamedTuple):
-    """A class: the one mark that tells it, for instance a yellow ring on the wing, and its family."""
+    """A class: its family, and the one mark that identifies it, such as a yellow ring on the wing."""
 
     colour: str
     mark: str
@@ -37,7 +37,7 @@ class Species(NamedTuple):
         return f"{self.colour}-{self.mark} {self.family}"
 
 
-# A family has its mark at one part of the body, in two shapes and two colours.
+# A family has its mark on one part of the body, in two shapes and two colours.
 FAMILIES = {
     "warbler": (("white", "yellow"), ("barred", "ringed")),  # wing
     "thrush": (("red", "orange"), ("bibbed", "spotted")),  # breast
@@ -54,7 +54,7 @@ SPECIES = tuple(
 
 
 class _Pen:
-    """Draws in pixels of the final image, (0, 0) at ``origin``, scaled by ``scale`` and turned by ``angle`` radians."""
+    """Draws in pixels of the final image, (0, 0) at ``origin``, scaled by ``scale``, rotated by ``angle`` radians."""
 
     def __init__(
         self, image: Image.Image, origin: tuple[float, float] = (0, 0), scale: float = 1.0, angle: float = 0.0
@@ -78,7 +78,7 @@ class _Pen:
         self.draw.polygon(corners, fill=fill)
 
     def ellipse(self, x, y, rx, ry, fill, start=0.0, end=2 * math.pi) -> None:
-        """An ellipse, or the segment of it from one angle to another, clockwise from the right."""
+        """An ellipse, or a segment of it from angle ``start`` to ``end``, clockwise from the right."""
         angles = np.linspace(start, end, 28)
         self.polygon([(x + rx * math.cos(angle), y + ry * math.sin(angle)) for angle in angles], fill)
 
@@ -101,7 +101,7 @@ def _shade(colour, factor: float) -> tuple[int, int, int]:
 
 
 def _draw_background(image: Image.Image, rng: np.random.Generator) -> None:
-    """Sky, reed or wood out of focus, with flowers and berries in the colours of the marks."""
+    """Out-of-focus sky, reeds or woods, with flowers and berries in the colours of the marks."""
     pen = _Pen(image)
     hue = rng.choice([0.57, 0.3, 0.22, 0.1]) + rng.normal(0, 0.03)
     saturation, value = rng.uniform(0.08, 0.25), rng.uniform(0.52, 0.9)
@@ -123,7 +123,7 @@ def _draw_background(image: Image.Image, rng: np.random.Generator) -> None:
 
 
 def _draw_wing(pen: _Pen, species: Species, colour, light) -> None:
-    """The pen at the shoulder, the wing to the left."""
+    """The pen's origin is the shoulder; the wing points to the left."""
     pen.ellipse(-3, 1, 8, 7, colour)
     pen.polygon([(-1, -6), (3, 6), (-14, 6.5), (-27, 2.5), (-12, -4)], colour)
     for y in (1.5, 4.0):  # flight feathers
@@ -137,7 +137,7 @@ def _draw_wing(pen: _Pen, species: Species, colour, light) -> None:
 
 
 def _draw_tail(pen: _Pen, species: Species, length: float, colour, light) -> None:
-    """The pen where the tail begins, the tail to the left."""
+    """The pen's origin is where the tail begins; the tail points to the left."""
 
     def part(start: float, end: float, fill) -> None:
         widths = [3 + 2.4 * share for share in (start, end)]
@@ -153,7 +153,7 @@ def _draw_tail(pen: _Pen, species: Species, length: float, colour, light) -> Non
 
 
 def _draw_head(pen: _Pen, species: Species, colour, beak, light) -> None:
-    """The pen in the middle of the head, the beak to the right."""
+    """The pen's origin is the middle of the head; the beak points to the right."""
     pen.ellipse(0, 0, 8, 7.6, colour)
     if species.mark == "crowned":
         pen.ellipse(0, 0, 8.6, 8.4, light, math.radians(175), math.radians(345))
@@ -170,7 +170,7 @@ def _draw_head(pen: _Pen, species: Species, colour, beak, light) -> None:
 
 
 def _draw_breast(pen: _Pen, species: Species, light) -> None:
-    """The pen in the middle of the breast."""
+    """The pen's origin is the middle of the breast."""
     if species.mark == "bibbed":
         pen.ellipse(0, 0, 6.6, 6.6, light, math.radians(-60), math.radians(150))
     elif species.mark == "spotted":
@@ -179,7 +179,7 @@ def _draw_breast(pen: _Pen, species: Species, light) -> None:
 
 
 def _draw_bird(pen: _Pen, species: Species, rng: np.random.Generator) -> None:
-    """The pen in the middle of the body."""
+    """The pen's origin is the middle of the body."""
     light = COLOURS[species.colour]
     body = _rgb(rng.uniform(), rng.uniform(0.08, 0.3), rng.uniform(0.3, 0.55))
     wing, belly = _shade(body, rng.uniform(0.55, 0.8)), _shade(body, rng.uniform(1.1, 1.35))
@@ -202,7 +202,7 @@ def _draw_bird(pen: _Pen, species: Species, rng: np.random.Generator) -> None:
 
 
 def render(species: Species, rng: np.random.Generator) -> Image.Image:
-    """One image of SIZE x SIZE pixels. Everything but the mark is drawn at random."""
+    """One image of SIZE x SIZE pixels. Everything but the mark is random."""
     image = Image.new("RGB", (SIZE * SUPERSAMPLING, SIZE * SUPERSAMPLING))
     _draw_background(image, rng)
     scale, angle = rng.uniform(1.0, 1.3), math.radians(rng.uniform(-12, 12))

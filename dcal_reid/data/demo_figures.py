@@ -1,4 +1,4 @@
-"""How the people of the generated dataset look and how its cameras see them."""
+"""Draws the people of the generated dataset as its cameras see them."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -23,7 +23,7 @@ COLOURS = {
 
 
 class Marks(NamedTuple):
-    """What tells one identity from another."""
+    """The marks that distinguish one identity from another."""
 
     hat: str
     hat_colour: str
@@ -53,7 +53,7 @@ CHOICES = Marks(
 
 @dataclass(frozen=True)
 class Camera:
-    """How one camera sees: ``gain`` and ``gamma`` are its light, ``cast`` its colour, ``blur`` a radius in pixels."""
+    """A camera: ``gain`` and ``gamma`` set its light, ``cast`` its colour, and ``blur`` is a radius in pixels."""
 
     background: str
     gain: float
@@ -232,7 +232,7 @@ def _draw_figure(pen: _Pen, marks: Marks, rng: np.random.Generator) -> None:
 
 
 def render(marks: Marks, camera: Camera, rng: np.random.Generator, *, cut_off: bool = False) -> Image.Image:
-    """One crop of HEIGHT x WIDTH pixels. ``cut_off``: a bad detection that holds a part of the body at most."""
+    """One crop of HEIGHT x WIDTH pixels. ``cut_off``: a bad detection that shows at most a part of the body."""
     image = Image.new("RGB", (WIDTH * SUPERSAMPLING, HEIGHT * SUPERSAMPLING))
     _draw_background(_Pen(image), camera.background, rng)
     zoom, shift = rng.uniform(0.92, 1.08), rng.uniform((-3, -5), (3, 5))

@@ -1,4 +1,4 @@
-"""Folders of generated images: written once, complete or not at all, and never over somebody's own files."""
+"""Folders of generated images: written once, completely or not at all, and never over a user's own files."""
 
 import json
 import os
@@ -19,7 +19,7 @@ def check_at_least(least: Mapping[str, int], values: Mapping[str, int]) -> None:
     """Refuse settings of a generated dataset that are too small.
 
     Raises:
-        InputError: a value is below that of the same name in ``least``.
+        InputError: a value is below the minimum of the same name in ``least``.
     """
     for name, value in values.items():
         if value < least[name]:
@@ -27,21 +27,21 @@ def check_at_least(least: Mapping[str, int], values: Mapping[str, int]) -> None:
 
 
 def write_once(folder: Path, stamp: Mapping[str, int], images: Iterable[tuple[str, Image.Image]]) -> Path:
-    """Write ``images`` into ``folder``, unless a folder with the same stamp is there already.
+    """Write ``images`` into ``folder`` unless a folder with the same stamp is already there.
 
-    The folder appears complete or not at all, also when several processes call this at once. A generated dataset
+    The folder appears complete or not at all, even if several processes call this at once. A generated dataset
     with another stamp is replaced.
 
     Args:
-        folder: of the dataset; its parents are made.
-        stamp: all that decides what the images show, with a ``version``; kept in the folder as JSON.
-        images: by path inside the folder. Not looked at if nothing is to be written.
+        folder: the dataset's folder; its parents are created.
+        stamp: everything that determines the images, including a ``version``; stored in the folder as JSON.
+        images: (path inside the folder, image). Not consumed if nothing has to be written.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: ``folder`` holds something else than a generated dataset.
+        InputError: ``folder`` holds something other than a generated dataset.
     """
     exists, found = folder.exists(), _read_stamp(folder)
     if found == stamp:
@@ -67,7 +67,7 @@ def write_once(folder: Path, stamp: Mapping[str, int], images: Iterable[tuple[st
 
 
 def _read_stamp(folder: Path) -> dict | None:
-    """None where it is none of ours, which have a version each."""
+    """The stamp of a folder; None if it is not one of ours, all of which have a version."""
     try:
         stamp = json.loads((folder / STAMP).read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Images with their labels, one at a time and collated to batches."""
+"""Images with their labels, one at a time and collated into batches."""
 
 import hashlib
 import os
@@ -22,16 +22,16 @@ Transform = Callable[[torch.Tensor], torch.Tensor]
 class TrainImages(CommDataset):
     """Images to train on, with identities (or classes) numbered 0 ... num_classes - 1 and cameras from 0.
 
-    Both in natural order. (fast-reid's order is that of texts: camera 10 before camera 2.)
+    Both are numbered in natural order. (fast-reid sorts them as strings: camera 10 before camera 2.)
 
     Args:
-        img_items: (path, pid, camid); pid and camid are texts.
+        img_items: (path, pid, camid); pid and camid are strings.
         transform: (3, H, W) uint8 to (3, H', W') uint8. Its random numbers come from torch's generator.
-        skip_broken: take another image of the same identity for one that cannot be decoded.
+        skip_broken: replace an image that cannot be decoded by another image of the same identity.
 
-    ``train_images[index, seed]`` gives a dict with ``images``, ``targets`` (identity), ``camids``, ``img_paths`` and
-    ``broken_paths``, augmented with ``seed``; or an ``InputError``, which the loader raises in the main process. (One
-    raised in a worker would arrive with a page of traceback around its line.)
+    ``train_images[index, seed]`` returns a dict with ``images``, ``targets`` (identity), ``camids``, ``img_paths`` and
+    ``broken_paths``, augmented with ``seed``; or an ``InputError``, which the loader raises in the main process. (If a
+    worker raised it, the one-line message would arrive inside a page of traceback.)
     """
 
     def __init__(self, img_items: Sequence[tuple[str, str, str]], transform: Transform, skip_broken: bool):
@@ -45,7 +45,7 @@ class TrainImages(CommDataset):
         self.camera_labels = [self.cam_dict[cam] for _, _, cam in img_items]
 
     def digest(self) -> str:
-        """The same for the same file names with the same labels, wherever the files are."""
+        """A digest of file names and labels; it does not depend on the folder of the files."""
         lines = sorted(
             f"{os.path.basename(path)} {label}" for (path, *_), label in zip(self.img_items, self.labels, strict=True)
         )
@@ -78,17 +78,17 @@ class TrainImages(CommDataset):
         )
 
     def _candidates(self, index: int, seed: int) -> Iterator[int]:
-        """The image asked for, then the others of its identity in an order given by ``seed``."""
+        """The requested image, then the others of its identity in an order given by ``seed``."""
         yield index
         others = np.flatnonzero(np.asarray(self.labels) == self.labels[index])
         yield from np.random.default_rng(seed).permutation(others[others != index]).tolist()
 
 
 class EvaluationImages(CommDataset):
-    """Test images, with the identities (or class labels) and cameras they come with.
+    """Test images with the identities (or class labels) and cameras of the data set, not renumbered.
 
-    ``images[index]`` gives a dict as ``TrainImages`` does, and ``indices``: the position. With ``skip_broken``, an
-    image that cannot be decoded gives a dict with ``broken_paths`` alone.
+    ``images[index]`` returns a dict as ``TrainImages`` does, plus ``indices``, the position. With ``skip_broken``, the
+    dict of an image that cannot be decoded has only ``broken_paths``.
 
     Raises:
         InputError: an identity or a camera that is not an integer.
@@ -118,15 +118,16 @@ class EvaluationImages(CommDataset):
 
 
 def collate(samples: list[dict | InputError], image_size: tuple[int, int], numbers: Sequence[str]) -> dict | InputError:
-    """Samples to a batch of those that could be decoded, or the first error among them.
+    """Collate the samples that could be decoded into a batch, or return the first error among them.
 
     Args:
-        samples: what a ``TrainImages`` or ``EvaluationImages`` gave.
+        samples: items of a ``TrainImages`` or ``EvaluationImages``.
         image_size: height and width, for a batch without images.
         numbers: the keys that become int64 tensors.
 
     Returns:
-        ``images`` (B, 3, H, W) uint8, each of ``numbers`` (B,) int64, ``img_paths`` list of B texts, ``broken_paths``.
+        ``images`` (B, 3, H, W) uint8, each of ``numbers`` (B,) int64, ``img_paths`` list of B strings,
+        ``broken_paths``.
     """
     for sample in samples:
         if isinstance(sample, InputError):
@@ -143,9 +144,10 @@ def collate(samples: list[dict | InputError], image_size: tuple[int, int], numbe
 
 @contextmanager
 def _torch_seed(seed: int) -> Iterator[None]:
-    """Seed torch's CPU generator, and restore it afterwards, unless in a worker, where nothing else draws from it.
+    """Seed torch's CPU generator; restore it afterwards, except in a worker, where nothing else draws from it.
 
-    ``torch.manual_seed`` would seed CUDA's as well. One thread, as in a worker: sums depend on the number of threads.
+    ``torch.manual_seed`` would also seed CUDA's generator. The block runs on one thread, as in a worker, because sums
+    depend on the number of threads.
     """
     if get_worker_info() is not None:
         torch.default_generator.manual_seed(seed)

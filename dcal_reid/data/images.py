@@ -1,4 +1,4 @@
-"""Images to RGB tensors, whatever they come in and whatever mode they are stored in.
+"""Convert images of any supported type and mode to RGB tensors.
 
 Pillow decodes them. ``torchvision.io`` decodes JPEGs to the same pixels in half the time, but is deprecated since
 torchvision 0.29 and will be removed.
@@ -28,18 +28,18 @@ __all__ = [
 
 ImageLike = str | os.PathLike | Image.Image | np.ndarray | torch.Tensor
 
-# The only ones that are opened: every further decoder is one more that a hostile file could reach.
+# The only formats that are opened: every additional decoder could be attacked by a malicious file.
 IMAGE_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif"})
-# Images all the same, in formats that are not opened.
+# Suffixes of image formats that are not opened.
 UNREAD_IMAGE_SUFFIXES = frozenset({".avif", ".cr2", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".pgm", ".ppm"})
 
 
 def read_image(path: str) -> torch.Tensor:
     """Decode one image file.
 
-    The EXIF orientation is applied. Transparent pixels are laid over black. 16-bit grey is scaled to 8 bits, not
-    clipped. Of an animation, the first frame is taken.
+    The EXIF orientation is applied. Transparent pixels are composited onto black. 16-bit grey is scaled to 8 bits, not
+    clipped. Of an animation, the first frame is used.
 
     Returns:
         (3, H, W) uint8, RGB.
@@ -56,14 +56,14 @@ def read_image(path: str) -> torch.Tensor:
 
 
 def decode_image(data: bytes, name: str) -> torch.Tensor:
-    """What ``read_image`` does with a file's content, for one that is not in a file.
+    """``read_image`` for the content of a file that is already in memory.
 
     Args:
         data: JPEG, PNG, ...
-        name: what it is called in errors.
+        name: what the image is called in error messages.
 
     Raises:
-        InputError: no data, or none of an image.
+        InputError: there is no data, or it is not an image.
     """
     if not data:
         raise InputError(f"image {name!r} is empty (0 bytes); copy it again, or leave it out of the dataset")
@@ -72,7 +72,7 @@ def decode_image(data: bytes, name: str) -> torch.Tensor:
 
 
 def as_image(image: ImageLike) -> torch.Tensor:
-    """An image as ``read_image`` gives it: (3, H, W) uint8, RGB.
+    """Convert an image to what ``read_image`` returns: (3, H, W) uint8, RGB.
 
     Args:
         image: a file, a Pillow image of any mode, an array (H, W, 3) or (H, W) of uint8 in RGB (OpenCV's are BGR), or
@@ -105,7 +105,7 @@ def as_image(image: ImageLike) -> torch.Tensor:
 def _decoding(name: str) -> Iterator[None]:
     try:
         yield
-    except Exception as error:  # decoders raise nearly anything on damaged files: OSError, SyntaxError, zlib.error ...
+    except Exception as error:  # decoders raise almost anything on damaged files: OSError, SyntaxError, zlib.error ...
         if isinstance(error, Image.UnidentifiedImageError):
             reason = f"it is none of {', '.join(IMAGE_FORMATS)}"
         else:
@@ -119,7 +119,7 @@ def _decoding(name: str) -> Iterator[None]:
 def _as_rgb(image: Image.Image) -> Image.Image:
     """May change ``image``."""
     image.load()
-    with suppress(Exception):  # a damaged EXIF block is no reason to lose the image
+    with suppress(Exception):  # a damaged EXIF block is no reason to reject the image
         ImageOps.exif_transpose(image, in_place=True)
     if image.mode == "F":
         raise ValueError("32-bit floating-point pixels have no fixed range")
@@ -132,7 +132,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _sixteen_to_eight_bits(image: Image.Image) -> Image.Image:
-    """Pillow's own conversion clips at 255, which makes nearly every 16-bit image white."""
+    """Scale 16-bit to 8-bit grey. Pillow's own conversion clips at 255, which makes nearly every image white."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise ValueError(f"pixel values from {values.min()} to {values.max()} are not 16-bit")

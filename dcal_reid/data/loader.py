@@ -34,10 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 class ImageLoader(DataLoader):
-    """A DataLoader that raises in the main process the ``InputError`` that a worker hands over in place of a batch.
+    """A DataLoader that raises in the main process an ``InputError`` that a worker returns in place of a batch.
 
-    Workers live as long as one iteration. Training is one endless iteration, so it has no pause between epochs; and
-    ``persistent_workers`` would keep a failed iteration alive, which delays the end of the process by 5 s per worker.
+    Workers live for one pass over the loader. Training is a single endless pass, so there is no pause between epochs;
+    ``persistent_workers`` would keep a failed pass alive, which delays the end of the process by 5 s per worker.
     """
 
     def batches(self, start_iter: int) -> Iterator[dict]:
@@ -52,12 +52,12 @@ class ImageLoader(DataLoader):
             yield batch
 
     def _started(self) -> Iterator:
-        """Ctrl-C is blocked while workers start, and they inherit that: spawned ones import for seconds before they can
+        """Block Ctrl-C while workers start; they inherit this. Spawned workers import for seconds before they can
         ignore it."""
         if not self.num_workers or not hasattr(signal, "pthread_sigmask"):  # Windows
             return super().__iter__()
         if (self.multiprocessing_context or multiprocessing).get_start_method() != "fork":
-            resource_tracker.ensure_running()  # in some releases of Python its start ends the blocking
+            resource_tracker.ensure_running()  # in some Python releases, starting it unblocks the signals
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return super().__iter__()
@@ -66,24 +66,25 @@ class ImageLoader(DataLoader):
 
 
 def build_train_loader(cfg: CfgNode) -> ImageLoader:
-    """Batches of DATASETS.NAMES for ever.
+    """Endless training batches of DATASETS.NAMES.
 
-    What is in a batch, augmentation included, is a function of SEED, the iteration and the position in the batch over
-    all processes: not of NUM_WORKERS, and not of any random number generator of the process.
+    The contents of a batch, including augmentation, depend on SEED, the iteration and the position in the global
+    batch, not on NUM_WORKERS or any random number generator of the process.
 
     Returns:
-        a loader with ``dataset`` (a ``TrainImages``) and ``iters_per_epoch``. A batch is a dict: ``images``
+        A loader with ``dataset`` (a ``TrainImages``) and ``iters_per_epoch``. A batch is a dict: ``images``
         (B, 3, H, W) uint8, ``targets`` (B,) int64 labels of identities or classes, ``camids`` (B,) int64 camera
         labels, ``img_paths``, and ``broken_paths``, images that were replaced. B = SOLVER.IMS_PER_BATCH / number of
         processes. The loader also has ``class_names``, which is None for re-identification.
 
     Raises:
-        InputError: a config, dataset or image that cannot be used; for images when they are loaded.
+        InputError: a config, dataset or image that cannot be used; images are checked when they are loaded.
     """
     classes = None
     if is_classification(cfg):
         classes = load_classes(cfg, cfg.DATASETS.NAMES[0])
-        # As texts, which are numbered in natural order: every class has a training image, so its number is its label.
+        # TrainImages numbers these strings in natural order; every class has a training image, so its number is its
+        # label.
         items = [(path, str(label), "0") for path, label, _ in classes.train]
     else:
         items = load_train_items(cfg)
@@ -107,16 +108,16 @@ def build_train_loader(cfg: CfgNode) -> ImageLoader:
 
 
 def build_distractor_loader(cfg: CfgNode) -> ImageLoader:
-    """Images of MODEL.DCAL.PWCA.EXTERNAL for ever, as many as in a training batch.
+    """Endless batches of images of MODEL.DCAL.PWCA.EXTERNAL, as large as the training batches.
 
     Returns:
-        a loader whose batches are those of ``build_train_loader``; only their ``images`` mean anything.
+        A loader whose batches look like those of ``build_train_loader``; only their ``images`` are meaningful.
 
     Raises:
         InputError: as ``build_train_loader``; also no data set, or fewer images than in a batch.
     """
     names = tuple(cfg.MODEL.DCAL.PWCA.EXTERNAL)
-    # Of a training set without what is held out of it.
+    # If the training set itself is among them, leave out its held-out images.
     classes = cfg.DATASETS.NAMES if is_classification(cfg) else ()
     datasets = (load_classes(cfg, name) if name in classes else load_dataset(name, cfg) for name in names)
     paths = sorted({path for dataset in datasets for path, *_ in dataset.train})
@@ -125,11 +126,11 @@ def build_distractor_loader(cfg: CfgNode) -> ImageLoader:
             f"MODEL.DCAL.PWCA.EXTERNAL is {names}, which has {len(paths)} training images; name data sets with at "
             f"least SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH}"
         )
-    # They have no identities: any of them can take the place of a broken one.
+    # Distractors have no identities: any image can replace a broken one.
     items = [(path, "0", "0") for path in paths]
     dataset = TrainImages(items, build_transforms(cfg, is_train=True), _skip_broken(cfg))
-    # With the seed of the training batches a distractor would be augmented as its image is, and in a run whose own
-    # images are named be that image.
+    # With the seed of the training batches, a distractor would be augmented like its image, and if the training set
+    # itself is named, it would be that image.
     sampler = TrainingSampler(
         dataset.labels, dataset.camera_labels, cfg.SOLVER.IMS_PER_BATCH, num_instance=1, seed=cfg.SEED + 1
     )
@@ -138,7 +139,7 @@ def build_distractor_loader(cfg: CfgNode) -> ImageLoader:
 
 
 def _endless_loader(cfg: CfgNode, dataset: TrainImages, sampler: GlobalBatchSampler) -> ImageLoader:
-    """This process's part of the sampler's batches."""
+    """A loader of this process's part of the sampler's batches."""
     size = output_size(cfg, is_train=True)
     return ImageLoader(
         dataset,
@@ -152,13 +153,13 @@ def build_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[ImageLoader, int
     """Query and then gallery images of one dataset, in order; each process gets its contiguous part.
 
     Returns:
-        the loader and the number of query images. Batches as from ``build_train_loader``, with the identities and
+        The loader and the number of query images. Batches as from ``build_train_loader``, with the identities and
         cameras of the dataset, and ``indices`` (B,) int64: position in query + gallery. With DATALOADER.BROKEN_IMAGES
         skip, images that cannot be decoded are missing from the batch and named in ``broken_paths``; B may then be 0.
         A process beyond the last image gets a loader of length 0.
 
     Raises:
-        InputError: a config, dataset or image that cannot be used; for images when they are loaded.
+        InputError: a config, dataset or image that cannot be used; images are checked when they are loaded.
     """
     items, num_query = load_test_items(cfg, dataset_name)
     return _test_loader(cfg, items, banner=0), num_query
@@ -168,8 +169,7 @@ def build_classification_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[I
     """The test images of one data set for classification, in order; each process gets its contiguous part.
 
     Returns:
-        the loader and the names of the classes, by label. Batches as from ``build_test_loader``, with labels as
-        ``targets``.
+        The loader and the class names, by label. Batches as from ``build_test_loader``, with labels as ``targets``.
 
     Raises:
         InputError: as ``build_test_loader``.
@@ -179,10 +179,10 @@ def build_classification_test_loader(cfg: CfgNode, dataset_name: str) -> tuple[I
 
 
 def build_path_loader(cfg: CfgNode, paths: Sequence[str]) -> ImageLoader:
-    """Image files in order, of which nothing is known but the path; each process gets its contiguous part.
+    """Unlabelled image files in order; each process gets its contiguous part.
 
     Returns:
-        a loader. Batches as from ``build_test_loader``; identities and cameras are -1.
+        A loader. Batches as from ``build_test_loader``; identities and cameras are -1.
 
     Raises:
         InputError: as ``build_test_loader``.
@@ -197,7 +197,7 @@ def _test_loader(cfg: CfgNode, items: list[tuple[str, int, int]], banner: int) -
     shard = -(-len(dataset) // world_size)
     mine = range(len(dataset))[comm.get_rank() * shard : (comm.get_rank() + 1) * shard]
     options = _worker_options(cfg)
-    if len(mine) <= batch_size:  # a worker would take longer to start
+    if len(mine) <= batch_size:  # starting a worker would take longer
         options["num_workers"] = 0
     return ImageLoader(
         dataset,
@@ -221,10 +221,11 @@ def available_cores() -> int:
 
 
 def _leave_signals_to_the_main_process(_worker: int) -> None:
-    """Ctrl-C, ``timeout`` and systemd signal the workers, too, but the main process still needs them.
+    """Ctrl-C, ``timeout`` and systemd also signal the workers, but the main process still needs them.
 
-    It ends them by SIGTERM itself, which is told apart; where that is not possible (macOS) they leave the group that is
-    signalled. Of a main process that was killed they learn from PyTorch within seconds.
+    The main process ends workers by SIGTERM, so they obey only a SIGTERM that it sent; where the sender cannot be
+    identified (macOS), workers leave the signalled process group. If the main process is killed, PyTorch ends them
+    within seconds.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(signal, "sigwaitinfo"):
@@ -241,7 +242,7 @@ def _end_with_the_main_process() -> None:
 
 
 def _worker_options(cfg: CfgNode) -> dict:
-    """Options of a ``DataLoader``: DATALOADER.NUM_WORKERS, at most this process's share of the cores, and others."""
+    """``DataLoader`` options, including NUM_WORKERS, which is capped to this process's share of the cores."""
     cores = available_cores()
     most = max(1, cores // comm.get_local_size())
     workers = min(cfg.DATALOADER.NUM_WORKERS, most)
@@ -250,7 +251,7 @@ def _worker_options(cfg: CfgNode) -> dict:
     return {
         "num_workers": workers,
         "worker_init_fn": _leave_signals_to_the_main_process,
-        # Without one, a DataLoader draws from torch's global generator. Nothing of ours depends on it.
+        # Without a generator of its own, a DataLoader draws from torch's global one. Our batches depend on neither.
         "generator": torch.Generator(),
         "pin_memory": torch.cuda.is_available() and cfg.MODEL.DEVICE != "cpu",
     }

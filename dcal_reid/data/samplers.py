@@ -1,8 +1,8 @@
 """Which images make up a training batch.
 
-A sampler yields global batches for ever: lists of SOLVER.IMS_PER_BATCH positions in the training set. They depend on
-the seed alone: not on the number of processes, nor on a random number generator that others draw from. Every process
-goes through the same global batches and takes its contiguous part of each, so an identity's images stay together.
+A sampler yields endless global batches: lists of SOLVER.IMS_PER_BATCH positions in the training set. They depend only
+on the seed, not on the number of processes or on a shared random number generator. Every process iterates over the same
+global batches and takes its contiguous part of each, so an identity's images stay together.
 """
 
 import itertools
@@ -23,7 +23,7 @@ __all__ = [
     "build_sampler",
 ]
 
-# The two independent streams of random numbers that are made from one seed.
+# Two independent streams of random numbers derived from one seed.
 _BATCHES, _IMAGES = 0, 1
 
 
@@ -31,10 +31,10 @@ class GlobalBatchSampler(Sampler[list[int]]):
     """Base of the samplers: endless global batches.
 
     Args:
-        pids: label of the identity of each image.
-        camids: label of the camera of each image.
-        batch_size: images in a global batch.
-        num_instance: K, the images of one identity in a batch.
+        pids: identity label of each image.
+        camids: camera label of each image.
+        batch_size: number of images in a global batch.
+        num_instance: K, the number of images of one identity in a batch.
         seed: 0 or more.
     """
 
@@ -47,7 +47,7 @@ class GlobalBatchSampler(Sampler[list[int]]):
 
     @property
     def inseparable(self) -> int:
-        """How many images that follow each other must stay in one process."""
+        """How many consecutive images must stay in one process."""
         return self.num_instance
 
     def epochs(self) -> Iterator[np.random.Generator]:
@@ -68,7 +68,7 @@ class TrainingSampler(GlobalBatchSampler):
 
 
 class _IdentitySampler(GlobalBatchSampler):
-    """P identities x K images, P = batch_size / K. The images of an identity follow each other."""
+    """P identities x K images, P = batch_size / K. The images of an identity are consecutive."""
 
     def __init__(self, pids: Sequence[int], camids: Sequence[int], batch_size: int, num_instance: int, seed: int):
         super().__init__(pids, camids, batch_size, num_instance, seed)
@@ -88,7 +88,7 @@ class _IdentitySampler(GlobalBatchSampler):
 
 
 class NaiveIdentitySampler(_IdentitySampler):
-    """Random identities, and K of the images of each that this epoch has not used.
+    """Random identities, and for each of them K images not yet used in this epoch.
 
     An identity takes part until fewer than K of its images are left; one with fewer than K images takes part once,
     with images drawn with replacement. The epoch ends when fewer than P identities are left.
@@ -115,8 +115,8 @@ class NaiveIdentitySampler(_IdentitySampler):
 class BalancedIdentitySampler(_IdentitySampler):
     """Every identity once per epoch: one of its images at random, and K - 1 from other cameras where there are any.
 
-    With one camera only, they are other images of the identity. Images are drawn with replacement only where there
-    are fewer than K - 1. The last identities of an epoch that do not fill a batch are left out.
+    An identity with only one camera gets other images of that camera. Images are drawn with replacement only where
+    there are fewer than K - 1. The last identities of an epoch that do not fill a batch are left out.
     """
 
     def __iter__(self) -> Iterator[list[int]]:
@@ -141,8 +141,8 @@ def build_sampler(cfg: CfgNode, pids: Sequence[int], camids: Sequence[int]) -> G
     """The sampler that DATALOADER.SAMPLER_TRAIN names.
 
     Raises:
-        InputError: an unknown name, an empty batch or one that is no multiple of NUM_INSTANCE, too few identities, a
-            negative SEED.
+        InputError: an unknown name, an empty batch or one that is not a multiple of NUM_INSTANCE, too few identities,
+            or a negative SEED.
     """
     name = cfg.DATALOADER.SAMPLER_TRAIN
     if name not in SAMPLERS:
@@ -155,14 +155,14 @@ def build_sampler(cfg: CfgNode, pids: Sequence[int], camids: Sequence[int]) -> G
 
 
 class RankBatches(Sampler[list[tuple[int, int]]]):
-    """One process's part of the batches of ``sampler``, from iteration ``start``, 0 if not set, on.
+    """One process's part of the batches of ``sampler``, starting at iteration ``start`` (default 0).
 
     Yields:
-        a list of (position in the training set, seed of this image's augmentation) for each iteration. The seed depends
+        For each iteration a list of (position in the training set, seed of this image's augmentation). The seed depends
         on the sampler's seed, the iteration and the position in the global batch.
 
     Raises:
-        InputError: the batch cannot be divided among the processes without parting the images of an identity.
+        InputError: the batch cannot be divided among the processes without splitting the images of an identity.
     """
 
     def __init__(self, sampler: GlobalBatchSampler, rank: int, world_size: int):

@@ -1,6 +1,6 @@
-"""fast-reid's augmentations, in its order and with its meaning, on uint8 tensors.
+"""fast-reid's augmentations, in the same order and with the same meaning, on uint8 tensors.
 
-Everything comes from ``torchvision.transforms.v2`` and draws its random numbers from torch's generator alone.
+All transforms come from ``torchvision.transforms.v2`` and draw random numbers only from torch's generator.
 Nothing is normalised here: the model does that on its device.
 """
 
@@ -23,11 +23,11 @@ def build_transforms(cfg: CfgNode, is_train: bool = True, banner: int = 0) -> v2
 
     Args:
         cfg: everything under INPUT.
-        is_train: for training, else for test.
-        banner: rows of pixels that are cut from the bottom of the image before anything else.
+        is_train: for training, else for testing.
+        banner: rows of pixels to cut from the bottom of the image before anything else.
 
     Raises:
-        InputError: a setting that torchvision cannot do; AUTOAUG or AUGMIX enabled with the probability 0.
+        InputError: a setting that torchvision does not support; AUTOAUG or AUGMIX enabled with probability 0.
     """
     before = [v2.Lambda(functools.partial(_without_banner, rows=banner))] if banner else []
     try:
@@ -39,7 +39,7 @@ def build_transforms(cfg: CfgNode, is_train: bool = True, banner: int = 0) -> v2
 
 
 def _without_banner(image: Tensor, rows: int) -> Tensor:
-    """(3, H, W) without its last ``rows`` rows; an image that is not higher than these stays whole."""
+    """(3, H, W) without its last ``rows`` rows; an image with no more rows than that is left whole."""
     return image[:, :-rows] if image.shape[1] > rows else image
 
 
@@ -94,16 +94,16 @@ def _train_steps(cfg: CfgNode) -> list[v2.Transform]:
 
 
 def _resize(size) -> list[v2.Transform]:
-    """To [height, width], or [the shorter side]. Not at all if the first value is 0 or less, as in fast-reid."""
+    """Resize to [height, width] or [shorter side]; no resize if the first value is 0 or less, as in fast-reid."""
     size = list(size)
     return [v2.Resize(size, interpolation=InterpolationMode.BICUBIC, antialias=True)] if size[0] > 0 else []
 
 
 def output_size(cfg: CfgNode, is_train: bool) -> tuple[int, int]:
-    """Height and width in pixels of every image that ``build_transforms(cfg, is_train)`` gives.
+    """Height and width in pixels of every image that ``build_transforms(cfg, is_train)`` returns.
 
     Raises:
-        InputError: the images of a batch would differ in size, or a crop is larger than what it is cut from.
+        InputError: the images of a batch would differ in size, or a crop is larger than the image.
     """
     key = "INPUT.SIZE_TRAIN" if is_train else "INPUT.SIZE_TEST"
     size = list(cfg.INPUT.SIZE_TRAIN if is_train else cfg.INPUT.SIZE_TEST)
@@ -111,7 +111,7 @@ def output_size(cfg: CfgNode, is_train: bool) -> tuple[int, int]:
     padding = is_train and cfg.INPUT.PADDING.ENABLED
     if crop and not padding:
         cropped = _height_width("INPUT.CROP.SIZE", cfg.INPUT.CROP.SIZE)
-        # A crop that is scaled to its size can be larger than what it is cut from.
+        # A crop that is resized to CROP.SIZE may be larger than the image it is cut from.
         scaled = is_train and cfg.INPUT.CROP.METHOD == "scaled"
         if size[0] > 0:
             height, width = _height_width(key, size)
@@ -144,7 +144,7 @@ def _height_width(key: str, size) -> tuple[int, int]:
 def _probability(name: str, value: float, zero: bool = True) -> float:
     if not 0 <= value <= 1:
         raise InputError(f"INPUT.{name}.PROB is {value}; it must lie between 0 and 1")
-    if value == 0 and not zero:  # fast-reid's default for these two, with which it does nothing and tells nobody
+    if value == 0 and not zero:  # fast-reid's default for these two, which silently does nothing
         raise InputError(f"INPUT.{name}.ENABLED is True but INPUT.{name}.PROB is 0; set a probability, e.g. 0.1")
     return value
 

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_of_broken(paths: Iterable[str]) -> None:
-    """Tell on the main process how many images of all processes are left out, and which are the first.
+    """Warn on the main process how many images of all processes are left out, and which are the first.
 
     All processes must call it.
     """

@@ -1,4 +1,4 @@
-"""What an evaluation of a classifier found, image by image, and the figures made of it."""
+"""The result of evaluating a classifier, image by image, and the metrics computed from it."""
 
 import csv
 from collections import OrderedDict
@@ -13,7 +13,7 @@ from ..files import written_atomically
 
 __all__ = ["ClassificationResult", "ConfusedPair"]
 
-# The hardest classes, and the pairs confused most, that the log names.
+# How many of the hardest classes and most confused pairs the log names.
 _DESCRIBED = 5
 
 
@@ -30,17 +30,17 @@ class ConfusedPair:
 @dataclass(frozen=True)
 class ClassificationResult:
     """N test images and C classes, in the order of the data set. The columns of ``predicted`` and ``rank`` are the
-    combined prediction and then each branch of ``branches``.
+    combined prediction, then each branch of ``branches``.
 
     Raises:
-        ValueError: arrays that contradict each other; then our code is wrong, not the input.
+        ValueError: inconsistent arrays; this means a bug in our code, not an invalid input.
     """
 
     labels: np.ndarray  # (N,) the true class
     predicted: np.ndarray  # (N, 1 + b) the class with the highest score
     rank: np.ndarray  # (N, 1 + b) rank of the true class among all, from 1
     top: np.ndarray  # (N, k) the k classes with the highest combined score, best first
-    probabilities: np.ndarray  # (N, k) theirs
+    probabilities: np.ndarray  # (N, k) their probabilities
     paths: np.ndarray  # (N,) str
     class_names: tuple[str, ...]
     branches: tuple[str, ...] = ()
@@ -56,12 +56,12 @@ class ClassificationResult:
             raise ValueError("the true class must have rank 1 exactly where it is predicted")
 
     def accuracy(self, k: int = 1, branch: str | None = None) -> float:
-        """The share of images whose true class is among the first k; of one branch, or of all combined."""
+        """The share of images whose true class is among the first k, for one branch or for the combined prediction."""
         column = 0 if branch is None else 1 + self.branches.index(branch)
         return float(np.mean(self.rank[:, column] <= k))
 
     def confusion(self) -> np.ndarray:
-        """(C, C), how many images of the class of the row were taken for the class of the column."""
+        """(C, C), how many images of the row's class were predicted as the column's class."""
         counts = np.zeros((len(self.class_names), len(self.class_names)), dtype=np.int64)
         np.add.at(counts, (self.labels, self.predicted[:, 0]), 1)
         return counts
@@ -73,7 +73,7 @@ class ClassificationResult:
         return np.divide(np.diag(counts), images, out=np.full(len(counts), np.nan), where=images > 0)
 
     def most_confused(self, count: int | None = None) -> list[ConfusedPair]:
-        """The pairs of classes that are mistaken for each other, most often first, counted in both directions.
+        """The pairs of classes that are confused, most frequent first, counted in both directions.
 
         ``true`` -> ``predicted`` is the direction that happens more often.
         """
@@ -90,12 +90,12 @@ class ClassificationResult:
         return found
 
     def hardest(self, count: int | None = None) -> list[int]:
-        """The classes that are not always recognised, from the lowest accuracy on; ties in the order of the classes."""
+        """The classes with accuracy below 100 %, in ascending order of accuracy; ties in the order of the classes."""
         accuracy = self.per_class()
         return [label for label in np.argsort(accuracy, kind="stable").tolist() if accuracy[label] < 1][:count]
 
     def metrics(self) -> "OrderedDict[str, float]":
-        """In percent. ``Class-mean`` is the mean of the classes' accuracies; ``metric`` chooses the best model."""
+        """Metrics in percent. ``Class-mean`` is the mean per-class accuracy; ``metric`` selects the best model."""
         metrics = OrderedDict((f"Top-{k}", 100 * self.accuracy(k)) for k in (1, 5))
         metrics["Class-mean"] = 100 * float(np.nanmean(self.per_class()))
         for branch in self.branches:
@@ -104,7 +104,7 @@ class ClassificationResult:
         return metrics
 
     def describe(self) -> str:
-        """For the log: what the figures are over, the hardest classes, the pairs that are confused most."""
+        """For the log: what the metrics are computed over, the hardest classes, and the most confused pairs."""
         names, per_class, hardest = self.class_names, 100 * self.per_class(), self.hardest(_DESCRIBED)
         lines = [f"{len(self.labels)} images of {np.count_nonzero(~np.isnan(per_class))} classes"]
         if hardest:
@@ -153,7 +153,7 @@ class ClassificationResult:
 
 
 def _write_csv(path: Path, header: list[str], rows: Iterable[list]) -> None:
-    # A file name that is not UTF-8 has surrogates; it is written as the bytes that it has on the disk.
+    # A file name that is not UTF-8 contains surrogates; it is written with its bytes on disk.
     options = {"newline": "", "encoding": "utf-8", "errors": "surrogateescape"}
     with written_atomically(path) as temporary, open(temporary, "w", **options) as file:
         writer = csv.writer(file)

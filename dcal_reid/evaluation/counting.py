@@ -1,7 +1,7 @@
 """How many negatives come before each positive: all that exact ranking needs.
 
 A query has a handful of positives and thousands of negatives. Sorting them all to find the ranks of the positives is
-the slow part of the usual evaluation; counting what lies below the distance of each positive is enough.
+the slow part of the usual evaluation; counting the negatives below the distance of each positive is enough.
 """
 
 from dataclasses import dataclass
@@ -15,20 +15,20 @@ from .products import like
 
 __all__ = ["CloserNegatives"]
 
-# More pairs than this to compare exactly in one tile: most features must be copies of each other.
+# If a tile has more pairs than this to compare exactly, most features must be copies of each other.
 _MANY = 2**16
-# Distances that stay in the processor's cache while they are looked at.
+# The number of distances that stay in the CPU's cache while they are examined.
 _CACHED = 2**21
 
 
 @dataclass
 class _Unsure:
-    """One row of a tile, its positives whose count is not certain yet, and the columns that could be before them."""
+    """A row of a tile, its positives whose count is still uncertain, and the columns that could rank before them."""
 
     row: int
     positives: np.ndarray  # (p,)
     columns: np.ndarray  # (c,)
-    values: np.ndarray  # (c,) those of the tile
+    values: np.ndarray  # (c,) the tile's distances
 
 
 class CloserNegatives:
@@ -44,14 +44,14 @@ class CloserNegatives:
         self.count = np.zeros(len(self._gallery), dtype=np.int64)
 
     def add(self, tile: Tile) -> None:
-        """Count in one tile."""
+        """Add the counts of one tile."""
         start = self._start[tile.query.start : tile.query.stop + 1]
         mine = slice(start[0], start[-1])
         row = self._query[mine] - tile.query.start
         if len(row) == 0:
             return
         distance = _pick(tile.values, row, self._gallery[mine])
-        # Either of two distances that are compared can be wrong by the slack.
+        # Both of the compared distances can be off by the slack.
         lower = _in_its_type(distance - 2 * tile.slack[row], tile.values)
         upper = _in_its_type(distance + 2 * tile.slack[row], tile.values)
         count = _count_on_cpu if isinstance(tile.values, np.ndarray) else _count_on_gpu
@@ -61,7 +61,7 @@ class CloserNegatives:
             self._settle(tile.query.start, start[0], unsure, lower, upper)
 
     def _settle(self, first_query: int, first_positive: int, unsure: list[_Unsure], lower, upper) -> None:
-        """Compare exactly what the tile could not tell apart."""
+        """Compare exactly the distances that the tile cannot order."""
         positives = np.concatenate([of_row.positives for of_row in unsure]) + first_positive
         columns = np.concatenate([of_row.columns for of_row in unsure])
         queries = np.repeat([of_row.row + first_query for of_row in unsure], [len(of_row.columns) for of_row in unsure])
@@ -76,7 +76,7 @@ class CloserNegatives:
             distance, threshold = distances[c], thresholds[p, None]
             earlier = of_row.columns < self._gallery[positives[p], None]
             before = (distance < threshold) | ((distance == threshold) & earlier)
-            # What is below the window of a positive has been counted already.
+            # Distances below the window of a positive have already been counted.
             before &= (lower[of_row.positives, None] <= of_row.values) & (
                 of_row.values <= upper[of_row.positives, None]
             )
@@ -84,13 +84,14 @@ class CloserNegatives:
 
 
 def _count_on_cpu(values, same_identity, start, lower, upper):
-    """For each positive how many negatives are below its window, and which negatives are in it.
+    """For each positive, count the negatives below its window and find the negatives inside it.
 
     Args:
         values: (B, G) distances.
-        same_identity: (start, gallery) as ``Matches.of_queries`` gives it: what is not a negative in each row.
+        same_identity: (start, gallery) as ``Matches.of_queries`` returns it: the items of each row that are not
+            negatives.
         start: (B + 1,) the positives of row i are start[i]:start[i + 1].
-        lower, upper: (P,) window of each positive.
+        lower, upper: (P,) the window of each positive.
 
     Returns:
         below: (P,) counts.
@@ -124,14 +125,14 @@ def _count_on_cpu(values, same_identity, start, lower, upper):
 
 
 def _by_row(positives: np.ndarray, start: np.ndarray):
-    """Each row that has some of these positives, and which."""
+    """Group positives by row: (row, its positives) for each row that has any."""
     row = np.searchsorted(start, positives, "right") - 1
     first = np.flatnonzero(np.diff(row, prepend=-1))
     return zip(row[first].tolist(), np.split(positives, first[1:]), strict=True) if len(row) else ()
 
 
 def _count_on_gpu(values, same_identity, start, lower, upper):
-    """The same with one sort of the whole tile, which is what a GPU does best."""
+    """``_count_on_cpu`` with one sort of the whole tile, which is fast on a GPU."""
     same_start, same = same_identity
     same_row = np.repeat(np.arange(len(values)), np.diff(same_start))
     values = values.index_put((like(same_row, values), like(same, values)), values.new_tensor(torch.inf))
@@ -154,7 +155,7 @@ def _count_on_gpu(values, same_identity, start, lower, upper):
 
 
 def _look_up(row: int, columns: np.ndarray, values: np.ndarray, positives: np.ndarray, lower, upper) -> _Unsure:
-    """Those columns of one row whose value is in the window of one of a few positives."""
+    """The columns of one row whose value is in the window of at least one of these positives."""
     inside = np.zeros(len(values), dtype=bool)
     for low, high in set(zip(lower[positives].tolist(), upper[positives].tolist(), strict=True)):
         inside |= (low <= values) & (values <= high)
@@ -168,5 +169,5 @@ def _pick(values, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _in_its_type(bound: np.ndarray, values) -> np.ndarray:
-    """``bound`` in the type of the tile. Rounding keeps the order, so it keeps every value of the tile on its side."""
+    """``bound`` in the tile's dtype. Rounding is monotonic, so the tile's values stay on their side of the bound."""
     return bound if values.dtype in (np.float64, torch.float64) else bound.astype(np.float32)

@@ -1,9 +1,9 @@
 """Distances between queries and gallery: exact where it matters, fast where it does not.
 
-A single-precision matrix product gives slightly different numbers for another block size, thread count or device, and
-with them other ranks. So a product only sorts out: it says which distances are certainly smaller than a given one.
-The few that lie too close to tell are computed again, pair by pair, in double precision and always in the same order
-of operations. Ranks are therefore those of the exact distances, whatever computed the product.
+The results of a single-precision matrix product depend slightly on block size, number of threads and device, and ranks
+would depend on them, too. So the product only decides which distances are certainly smaller than a given one. The few
+that are too close to decide are recomputed pair by pair in double precision, always in the same order of operations.
+Ranks are therefore those of the exact distances, however the product was computed.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ __all__ = ["Distances", "FeatureDistances", "MatrixDistances", "Tile"]
 class Tile:
     """Distances of some queries to the whole gallery.
 
-    ``values[i, j]`` is within ``slack[i]`` of the exact distance. Read it before the next tile comes,
-    and do not write to it.
+    ``values[i, j]`` is within ``slack[i]`` of the exact distance. ``values`` is valid only until the next tile and must
+    not be written to.
     """
 
     query: slice
@@ -33,7 +33,7 @@ class Tile:
 
 
 class Distances:
-    """What ranking needs to know. A subclass says where the distances come from."""
+    """The interface that ranking needs. Subclasses define where the distances come from."""
 
     num_query: int
     num_gallery: int
@@ -43,30 +43,30 @@ class Distances:
         raise NotImplementedError
 
     def between_many(self, query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-        """The same for so many pairs that most features must be copies of each other."""
+        """``between`` for so many pairs that most features must be copies of each other."""
         return self.between(query, gallery)
 
     def tiles(self) -> Iterator[Tile]:
-        """Every query with every gallery item, once."""
+        """Tiles that together contain every pair of a query and a gallery item once."""
         raise NotImplementedError
 
     def nearest(self, query: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """The ``k`` gallery items nearest to one query, ties by position, and their exact distances."""
+        """The ``k`` gallery items nearest to one query, with ties ordered by position, and their exact distances."""
         gallery = np.arange(self.num_gallery)
         distance = self.between(np.full(self.num_gallery, query), gallery)
         order = np.argsort(distance, kind="stable")[:k]
         return order, distance[order]
 
     def shown(self, distance: np.ndarray) -> np.ndarray:
-        """The distance as people know it, from the one that ranking uses."""
+        """Convert a distance used for ranking to the one to display."""
         return distance
 
 
 class MatrixDistances(Distances):
-    """Distances that were computed elsewhere, as a (Q, G) matrix; ``block`` rows are looked at together.
+    """Distances that were computed elsewhere, as a (Q, G) matrix; ``block`` rows are processed together.
 
     Raises:
-        InputError: not a matrix, or NaN or infinite values in it.
+        InputError: not a matrix, or a matrix with NaN or infinite values.
     """
 
     def __init__(self, matrix, block: int = 256):
@@ -91,19 +91,19 @@ class MatrixDistances(Distances):
 
 
 class FeatureDistances(Distances):
-    """Distances of features, computed tile by tile and never kept.
+    """Distances of features, computed tile by tile and never stored.
 
-    Ranking uses the squared euclidean distance; for ``cosine`` that of the features scaled to length 1, which is
+    Ranking uses the squared euclidean distance; for ``cosine``, features are first scaled to length 1, so that it is
     2 (1 - cos).
 
     Args:
         query, gallery: (Q, D) and (G, D) features.
         metric: ``cosine`` or ``euclidean``.
         device: where the products are computed.
-        block: queries in a tile. It changes speed and memory, no result.
+        block: queries in a tile; affects speed and memory, not the results.
 
     Raises:
-        InputError: unknown metric, features that are not (n, D) with one D, or NaN or infinite features.
+        InputError: unknown metric, features that are not (n, D) with the same D, or NaN or infinite features.
     """
 
     def __init__(self, query, gallery, metric: str = "cosine", device: str = "cpu", block: int = 256):

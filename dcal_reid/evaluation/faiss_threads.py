@@ -1,4 +1,4 @@
-"""faiss beside PyTorch on macOS."""
+"""faiss in one process with PyTorch on macOS."""
 
 import functools
 import sys
@@ -10,11 +10,11 @@ __all__ = ["one_thread_on_macos"]
 
 
 def one_thread_on_macos(function: Callable) -> Callable:
-    """``function`` with a single thread of faiss on macOS.
+    """Run ``function`` with a single faiss thread on macOS.
 
-    There the wheels of PyTorch and faiss each bring an OpenMP; both may be loaded (see ``compat.py``), but a second
-    thread of faiss crashes (pytorch/pytorch#149201, faiss-wheels/faiss-wheels#73). OpenMP keeps the number for every
-    thread that calls it, those of a pool too, so each call sets it.
+    The macOS wheels of PyTorch and faiss each ship their own OpenMP; both may be loaded (see ``compat.py``), but a
+    second faiss thread crashes (pytorch/pytorch#149201, faiss-wheels/faiss-wheels#73). OpenMP stores the number of
+    threads per calling thread, including those of a pool, so each call sets it.
     """
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""The features of a test set with what is known of each image, in memory and in a file."""
+"""The features of a test set with the metadata of each image, in memory and in a file."""
 
 import os
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ..files import written_atomically
 __all__ = ["FeatureSet"]
 
 _VERSION = 1
-# NumPy's letters for what is in a file.
+# NumPy's dtype kinds of the arrays in a file.
 _KINDS = {"features": "f", "pids": "i", "camids": "i", "indices": "i", "paths": "U", "num_query": "i"}
 
 
@@ -24,7 +24,7 @@ class FeatureSet:
     ``indices`` are positions in the data set. Images that could not be read are missing from them.
 
     Raises:
-        InputError: lengths that differ, indices that do not ascend, or NaN or infinite features.
+        InputError: lengths that differ, indices that are not ascending, or NaN or infinite features.
     """
 
     features: np.ndarray  # (N, D) float32
@@ -32,7 +32,7 @@ class FeatureSet:
     camids: np.ndarray  # (N,) int64
     indices: np.ndarray  # (N,) int64, ascending
     paths: np.ndarray  # (N,) str
-    num_query: int  # in the data set: an item is a query if its index is below
+    num_query: int  # in the data set: an item is a query if its index is below this
 
     def __post_init__(self):
         labels = {name: np.shape(getattr(self, name)) for name in ("pids", "camids", "indices", "paths")}
@@ -50,10 +50,10 @@ class FeatureSet:
 
     @classmethod
     def from_parts(cls, features, pids, camids, indices, paths, num_query: int) -> "FeatureSet":
-        """Bring items that came in any order into that of the data set; keep once what came twice.
+        """Sort items that arrive in any order into the order of the data set, and drop duplicates.
 
         Raises:
-            InputError: two different images with one index, and those of the constructor.
+            InputError: two different images with one index, or an error of the constructor.
         """
         order = np.argsort(indices, kind="stable")
         new = np.diff(indices[order], prepend=-1) > 0
@@ -88,7 +88,7 @@ class FeatureSet:
         return self.pids[self.query], self.pids[self.gallery], self.camids[self.query], self.camids[self.gallery]
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write to one ``.npz`` file, which is either complete or not there."""
+        """Write to one ``.npz`` file, completely or not at all."""
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with written_atomically(path) as temporary, open(temporary, "wb") as file:
             np.savez(
@@ -101,14 +101,14 @@ class FeatureSet:
         """Read what :meth:`save` wrote. Nothing in the file is executed.
 
         Raises:
-            InputError: no such file, or not one of ours.
+            InputError: no such file, or not a file written by :meth:`save`.
         """
         try:
             with np.load(path, allow_pickle=False) as file:
-                parts = {name: np.asarray(file[name]) for name in file.files}  # bytes of what is not NumPy's
+                parts = {name: np.asarray(file[name]) for name in file.files}  # members other than arrays are bytes
         except OSError as error:
             raise InputError(f"cannot read features from {path}: {error.strerror or error}") from None
-        except Exception:  # NumPy raises nearly anything on damaged files
+        except Exception:  # NumPy raises almost anything on damaged files
             parts = {}
         version = parts.pop("version", None)
         if version is None and parts.keys() >= {"features", "paths", "identities", "cameras"}:

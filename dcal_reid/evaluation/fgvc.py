@@ -1,4 +1,4 @@
-"""The evaluator of classification."""
+"""The evaluator for classification."""
 
 import logging
 from collections import OrderedDict
@@ -18,19 +18,19 @@ __all__ = ["DCALClasEvaluator"]
 
 logger = logging.getLogger(__name__)
 
-# Classes whose probabilities are kept for each image.
+# The number of classes whose probabilities are kept for each image.
 _TOP = 5
 
 
 class DCALClasEvaluator(DatasetEvaluator):
-    """Top-1, top-5 and per-class accuracy, of all branches combined and of each, for ``inference_on_dataset``.
+    """Top-1, top-5 and per-class accuracy, for all branches combined and for each, for ``inference_on_dataset``.
 
-    Batches may come in any order, from any process, twice, or without some items: each item says by its index which
-    one it is.
+    Batches may come in any order, from any process, twice, or with items missing: items are identified by their
+    index.
 
     Args:
         class_names: the names of the classes, by label.
-        branches: names along the second dimension of the model's outputs, for instance ("sa", "glca").
+        branches: the branches along the second dimension of the model's outputs, for instance ("sa", "glca").
     """
 
     def __init__(self, class_names: Sequence[str], branches: Sequence[str]):
@@ -42,16 +42,16 @@ class DCALClasEvaluator(DatasetEvaluator):
         self._batches: list[dict[str, np.ndarray]] = []
         self._broken: set[str] = set()
         self._result: ClassificationResult | None = None
-        # A process without images takes part in evaluate() all the same.
+        # A process without images still takes part in evaluate().
         nothing = {"targets": [], "indices": [], "img_paths": []}
         self.process(nothing, torch.empty(0, len(self._branches), len(self._class_names)))
 
     def process(self, inputs: dict, outputs: Tensor) -> None:
-        """Keep what is needed of one batch.
+        """Store what is needed from one batch.
 
         Args:
-            inputs: ``targets`` (B,) labels, ``indices`` (B,) positions in the data set, ``img_paths``; and if some
-                could not be decoded ``broken_paths``, theirs.
+            inputs: ``targets`` (B,) labels, ``indices`` (B,) positions in the data set, ``img_paths``; and
+                ``broken_paths``, the paths of images that could not be decoded, if there are any.
             outputs: (B, b, C) probabilities by branch, which add up to the combined prediction.
 
         Raises:
@@ -71,7 +71,7 @@ class DCALClasEvaluator(DatasetEvaluator):
         labels = torch.as_tensor(inputs["targets"]).to("cpu", torch.int64)
         combined = scores.sum(dim=1, keepdim=True)
         columns = torch.cat([combined, scores], dim=1) if len(self._branches) > 1 else combined  # (B, 1 + b, C)
-        # Ties go to the class that comes first.
+        # In a tie, the class that comes first wins.
         order = columns.argsort(dim=2, descending=True, stable=True)
         self._batches.append(
             {
@@ -89,7 +89,7 @@ class DCALClasEvaluator(DatasetEvaluator):
         """Gather from all processes and count each image once.
 
         Returns:
-            on the main process the metrics in percent (see ``ClassificationResult.metrics``), elsewhere nothing.
+            On the main process the metrics in percent (see ``ClassificationResult.metrics``), elsewhere nothing.
 
         Raises:
             InputError: no image was processed.
@@ -112,7 +112,7 @@ class DCALClasEvaluator(DatasetEvaluator):
 
     @property
     def result(self) -> ClassificationResult:
-        """Image by image. After :meth:`evaluate`, on the main process."""
+        """The result, image by image. Available after :meth:`evaluate` on the main process."""
         if self._result is None:
             raise RuntimeError("there is a result only after evaluate(), and on the main process")
         return self._result

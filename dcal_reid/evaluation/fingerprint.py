@@ -1,4 +1,4 @@
-"""A short name for the weights of a model, the same wherever they are loaded."""
+"""A short identifier of a model's weights, the same wherever they are loaded."""
 
 import hashlib
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def model_fingerprint(weights: Mapping[str, Tensor], settings: str = "") -> str:
 
     Args:
         weights: a ``state_dict()``.
-        settings: whatever else decides how features come out.
+        settings: anything else that affects the features.
     """
     digest = hashlib.blake2b(settings.encode(), digest_size=8)
     for name, tensor in sorted(weights.items()):

@@ -1,4 +1,4 @@
-"""What a searchable gallery is, whichever engine searches it."""
+"""The interface of a searchable gallery, independent of the search engine."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence, Sized
@@ -15,21 +15,22 @@ __all__ = ["Gallery", "Hits", "check_fingerprint", "check_k", "check_one_record_
 
 @dataclass(frozen=True)
 class Hits:
-    """The items nearest to each of n queries, from the nearest on."""
+    """The items nearest to each of n queries, nearest first."""
 
     ids: np.ndarray  # (n, k) int64, -1 where no more were found
     distances: np.ndarray  # (n, k) float32: 1 - cos or the euclidean distance; inf where no more were found
 
     @classmethod
     def none(cls, n: int, k: int) -> "Hits":
-        """Nothing found, to be filled in."""
+        """Empty hits, to be filled in."""
         return cls(np.full((n, k), -1, dtype=np.int64), np.full((n, k), np.inf, dtype=np.float32))
 
 
 class Gallery(ABC):
-    """Features that can be searched, each under an id, with a record of what it shows.
+    """Searchable features, each with an id and a record of what its image shows.
 
-    ``fingerprint`` names the model that the features are from: distances to those of another model mean nothing.
+    ``fingerprint`` identifies the model that computed the features: distances to another model's features are
+    meaningless.
     """
 
     metric: str
@@ -42,20 +43,20 @@ class Gallery(ABC):
     @property
     @abstractmethod
     def ids(self) -> np.ndarray:
-        """(n,) int64, those of all items, ascending."""
+        """(n,) int64, the ids of all items, ascending."""
 
     @property
     @abstractmethod
     def cameras(self) -> list[str]:
-        """All cameras, each once, as texts."""
+        """All distinct cameras, as strings."""
 
     @abstractmethod
     def add(self, features, records: Records) -> np.ndarray:
         """Add n features (n, D) and return their ids (n,), which no other item has or had.
 
         Raises:
-            InputError: see :meth:`scaled`; another number of records, or records with texts where the others have
-                integers or the other way round; or an index that cannot add.
+            InputError: see :meth:`scaled`; another number of records, or records with strings where the others have
+                integers or vice versa; or an index that cannot add items.
         """
 
     @abstractmethod
@@ -63,12 +64,12 @@ class Gallery(ABC):
         """Remove items.
 
         Raises:
-            InputError: an id that is not in the gallery, or an index that cannot remove.
+            InputError: an id that is not in the gallery, or an index that cannot remove items.
         """
 
     @abstractmethod
     def search(self, features, k: int, cameras: Sequence[str] | None = None) -> Hits:
-        """The ``k`` items nearest to each of n features (n, D), among all or only those of some ``cameras``.
+        """The ``k`` items nearest to each of n features (n, D), among all items or only those of some ``cameras``.
 
         Raises:
             InputError: see :meth:`scaled`, or k below 1.
@@ -84,10 +85,10 @@ class Gallery(ABC):
 
     @abstractmethod
     def save(self, folder) -> None:
-        """Write to a folder. If that is interrupted, what was saved there before can still be opened."""
+        """Write to a folder. If the save is interrupted, the gallery saved there before can still be opened."""
 
     def scaled(self, features) -> ScaledFeatures:
-        """Features (n, D), array or tensor, as the metric takes them.
+        """Scale features (n, D), array or tensor, as the metric requires.
 
         Raises:
             InputError: not a matrix, another dimension, or values that the metric cannot use.
@@ -101,7 +102,7 @@ class Gallery(ABC):
 
 
 def shown_distances(found: np.ndarray, metric: str) -> np.ndarray:
-    """1 - cos or the euclidean distance, from the cosine or the squared distance that an engine found."""
+    """1 - cos or the euclidean distance, from the cosine or the squared distance that a search engine returned."""
     distances = 1 - found if metric == "cosine" else np.sqrt(np.maximum(found, 0))
     return np.maximum(distances, 0)
 
@@ -109,7 +110,7 @@ def shown_distances(found: np.ndarray, metric: str) -> np.ndarray:
 def check_one_record_each(features: Sized, records: Records) -> None:
     """
     Raises:
-        InputError: another number of records than of features.
+        InputError: the numbers of records and features differ.
     """
     if len(features) != len(records):
         raise InputError(f"{len(features)} features but {len(records)} records; give one record per feature")
@@ -118,7 +119,7 @@ def check_one_record_each(features: Sized, records: Records) -> None:
 def check_k(k: int) -> None:
     """
     Raises:
-        InputError: nothing is asked for.
+        InputError: ``k`` is below 1.
     """
     if k < 1:
         raise InputError(f"at least 1 nearest item must be asked for, not {k}")
@@ -127,7 +128,7 @@ def check_k(k: int) -> None:
 def check_fingerprint(gallery: object, has: str, wanted: str | None) -> None:
     """
     Raises:
-        InputError: the gallery is of another model than the one that is ``wanted``; None: any will do.
+        InputError: the gallery is of another model than ``wanted``; None accepts any model.
     """
     if wanted is not None and wanted != has:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Bring the rows that each process has to the main process, without pickle and without padding."""
+"""Gather rows from all processes on the main process, without pickle and without padding."""
 
 from contextlib import contextmanager
 
@@ -13,17 +13,17 @@ __all__ = ["gather_rows"]
 def gather_rows(parts: dict[str, np.ndarray]) -> dict[str, np.ndarray] | None:
     """Concatenate the arrays of all processes in the order of the processes.
 
-    All processes must call it with the same names and types. Row counts may differ and may be 0; the other
-    dimensions must be the same where there are rows.
+    All processes must call it with the same names and dtypes. Row counts may differ and may be 0; the other
+    dimensions must be the same wherever there are rows.
 
     Returns:
-        name -> rows of all processes on the main process, None on the others.
+        On the main process name -> rows of all processes, on the others None.
     """
     if comm.get_world_size() == 1:
         return parts
     with _cpu_group() as group:
         gathered = {name: _gather(array, group) for name, array in parts.items()}
-        # Nobody leaves, and closes its connections, while others still read.
+        # No process may leave and close its connections while others are still reading.
         dist.barrier(group)
     return gathered if comm.is_main_process() else None
 
@@ -50,7 +50,7 @@ def _gather(array: np.ndarray, group) -> np.ndarray | None:
 
 
 def _gather_text(array: np.ndarray, group) -> np.ndarray | None:
-    # A file name that is not UTF-8 has surrogates.
+    # A file name that is not UTF-8 contains surrogates.
     encoded = [text.encode("utf-8", "surrogateescape") for text in array.tolist()]
     lengths = _gather(np.array([len(text) for text in encoded], dtype=np.int64), group)
     text = _gather(np.frombuffer(b"".join(encoded), dtype=np.uint8).copy(), group)
@@ -63,7 +63,7 @@ def _gather_text(array: np.ndarray, group) -> np.ndarray | None:
 
 @contextmanager
 def _cpu_group():
-    """Processes that talk over CPU memory: features of a large test set have no place on the GPU of one process."""
+    """A process group for CPU tensors: the features of a large test set do not fit on the GPU of one process."""
     if dist.get_backend() == "gloo":
         yield dist.group.WORLD
         return

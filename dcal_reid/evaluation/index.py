@@ -1,4 +1,4 @@
-"""A gallery searched by faiss: exactly, or approximately where it is large."""
+"""A gallery searched by faiss: exactly, or approximately if it is large."""
 
 import json
 import logging
@@ -25,22 +25,22 @@ __all__ = ["FaissGallery"]
 logger = logging.getLogger(__name__)
 
 _VERSION = 1
-# Features that are scaled and copied at a time.
+# The number of features scaled and copied at a time.
 _BLOCK = 2**16
-# Where some of the items that were asked for do not count, this many times as many are asked for next.
+# If too few of the requested items are of the wanted cameras, the next request is for this many times as many.
 _GROWTH = 4
 
 
 class FaissGallery(Gallery):
-    """Features in a faiss index, searched on a GPU where ``faiss-gpu`` is installed and it can hold such an index.
+    """Features in a faiss index, searched on a GPU if ``faiss-gpu`` is installed and the GPU can hold such an index.
 
     Args:
         dim: D.
         metric: ``cosine`` or ``euclidean``.
-        factory: faiss' words for an index: ``Flat`` (exact), ``IVF4096,Flat``, ``HNSW32``, ``IVF4096,PQ32`` ...
-        search: faiss' words for how hard to search, such as ``nprobe=32`` or ``efSearch=64``. Empty: a 64th of the
-            inverted lists, or for HNSW efSearch 128.
-        fingerprint: of the model that the features are from.
+        factory: faiss' factory string: ``Flat`` (exact), ``IVF4096,Flat``, ``HNSW32``, ``IVF4096,PQ32`` ...
+        search: faiss' search parameters, such as ``nprobe=32`` or ``efSearch=64``. Empty: a 64th of the inverted lists,
+            or for HNSW efSearch 128.
+        fingerprint: of the model that computed the features.
 
     Raises:
         InputError: a metric, factory or search that does not exist.
@@ -51,12 +51,13 @@ class FaissGallery(Gallery):
     ):
         check_metric(metric)
         self.dim, self.metric, self.factory, self.fingerprint = dim, metric, factory, fingerprint
-        # Recall@10 against an exact search, measured by build; a change ends what is known of it.
+        # Recall@10 against an exact search, measured by build; unknown (None) after a change.
         self.recall: float | None = None
         kind = faiss.METRIC_INNER_PRODUCT if metric == "cosine" else faiss.METRIC_L2
         index = _or_input_error(f"an index {factory!r} of {dim} values", faiss.index_factory, dim, factory, kind)
         ivf = faiss.try_extract_index_ivf(index)
-        # Inverted lists keep ids themselves; other indexes count, also those that refine what inverted lists find.
+        # Inverted lists store ids themselves; other indexes only count items, including those that refine the results
+        # of inverted lists.
         self._index = index if isinstance(_innermost(index), faiss.IndexIVF) else faiss.IndexIDMap2(index)
         if not search and ivf is not None:
             search = f"nprobe={max(1, ivf.nlist // 64)}"
@@ -70,11 +71,11 @@ class FaissGallery(Gallery):
         self._hidden = np.empty(0, dtype=np.int64)  # removed from the records, but an HNSW index cannot drop them
         self._on_gpu = None
         self._mapped_file: Path | None = None
-        self._saved_as: tuple[Path, int] | None = None  # the folder, and its generation, that was opened or saved last
+        self._saved_as: tuple[Path, int] | None = None  # the folder and generation opened or saved last
 
     @classmethod
     def build(cls, features, records: Records, **options) -> "FaissGallery":
-        """A gallery of n features (n, D); for other than an exact index its recall@10 is measured and logged.
+        """A gallery of n features (n, D). If the index is not exact, its recall@10 is measured and logged.
 
         Args:
             options: metric, factory, search, fingerprint; see the class.
@@ -113,7 +114,7 @@ class FaissGallery(Gallery):
             self._train(scaled)
         ids = np.arange(self._next_id, self._next_id + len(scaled))
         self._records.append(ids, records)
-        self._next_id += len(ids)  # used up, also if what follows fails
+        self._next_id += len(ids)  # used up even if adding fails
         more = f"an index {self.factory!r} with {len(ids)} more items"
         try:
             for start in range(0, len(scaled), _BLOCK):
@@ -121,7 +122,7 @@ class FaissGallery(Gallery):
                 _or_input_error(more, self._index.add_with_ids, scaled.single(block), ids[block])
         except BaseException:
             self._records.drop(ids)
-            with suppress(InputError):  # of an index that cannot remove
+            with suppress(InputError):  # the index cannot remove items
                 self._remove_vectors(ids)
             raise
         return ids
@@ -131,7 +132,7 @@ class FaissGallery(Gallery):
         ids = np.unique(np.asarray(ids, dtype=np.int64))
         self._own()
         self.recall = None
-        self._records.rows(ids)  # refuses those that are not there
+        self._records.rows(ids)  # refuses unknown ids
         self._remove_vectors(ids)
         self._records.drop(ids)
 
@@ -156,9 +157,9 @@ class FaissGallery(Gallery):
         return self._hits(self._searcher(k), features, k, parameters)
 
     def _search_cameras(self, features, k: int, cameras: Sequence[str]) -> Hits:
-        """Indexes that can search some items only look at those of these cameras.
+        """Search items of these cameras; an index that can search a subset examines only those.
 
-        The fewer these are, the more inverted lists are searched: the nearest of them are further away.
+        The fewer such items there are, the more inverted lists are searched, because the nearest ones are further away.
         """
         innermost, ids = _innermost(self._index), self.ids[self._records.is_among("cameras", cameras)]
         if isinstance(innermost, faiss.IndexFlat):
@@ -178,14 +179,16 @@ class FaissGallery(Gallery):
         return faiss.IDSelectorBitmap(np.packbits(wanted, bitorder="little"))
 
     def _exact(self, ids: np.ndarray) -> faiss.Index:
-        """An exact index of some items, as this one has them."""
+        """An exact index of some items, with their vectors as stored in this index."""
         flat = faiss.IndexIDMap(faiss.IndexFlat(self.dim, self._index.metric_type))
         flat.add_with_ids(self._index.reconstruct_batch(ids), ids)
         return flat
 
     def _search_on(self, features, k: int, cameras: Sequence[str]) -> Hits:
-        """Until ``k`` items of the cameras are found. An approximate index may end before: it finds no item beyond the
-        lists that it searches."""
+        """Ask for more and more items until ``k`` items of the cameras are found.
+
+        An approximate index may find fewer: it finds no item outside the lists that it searches.
+        """
         check_k(k)
         hits = Hits.none(len(features), k)
         asked, left = k, np.arange(len(features))
@@ -194,7 +197,7 @@ class FaissGallery(Gallery):
             for query, found, distances in zip(left.tolist(), nearest.ids, nearest.distances, strict=True):
                 found = found[found >= 0]
                 kept = np.flatnonzero(self._records.is_among("cameras", cameras, self._records.rows(found)))[:k]
-                if len(kept) < k and len(found) == asked < len(self):  # there may be more further on
+                if len(kept) < k and len(found) == asked < len(self):  # there may be more
                     unfinished.append(query)
                 hits.ids[query, : len(kept)], hits.distances[query, : len(kept)] = found[kept], distances[kept]
             asked, left = min(_GROWTH * asked, len(self)), np.array(unfinished, dtype=np.int64)
@@ -210,15 +213,15 @@ class FaissGallery(Gallery):
         return self._records.take(ids)
 
     def is_current(self) -> bool:
-        """Whether nobody else has written to the folder that this was opened from, or saved in, since then."""
+        """Whether no one else has written to the gallery's folder since it was opened from or saved to it."""
         return self._saved_as is None or self._saved_as[1] == generation_of(self._saved_as[0])
 
     def save(self, folder) -> None:
-        """As of any gallery.
+        """See :meth:`Gallery.save`.
 
         Raises:
-            InputError: it was opened from or saved in this folder, and another process has written there since; the
-                path of the folder is not UTF-8; or the index cannot be written.
+            InputError: the gallery was opened from or saved to this folder, and another process has written there
+                since; the path of the folder is not UTF-8; or the index cannot be written.
         """
         folder = resolved_folder(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -242,12 +245,12 @@ class FaissGallery(Gallery):
 
     @classmethod
     def open(cls, folder, fingerprint: str | None = None) -> "FaissGallery":
-        """Open what :meth:`save` wrote, without reading: vectors and records stay on disk until a search needs them, or
-        until a change.
+        """Open what :meth:`save` wrote without reading it: vectors and records stay on disk until a search or a change
+        needs them.
 
         Raises:
-            InputError: no gallery there, one of another version, a damaged one, one of another model than
-                ``fingerprint`` names, or a path that is not UTF-8.
+            InputError: there is no gallery, it is damaged, of another version or of another model than ``fingerprint``,
+                or the path is not UTF-8.
         """
         folder = resolved_folder(folder)
         if not (folder / META).is_file():
@@ -258,9 +261,9 @@ class FaissGallery(Gallery):
                 return cls._open(folder, fingerprint)
             except InputError:
                 raise
-            except Exception as error:  # NumPy and faiss raise nearly anything on damaged files
+            except Exception as error:  # NumPy and faiss raise almost anything on damaged files
                 if generation_of(folder) != generation:
-                    continue  # another process has saved, and removed what was being opened
+                    continue  # another process has saved and removed the files being opened
                 reason = (str(error).strip() or type(error).__name__).splitlines()[-1]
                 raise InputError(f"gallery {str(folder)!r} is damaged: {reason}; build it again") from error
 
@@ -287,7 +290,7 @@ class FaissGallery(Gallery):
         return gallery
 
     def _own(self) -> None:
-        """Before a change: faiss aborts the process when a mapped index is changed."""
+        """Load the index into memory before a change: faiss aborts the process if a mapped index is changed."""
         if self._mapped_file is not None:
             self._check_current()
             self._index, self._mapped_file = faiss.read_index(str(self._mapped_file)), None
@@ -301,7 +304,7 @@ class FaissGallery(Gallery):
             )
 
     def _train(self, scaled: ScaledFeatures) -> None:
-        """Find centroids from a sample of what is added first."""
+        """Find centroids from a sample of the first items that are added."""
         ivf = faiss.try_extract_index_ivf(self._index)
         wanted = max(256, 0 if ivf is None else ivf.nlist) * _SAMPLES_PER_CENTROID
         rows = np.arange(len(scaled))
@@ -313,7 +316,7 @@ class FaissGallery(Gallery):
     def _searcher(self, k: int):
         """The index, or its copy on the first GPU.
 
-        Only on one: where several cannot hold an index faiss ends the process, where one cannot it raises an exception.
+        Only one GPU is used: if it cannot hold an index, faiss raises an exception; with several, it ends the process.
         """
         if faiss.get_num_gpus() == 0 or k > _MAX_K_ON_GPU or "HNSW" in self.factory:
             return self._index
@@ -327,11 +330,11 @@ class FaissGallery(Gallery):
 
 
 _SAMPLES_PER_CENTROID = 64
-# What faiss supports.
+# The largest k that faiss supports on a GPU.
 _MAX_K_ON_GPU = 2048
-# Not all with inverted lists can search some of their items only.
+# The indexes with inverted lists that can search a subset of their items; others cannot.
 _SELECTING_IVF = (faiss.IndexIVFFlat, faiss.IndexIVFPQ, faiss.IndexIVFScalarQuantizer)
-# Without a copy where faiss can (1.11 and later), else only inverted lists stay on disk.
+# Map the whole index without a copy if faiss can (1.11 and later); otherwise only inverted lists stay on disk.
 _MAPPED = getattr(faiss, "IO_FLAG_MMAP_IFC", faiss.IO_FLAG_MMAP)
 
 
@@ -345,7 +348,7 @@ def _write_index(index, path: Path) -> None:
 
 
 def _innermost(index):
-    """The index itself, without the ids and the transforms that are put around it."""
+    """The index itself, without its id map and transforms."""
     while isinstance(index, (faiss.IndexIDMap, faiss.IndexPreTransform)):
         index = faiss.downcast_index(index.index)
     return index

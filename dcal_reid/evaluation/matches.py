@@ -11,17 +11,17 @@ __all__ = ["Matches", "find_matches"]
 
 @dataclass(frozen=True)
 class Matches:
-    """For every query the gallery items with its identity, as one flat list cut at ``start``.
+    """For every query the gallery items with its identity, as one flat list split at ``start``.
 
     ``gallery[start[i]:start[i + 1]]`` are the gallery positions that share the identity of query ``i``, in ascending
-    order, and ``junk`` says which of them share its camera too. The others are its positives.
+    order, and ``junk`` says which of them also share its camera. The others are its positives.
     """
 
     start: np.ndarray  # (Q + 1,) int64
     gallery: np.ndarray  # (S,) int64
     junk: np.ndarray  # (S,) bool
     num_gallery: int
-    num_cameras: int  # 0: cameras are not known, so nothing is junk
+    num_cameras: int  # 0: cameras are unknown, so nothing is junk
 
     @property
     def num_query(self) -> int:
@@ -33,7 +33,7 @@ class Matches:
         return np.repeat(np.arange(self.num_query), np.diff(self.start))
 
     def of_queries(self, queries: slice) -> tuple[np.ndarray, np.ndarray]:
-        """``start`` and ``gallery`` of some queries in a row."""
+        """``start`` and ``gallery`` of some consecutive queries."""
         start = self.start[queries.start : queries.stop + 1]
         return start - start[0], self.gallery[start[0] : start[-1]]
 
@@ -52,7 +52,7 @@ def find_matches(query_pids, gallery_pids, query_camids=None, gallery_camids=Non
         query_camids, gallery_camids: Q and G cameras, or None for both: then no gallery item is junk.
 
     Raises:
-        InputError: no query, no gallery, lengths that differ, or labels that are not labels.
+        InputError: no query, no gallery, lengths that differ, or values that cannot be labels.
     """
     pids_q, pids_g = _same_codes("identities", query_pids, gallery_pids)
     if len(pids_q) == 0 or len(pids_g) == 0:
@@ -64,7 +64,7 @@ def find_matches(query_pids, gallery_pids, query_camids=None, gallery_camids=Non
     first = np.searchsorted(pids_g, pids_q, "left", sorter=by_pid)
     last = np.searchsorted(pids_g, pids_q, "right", sorter=by_pid)
     start = np.concatenate([[0], np.cumsum(last - first)])
-    # Position inside by_pid of every entry: first[i], first[i] + 1, ... for query i.
+    # The position of every entry in by_pid: first[i], first[i] + 1, ... for query i.
     entry = np.arange(start[-1]) - np.repeat(start[:-1] - first, last - first)
     gallery = by_pid[entry]
 
@@ -87,7 +87,7 @@ def _same_codes(what: str, query, gallery) -> tuple[np.ndarray, np.ndarray]:
     if len(query) and len(gallery) and (query.dtype.kind == "U") != (gallery.dtype.kind == "U"):
         raise InputError(f"{what} are text on one side and numbers on the other: {query[0]!r} and {gallery[0]!r}")
     if query.dtype.kind != "U":
-        # int64 with uint64 would become float64, where large labels collide.
+        # int64 and uint64 together would become float64, in which large labels collide.
         query, gallery = query.astype(np.int64), gallery.astype(np.int64)
     codes = np.unique(np.concatenate([query, gallery]), return_inverse=True)[1].astype(np.int64)
     return codes[: len(query)], codes[len(query) :]

@@ -1,4 +1,4 @@
-"""A gallery in Milvus: beyond one machine on a cluster, or in one file with Milvus Lite."""
+"""A gallery in Milvus: on a cluster if one machine is not enough, or in one file with Milvus Lite."""
 
 import hashlib
 import json
@@ -20,24 +20,24 @@ __all__ = ["MilvusGallery"]
 logger = logging.getLogger(__name__)
 
 _VERSION = "1"
-# Items in a request; Milvus refuses requests above 64 MB.
+# Items per request; Milvus refuses requests above 64 MB.
 _BATCH = 1000
-# Items that Milvus gives at most for a query.
+# The maximum number of items that Milvus returns for a query.
 _MOST = 16384
 _METRIC_TYPES = {"cosine": "COSINE", "euclidean": "L2"}
 _COLUMNS = ("path", "identity", "camera")
 
 
 class MilvusGallery(Gallery):
-    """A Milvus collection. What is added is there at once, for whoever searches it: there is nothing to save.
+    """A Milvus collection. Added items are visible to all clients at once: there is nothing to save.
 
-    The id of an item follows from its path: adding a path again replaces the item, so that an interrupted upload can be
-    repeated. A cluster's token is taken from the environment variable MILVUS_TOKEN, so that it stands in no history of
-    commands.
+    The id of an item is derived from its path: adding a path again replaces the item, so that an interrupted upload can
+    be repeated. A cluster's token is read from the environment variable MILVUS_TOKEN, so that it does not appear in the
+    shell history.
 
     Args:
         uri: a file (Milvus Lite), or the address of a cluster, ``http://host:19530``.
-        name: of the collection.
+        name: the name of the collection.
 
     Raises:
         InputError: pymilvus is not installed, the address does not answer, no such collection, or one that
@@ -59,8 +59,8 @@ class MilvusGallery(Gallery):
             )
         self.metric, self.fingerprint = properties["dcal_reid.metric"], properties["dcal_reid.fingerprint"]
         self.dim = int(properties["dcal_reid.dim"])
-        self.index = properties.get("dcal_reid.index")  # None: an earlier version did not say
-        # Which of the columns are integers; Milvus keeps all as texts.
+        self.index = properties.get("dcal_reid.index")  # None: created by an earlier version, which did not store it
+        # Which columns are integers; Milvus stores all of them as strings.
         self._integers = properties["dcal_reid.integers"].split()
         self._client.load_collection(name)
 
@@ -77,23 +77,23 @@ class MilvusGallery(Gallery):
         integers: Sequence[str] = (),
         overwrite: bool = False,
     ) -> "MilvusGallery":
-        """A new, empty collection; or one that is there, see :meth:`check_free`.
+        """A new, empty collection, or an existing one whose upload was interrupted; see :meth:`check_free`.
 
         Args:
             dim: D.
             metric: cosine | euclidean.
             index: Milvus' name of an index: AUTOINDEX, FLAT (exact), HNSW, IVF_FLAT ...
-            fingerprint: of the model that the features are from.
-            integers: which of identity and camera are integers, not texts.
-            overwrite: one that is there is removed first.
+            fingerprint: of the model that computed the features.
+            integers: which of identity and camera are integers, not strings.
+            overwrite: first remove an existing collection.
 
         Raises:
-            InputError: a metric or an index that does not exist, or see :meth:`check_free`.
+            InputError: a metric or an index that does not exist; also see :meth:`check_free`.
         """
         check_metric(metric)
         cls.check_free(uri, name, metric=metric, index=index, fingerprint=fingerprint, overwrite=overwrite)
         client = _connect(uri)
-        from pymilvus import DataType, MilvusClient, MilvusException  # which is there, or _connect says what to install
+        from pymilvus import DataType, MilvusClient, MilvusException  # if missing, _connect says what to install
 
         if client.has_collection(name):
             if not overwrite:
@@ -121,11 +121,11 @@ class MilvusGallery(Gallery):
 
     @classmethod
     def check_free(cls, uri: str, name: str, *, metric: str, index: str, fingerprint: str, overwrite: bool) -> None:
-        """Check, before the long work for a collection, that :meth:`create` can use this name: nothing has it, or a
-        collection whose upload was interrupted; with ``overwrite`` any.
+        """Check before a long extraction that :meth:`create` can use this name: it is unused, or it belongs to a
+        collection whose upload was interrupted; with ``overwrite`` to any collection.
 
         Raises:
-            InputError: there is a complete one, or one of another model, metric or index.
+            InputError: the name belongs to a complete collection, or to one of another model, metric or index.
         """
         client = _connect(uri)
         if overwrite or not client.has_collection(name):
@@ -141,11 +141,11 @@ class MilvusGallery(Gallery):
 
     @property
     def is_finished(self) -> bool:
-        """Whether all that it was created for has been added."""
+        """Whether the upload that the collection was created for is complete."""
         return self._client.describe_collection(self.name)["properties"].get("dcal_reid.finished") == "yes"
 
     def finish(self) -> None:
-        """All that it was created for has been added."""
+        """Mark the upload that the collection was created for as complete."""
         self._client.alter_collection_properties(self.name, properties={"dcal_reid.finished": "yes"})
 
     def __len__(self) -> int:
@@ -183,7 +183,7 @@ class MilvusGallery(Gallery):
 
     def remove(self, ids) -> None:
         ids = np.unique(np.asarray(ids, dtype=np.int64))
-        self.records(ids)  # refuses those that are not there
+        self.records(ids)  # refuses unknown ids
         for start in range(0, len(ids), _BATCH):
             self._client.delete(self.name, ids=ids[start : start + _BATCH].tolist())
 
@@ -192,7 +192,7 @@ class MilvusGallery(Gallery):
         check_k(k)
         expression = ""
         if cameras is not None:
-            # Milvus Lite has no parameters of expressions; JSON's quoting is that of Milvus, which knows no \u.
+            # Milvus Lite does not support expression parameters; Milvus quotes strings like JSON, but without \u.
             expression = f"camera in {json.dumps([str(camera) for camera in cameras], ensure_ascii=False)}"
         hits = Hits.none(len(features), k)
         for start in range(0, len(features), _BATCH):
@@ -228,14 +228,14 @@ class MilvusGallery(Gallery):
         )
 
     def save(self, folder) -> None:
-        """Nothing: what was added is there."""
+        """Do nothing: added items are already stored."""
 
     @classmethod
     def open(cls, uri: str, name: str, fingerprint: str | None = None) -> "MilvusGallery":
-        """The gallery of this name; a warning says if its upload was interrupted.
+        """Open the gallery of this name; a warning reports an upload that was interrupted or is still running.
 
         Raises:
-            InputError: see the class; also one of another model than ``fingerprint`` names.
+            InputError: see the class; also a gallery of another model than ``fingerprint``.
         """
         gallery = cls(uri, name)
         check_fingerprint(f"gallery {name!r}", gallery.fingerprint, fingerprint)
@@ -267,5 +267,5 @@ def _connect(uri: str):
 
 
 def _id_of(path: str) -> int:
-    """63 bits that follow from the path."""
+    """63 bits derived from the path."""
     return int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big") >> 1

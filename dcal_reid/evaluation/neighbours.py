@@ -1,7 +1,7 @@
-"""The nearest neighbours of every feature among all features, and how far the farthest is.
+"""The nearest neighbours of every feature among all features, and the distance to the farthest.
 
-Re-ranking needs both for every item, which is by far its greatest cost. faiss gives the first only, and computes every
-product twice, once for each of its two items. Here a block of products serves its rows and its columns.
+Re-ranking needs both for every item, which is by far its greatest cost. faiss only gives the neighbours, and computes
+every product twice, once for each of its two items. Here a block of products serves both its rows and its columns.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -22,9 +22,9 @@ _FARTHEST = 4
 
 @dataclass(frozen=True)
 class Neighbours:
-    """``index[i, :size]`` are the nearest of item i, itself among them, for each size that was asked for.
+    """``index[i, :size]`` are the nearest neighbours of item i, including itself, for each requested size.
 
-    The order between two such sizes is not specified.
+    The order of neighbours between two consecutive sizes is not specified.
     """
 
     index: np.ndarray  # (N, k) int64
@@ -32,13 +32,13 @@ class Neighbours:
 
 
 def find_neighbours(items: ScaledFeatures, sizes, device: str = "cpu", block: int = 2048) -> Neighbours:
-    """Find the ``max(sizes)`` nearest of every item; of equally near ones those that come first.
+    """Find the ``max(sizes)`` nearest neighbours of every item; among equally near ones, those that come first.
 
     Args:
         items: N features.
-        sizes: numbers of neighbours wanted; those above N count as N.
+        sizes: the numbers of neighbours needed; numbers above N count as N.
         device: where the products are computed.
-        block: items whose products are looked at together; changes speed and memory, no result.
+        block: items whose products are processed together; affects speed and memory, not the results.
     """
     sizes = sorted({min(size, len(items)) for size in sizes})
     prepared = items.prepared(items.centre(), torch.device(device))
@@ -51,7 +51,7 @@ def find_neighbours(items: ScaledFeatures, sizes, device: str = "cpu", block: in
 def _search_on_cpu(prepared: Prepared, num_near: int, num_far: int, block: int) -> tuple[np.ndarray, np.ndarray]:
     """Candidates (N, num_near) and (N, num_far) as sorted keys, see :func:`_keys`."""
     blocks = [slice(start, min(start + block, len(prepared))) for start in range(0, len(prepared), block)]
-    # A block with itself first: it gives each row a limit that few of the other items pass.
+    # First each block with itself: this gives each row a threshold that few of the other items pass.
     pairs = [(i, i) for i in blocks] + [(i, j) for n, i in enumerate(blocks) for j in blocks[n + 1 :]]
     near = np.full((len(prepared), num_near), _keys(np.float32(np.inf), 0), dtype=np.int64)
     far = np.zeros((len(prepared), num_far), dtype=np.int64)
@@ -64,7 +64,7 @@ def _search_on_cpu(prepared: Prepared, num_near: int, num_far: int, block: int) 
             closer = tile <= np.partition(tile, k, axis=1)[:, k, None]
             farther = tile >= np.partition(tile, f, axis=1)[:, f, None]
         else:
-            # What ties with the last candidate is not needed: see what is hidden, below.
+            # Ties with the last candidate can be dropped: see ``hidden`` in _settle_nearest and _settle_farthest.
             lines = (slice(None), None) if axis == 0 else (None, slice(None))
             closer, farther = tile < _values(near[rows, -1])[lines], tile > _values(far[rows, 0])[lines]
         _merge(near[rows], *_passing(tile, closer, axis, columns.start), slice(None, num_near))
@@ -79,7 +79,7 @@ def _search_on_cpu(prepared: Prepared, num_near: int, num_far: int, block: int) 
 
 
 def _passing(tile: np.ndarray, passes: np.ndarray, axis: int, first: int) -> tuple[np.ndarray, np.ndarray]:
-    """Line and key of the entries that pass, by line, where lines are rows (axis 0) or columns (axis 1)."""
+    """Line and key of the entries that pass, sorted by line; lines are rows (axis 0) or columns (axis 1)."""
     flat = np.flatnonzero(passes)
     row, column = np.divmod(flat, tile.shape[1])
     line, other = (row, column) if axis == 0 else (column, row)
@@ -91,7 +91,7 @@ def _passing(tile: np.ndarray, passes: np.ndarray, axis: int, first: int) -> tup
 
 
 def _merge(best: np.ndarray, line: np.ndarray, keys: np.ndarray, kept: slice) -> None:
-    """Add keys, given by line in ascending order, to the sorted keys of their lines; keep the lowest or the highest."""
+    """Merge keys, given in ascending order of line, into the sorted keys of their lines; keep the lowest or highest."""
     if len(line) == 0:
         return
     start = np.flatnonzero(np.diff(line, prepend=-1))
@@ -105,7 +105,7 @@ def _merge(best: np.ndarray, line: np.ndarray, keys: np.ndarray, kept: slice) ->
 
 
 def _search_on_gpu(prepared: Prepared, num_near: int, num_far: int, block: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same, where products are cheap and sorting is too: whole rows."""
+    """``_search_on_cpu`` with whole rows: on a GPU both products and sorting are cheap."""
     near, far = [], []
     for start in range(0, len(prepared), block):
         tile = squared_distances(prepared.left(slice(start, start + block)), prepared.right)
@@ -130,7 +130,7 @@ def _settle_nearest(items: ScaledFeatures, keys: np.ndarray, slack: np.ndarray, 
     order = np.lexsort((candidates, exact.reshape(candidates.shape)), axis=1)
     index[rows] = np.take_along_axis(candidates, order, axis=1)
     if hidden.any():
-        # More items are equally near than candidates were kept. Copies of one feature have the same neighbours.
+        # More items may be equally near than candidates were kept. Copies of one feature have the same neighbours.
         everything = np.arange(len(items))
         for copy in np.unique(items.first_copy[hidden]):
             exact = pair_distances(items, np.full(len(items), copy), items, everything)
@@ -140,12 +140,12 @@ def _settle_nearest(items: ScaledFeatures, keys: np.ndarray, slack: np.ndarray, 
 
 
 def _settle_farthest(items: ScaledFeatures, keys: np.ndarray, slack: np.ndarray) -> np.ndarray:
-    """Compare exactly the candidates that a rounding error could have put in another order."""
+    """Compare exactly the candidates whose order a rounding error could have changed."""
     values, index = _values(keys), _positions(keys)
     farthest = index[:, -1].copy()
     limit = values[:, -1] - slack
     if keys.shape[1] < len(items):
-        # More items are equally far than candidates were kept, such as copies of one image unlike all others.
+        # More items may be equally far than candidates were kept, such as copies of one image unlike all others.
         hidden = np.flatnonzero(values[:, 0] >= limit)
         if len(hidden):
             rows, copy = np.unique(items.first_copy[hidden], return_inverse=True)
@@ -158,7 +158,7 @@ def _settle_farthest(items: ScaledFeatures, keys: np.ndarray, slack: np.ndarray)
 
 
 def _farthest_in_double_precision(items: ScaledFeatures, rows: np.ndarray) -> np.ndarray:
-    """Position of the item farthest from each of some rows."""
+    """The position of the item farthest from each of these rows."""
     centre, best, position = items.centre(), np.full(len(rows), -1.0), np.zeros(len(rows), dtype=np.int64)
     some = items[rows] - centre
     for start in range(0, len(items), 4096):
@@ -172,8 +172,8 @@ def _farthest_in_double_precision(items: ScaledFeatures, rows: np.ndarray) -> np
     return position
 
 
-# A candidate is one integer: the bits of its distance, which ascend as it does, and then its position. To sort the
-# integers is to sort by distance, ties by position.
+# A candidate is one integer: the bits of its distance, which are in the same order as distances, then its position.
+# Sorting the integers sorts by distance, with ties ordered by position.
 
 
 def _keys(values: np.ndarray, position) -> np.ndarray:

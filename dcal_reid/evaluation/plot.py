@@ -1,4 +1,4 @@
-"""CMC, AP, ROC and distances of an evaluation as a picture."""
+"""Plot CMC, AP, ROC and distances of an evaluation."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ _BINS = 60
 
 @dataclass(frozen=True)
 class PairSample:
-    """Distances of pairs of a query and a gallery item, without junk, as people know them (``Distances.shown``)."""
+    """Distances of pairs of a query and a gallery item, without junk, in displayed form (``Distances.shown``)."""
 
     positive: np.ndarray  # (p,) ascending
     negative: np.ndarray  # (n,) ascending
@@ -30,16 +30,16 @@ class PairSample:
     num_negative: int
 
     def tpr(self, fpr: np.ndarray) -> np.ndarray:
-        """The share of the positive pairs that are closer than the threshold which lets at most the share ``fpr`` of
-        the negative pairs pass: ``RocCurve.tpr`` where the sample is all pairs."""
+        """The share of positive pairs closer than the threshold that accepts at most the share ``fpr`` of negative
+        pairs. Equal to ``RocCurve.tpr`` if the sample contains all pairs."""
         threshold = np.append(self.negative, np.inf)[np.floor(np.asarray(fpr) * len(self.negative)).astype(int)]
         return np.searchsorted(self.positive, threshold, "left") / len(self.positive)
 
 
 def sample_pairs(distances: Distances, matches: Matches, most: int = 100_000, seed: int = 0) -> PairSample:
-    """Distances of at most so many positive pairs, and of the negative ones among so many pairs drawn at random.
+    """Distances of at most ``most`` positive pairs, and of the negative pairs among ``most`` pairs drawn at random.
 
-    Each pair has the same chance, and none is drawn twice. Memory does not grow with queries times gallery.
+    All pairs are equally likely, and none is drawn twice. Memory does not grow with queries times gallery.
     """
     rng = np.random.default_rng(seed)
     positives = np.flatnonzero(~matches.junk)
@@ -64,8 +64,8 @@ def draw_curves(result: RankingResult, path: str | Path, pairs: PairSample | Non
 
     Args:
         result: with or without a ROC.
-        path: the picture to write; its suffix is the format.
-        pairs: what the distances and a finer ROC are drawn of. None: neither.
+        path: the picture to write; its suffix sets the format.
+        pairs: the pairs whose distances and finer ROC are drawn. None: neither is drawn.
     """
     draw = [_draw_cmc, _draw_ap]
     if result.roc is not None or (pairs is not None and len(pairs.negative)):
@@ -122,16 +122,16 @@ def _draw_distances(axes: Axes, result: RankingResult, pairs: PairSample) -> Non
         weights = np.full(len(values), 100 / len(values))
         axes.hist(values, edges, weights=weights, color=colour, alpha=0.55, label=f"{name}, {of} pairs")
     axes.set(title="distances", xlabel="distance", ylabel="share of the pairs (%)")
-    # Above the highest bar, so that it hides none.
+    # Space for the legend above the highest bar, so that it hides none.
     axes.set_ylim(top=1.35 * axes.get_ylim()[1])
     axes.legend(loc="upper left", fontsize=8)
 
 
 def prepare_picture_path(path: str | Path) -> None:
-    """Check that a picture can be written later, and make its folder.
+    """Check that a picture can be written later, and create its folder.
 
     Raises:
-        InputError: a suffix that is no format of pictures, or a folder that cannot be made.
+        InputError: a suffix that is not a picture format, or a folder that cannot be created.
         OSError: the picture cannot be written there.
     """
     formats = Figure().canvas.get_supported_filetypes()
@@ -145,6 +145,6 @@ def prepare_picture_path(path: str | Path) -> None:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a picture, whole or not at all; the suffix of ``path`` is the format."""
+    """Write a picture, completely or not at all; the suffix of ``path`` sets the format."""
     with written_atomically(path) as temporary:
         figure.savefig(temporary, format=Path(path).suffix[1:].lower())

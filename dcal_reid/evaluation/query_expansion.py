@@ -1,4 +1,4 @@
-"""Average query expansion: every feature becomes a mean of its nearest.
+"""Average query expansion: every feature becomes a mean of its nearest neighbours.
 
 AQE: Chum et al., "Total recall", ICCV 2007. With weights, alpha-QE: Radenovic et al., "Fine-tuning CNN image retrieval
 with no human annotation", TPAMI 2019.
@@ -18,12 +18,12 @@ __all__ = ["ExpansionOptions", "expand"]
 
 @dataclass(frozen=True)
 class ExpansionOptions:
-    """The mean is over ``k`` items, weighted by cosine similarity to the power of ``alpha``, and taken ``times`` times.
+    """The mean is over ``k`` items, weighted by cosine similarity to the power of ``alpha``, repeated ``times`` times.
 
     ``alpha`` 0 is plain AQE.
 
     Raises:
-        InputError: a value that makes no sense.
+        InputError: an invalid value.
     """
 
     k: int = 5
@@ -43,9 +43,9 @@ def expand(features, options: ExpansionOptions, device: str = "cpu") -> np.ndarr
 
         sum_j w_j f_j / sum_j w_j,   w_j = max(cos(f, f_j), 0)^alpha,
 
-    over the ``k`` items j of highest cosine similarity, itself among them. fast-reid divides by k instead; under the
-    cosine metric that is the same, under the euclidean one it would shrink features. A feature of zeros stays as it is
-    and has no weight in the mean of others.
+    over the ``k`` items j of highest cosine similarity, including itself. fast-reid divides by k instead, which is
+    equivalent under the cosine metric but would shrink features under the euclidean one. A feature of zeros is left
+    unchanged and has no weight in the means of others.
 
     Args:
         features: (N, D), queries and gallery together.
@@ -64,12 +64,12 @@ def expand(features, options: ExpansionOptions, device: str = "cpu") -> np.ndarr
 
 
 def _expand_once(items: ScaledFeatures, options: ExpansionOptions, device: str) -> np.ndarray:
-    # In ascending order: a sum must not depend on how the neighbours were found.
+    # In ascending order, so that sums do not depend on how the neighbours were found.
     index = np.sort(find_neighbours(items, (options.k,), device).index, axis=1)
     count = index.shape[1]
     distance = pair_distances(items, np.repeat(np.arange(len(items)), count), items, index.reshape(-1))
     weight = np.maximum(1 - distance / 2, 0).reshape(index.shape) ** options.alpha
-    # A feature of zeros is similar to nothing, not even to itself, whatever its distance: it stays.
+    # A feature of zeros is similar to nothing, not even to itself, whatever its distance, so it is left unchanged.
     some_length = items.features.any(axis=1)
     weight *= some_length[index] & some_length[:, None]
     weight /= np.where(some_length, weight.sum(axis=1), 1)[:, None]

@@ -1,4 +1,4 @@
-"""The first gallery items of some queries, as pictures show them."""
+"""The first gallery items of some queries, for pictures."""
 
 from dataclasses import dataclass
 
@@ -13,19 +13,19 @@ __all__ = ["RankList", "rank_lists"]
 
 @dataclass(frozen=True)
 class RankList:
-    """The k gallery items nearest to a query, from the nearest on, ties by gallery position, without its junk."""
+    """The k gallery items nearest to a query, nearest first, ties by gallery position, without the query's junk."""
 
     query: int  # position among the queries
-    gallery: np.ndarray  # (k,) positions in the gallery; fewer where the gallery is smaller
+    gallery: np.ndarray  # (k,) positions in the gallery; fewer if the gallery is smaller
     distances: np.ndarray  # (k,) 1 - cos, the euclidean distance, or the re-ranked one
-    matches: np.ndarray  # (k,) bool, the same identity
+    matches: np.ndarray  # (k,) bool, whether the identity is the same
 
 
 def rank_lists(distances: Distances, matches: Matches, queries, k: int) -> list[RankList]:
     """The rank lists of some queries, in the order in which evaluation ranks.
 
     Raises:
-        InputError: a query that is not there, or k below 1.
+        InputError: a query that does not exist, or k below 1.
     """
     queries = np.asarray(queries, dtype=np.int64).reshape(-1)
     if k < 1 or np.any((queries < 0) | (queries >= matches.num_query)):

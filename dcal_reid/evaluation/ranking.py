@@ -23,11 +23,11 @@ def rank_features(
     Args:
         query, gallery: (Q, D) and (G, D) features, arrays or tensors.
         query_pids, gallery_pids: identities, see :func:`~dcal_reid.evaluation.matches.find_matches`.
-        query_camids, gallery_camids: cameras; None for both where they are not known.
+        query_camids, gallery_camids: cameras; None for both if they are unknown.
         metric: ``cosine`` or ``euclidean``.
         ap, fprs: see :func:`rank`.
         device: where the distances are computed.
-        block: queries looked at together; changes speed and memory, no result.
+        block: queries processed together; affects speed and memory, not the results.
 
     Raises:
         InputError: see :func:`rank`, ``find_matches`` and ``FeatureDistances``.
@@ -39,7 +39,7 @@ def rank_features(
 def rank_matrix(
     distances, query_pids, gallery_pids, query_camids=None, gallery_camids=None, *, ap: str = "step", fprs=()
 ) -> RankingResult:
-    """:func:`rank_features`, but by a (Q, G) matrix of distances that were computed elsewhere.
+    """:func:`rank_features` for a (Q, G) matrix of distances that were computed elsewhere.
 
     Raises:
         InputError: see :func:`rank`, ``find_matches`` and ``MatrixDistances``.
@@ -49,24 +49,24 @@ def rank_matrix(
 
 
 def rank(distances: Distances, matches: Matches, *, ap: str = "step", fprs=()) -> RankingResult:
-    """Rank the gallery for every query. Equally close gallery items come in the order of the gallery.
+    """Rank the gallery for every query. Equally close gallery items keep the order of the gallery.
 
-    The k-th closest of P positives that has c_k negatives before it stands at rank r_k = k + c_k. Then
+    If c_k negatives are before the k-th closest of P positives, that positive is at rank r_k = k + c_k. Then
 
         AP (step)      = 1/P sum_k k / r_k
         AP (trapezoid) = 1/P sum_k (k / r_k + (k - 1) / (r_k - 1)) / 2, where the second term is 1 for r_k = 1
         INP            = P / r_P (Ye et al., "Deep learning for person re-identification: a survey and outlook")
 
-    Junk holds no rank. A query without a positive has no AP; the means are over the other queries.
+    Junk has no rank. A query without a positive has no AP; the means are over the other queries.
 
     Args:
-        distances: where the distances come from.
+        distances: the source of the distances.
         matches: positives and junk of every query.
-        ap: ``step`` (fast-reid, TransReID) or ``trapezoid`` (the scripts of Market-1501, of Oxford Buildings).
-        fprs: false positive rates at which the true positive rate is wanted; none: no ROC.
+        ap: ``step`` (fast-reid, TransReID) or ``trapezoid`` (the scripts of Market-1501 and of Oxford Buildings).
+        fprs: false positive rates at which to compute the true positive rate; empty: no ROC.
 
     Raises:
-        InputError: unknown ``ap``, sizes that do not fit, no query with a positive, or a rate in ``fprs`` outside 0..1.
+        InputError: unknown ``ap``, sizes that do not match, no query with a positive, or an ``fprs`` outside 0..1.
     """
     if ap not in AP_KINDS:
         raise InputError(f"unknown kind of average precision {ap!r}; use one of {', '.join(AP_KINDS)}")
@@ -101,11 +101,11 @@ def rank(distances: Distances, matches: Matches, *, ap: str = "step", fprs=()) -
 
 
 def _scores(negatives_before: np.ndarray, num_positives: np.ndarray, ap: str) -> dict[str, np.ndarray]:
-    """AP, INP and first rank of every query from the number of negatives before each of its positives."""
+    """AP, INP and first rank of every query, from the number of negatives before each of its positives."""
     query = np.repeat(np.arange(len(num_positives)), num_positives)
     start = np.cumsum(num_positives) - num_positives
     answered = num_positives > 0
-    # The closer of two positives has no more negatives before it, so that sorting the numbers sorts the positives.
+    # The closer of two positives never has more negatives before it, so sorting the counts sorts the positives.
     k = np.arange(1, len(query) + 1) - start[query]
     ranks = k + negatives_before[np.lexsort((negatives_before, query))]
     precision = k / ranks

@@ -1,4 +1,4 @@
-"""How much of what an exact search finds an approximate one finds too."""
+"""Recall of an approximate search: how many of the exact nearest items it finds."""
 
 import faiss
 import numpy as np
@@ -14,13 +14,13 @@ _QUERIES = 1000
 
 
 def recall_at(k: int, gallery: Gallery, features) -> float:
-    """The share of the ``k`` exactly nearest items that are among the ``k`` that ``gallery`` finds.
+    """The share of the exact ``k`` nearest items that are among the ``k`` that ``gallery`` finds.
 
-    Queries are some of its own items, evenly spread, each without itself. Of items that are equally near, such as
-    copies of one image, any will do.
+    The queries are some of the gallery's own items, evenly spread; a query itself does not count as a hit. Among
+    equally near items, such as copies of one image, any is accepted.
 
     Args:
-        features: (n, D) of all its items, in the order of their ids, which are 0 to n - 1.
+        features: (n, D) of all items of the gallery, in the order of their ids, which are 0 to n - 1.
     """
     queries = np.unique(np.linspace(0, len(features) - 1, _QUERIES).astype(np.int64))
     k = min(k, len(features) - 1)
@@ -39,7 +39,7 @@ def recall_at(k: int, gallery: Gallery, features) -> float:
 
 @one_thread_on_macos
 def exact_nearest(items: ScaledFeatures, queries: np.ndarray, k: int) -> np.ndarray:
-    """(q, k) positions of the nearest items of some of them, by an exact search in blocks that copies little."""
+    """(q, k) positions of the items nearest to some of them, by an exact search in blocks with little copying."""
     distances, ids = [], []
     some = items[queries].astype(np.float32)
     for start in range(0, len(items), _BLOCK):

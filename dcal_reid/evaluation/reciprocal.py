@@ -10,14 +10,14 @@ __all__ = ["average_encoding", "encode", "expanded_neighbours", "jaccard_similar
 
 
 def expanded_neighbours(index: np.ndarray, size: int, half: int) -> sparse.csr_array:
-    """R*(i, k1) of Zhong et al.: (N, N) with an entry where the second item is in the set of the first.
+    """R*(i, k1) of Zhong et al.: (N, N) with an entry where the column's item is in the set of the row's item.
 
-    Two items are reciprocal neighbours if each is among the nearest of the other. The reciprocal neighbours of item i
-    among its ``size`` nearest are joined by those of each of them, among its ``half`` nearest, if more than two thirds
-    of these are already there.
+    Two items are reciprocal neighbours if each is among the nearest of the other. The set of item i starts with its
+    reciprocal neighbours among its ``size`` nearest. For each of these, its reciprocal neighbours among its ``half``
+    nearest are added if more than two thirds of them are in the starting set.
 
     Args:
-        index: (N, >= size) nearest of every item, itself among them.
+        index: (N, >= size) nearest neighbours of every item, including itself.
         size: k1 + 1.
         half: k1 / 2 + 1.
     """
@@ -45,10 +45,10 @@ def expanded_neighbours(index: np.ndarray, size: int, half: int) -> sparse.csr_a
 
 
 def encode(items: ScaledFeatures, neighbours: sparse.csr_array, farthest: np.ndarray) -> sparse.csr_array:
-    """exp(-distance / farthest) of every neighbour, scaled so that a row sums to 1; distances are squared euclidean."""
+    """exp(-distance / farthest) of every neighbour, rows normalised to sum to 1; distances are squared euclidean."""
     count = np.diff(neighbours.indptr)
     row, column = np.repeat(np.arange(len(count)), count), neighbours.indices.astype(np.int64)
-    # Most pairs are there both ways.
+    # Most pairs occur in both directions.
     pairs, where = np.unique(np.minimum(row, column) * len(items) + np.maximum(row, column), return_inverse=True)
     low, high = np.divmod(pairs, len(items))
     weight = np.exp(-pair_distances(items, low, items, high)[where] / farthest[row])
@@ -57,7 +57,7 @@ def encode(items: ScaledFeatures, neighbours: sparse.csr_array, farthest: np.nda
 
 
 def average_encoding(encoding: sparse.csr_array, nearest: np.ndarray) -> sparse.csr_array:
-    """Local query expansion: the mean encoding of the nearest (N, k2), the item itself among them."""
+    """Local query expansion: the mean encoding of the nearest neighbours (N, k2), including the item itself."""
     size = nearest.shape[1]
     start = np.arange(0, nearest.size + 1, size)
     choose = sparse.csr_array((np.full(nearest.size, 1 / size), nearest.reshape(-1), start), shape=encoding.shape)
@@ -67,10 +67,10 @@ def average_encoding(encoding: sparse.csr_array, nearest: np.ndarray) -> sparse.
 def jaccard_similarity(encoding: sparse.csr_array, num_query: int) -> sparse.csr_array:
     """(Q, G) sum of minima / sum of maxima of the encodings of a query and a gallery item.
 
-    With sums s and t of the two rows and m of their minima, the sum of their maxima is s + t - m. s and t are 1, but
-    for items of which there are so many copies that they are not among their own nearest.
+    If the two rows sum to s and t and their minima to m, their maxima sum to s + t - m. s and t are 1, except for items
+    with so many copies that they are not among their own nearest neighbours.
     """
-    gallery = encoding[num_query:].tocsc()  # per item the gallery items that have it in their set
+    gallery = encoding[num_query:].tocsc()  # for each item the gallery items that have it in their set
     num_gallery = gallery.shape[0]
     length, total = np.diff(gallery.indptr), encoding.sum(axis=1)
 
@@ -78,7 +78,7 @@ def jaccard_similarity(encoding: sparse.csr_array, num_query: int) -> sparse.csr
         mine = encoding[start : min(start + _QUERIES, num_query)]
         query = np.repeat(np.arange(mine.shape[0]), np.diff(mine.indptr))
         count = length[mine.indices]
-        # Every entry of a query meets the whole column of its item.
+        # Every entry of a query is combined with the whole column of its item.
         entry = np.repeat(gallery.indptr[mine.indices] - np.cumsum(count) + count, count) + np.arange(count.sum())
         smaller = np.minimum(gallery.data[entry], np.repeat(mine.data, count))
         pair = np.repeat(query * num_gallery, count) + gallery.indices[entry]
@@ -92,12 +92,12 @@ def jaccard_similarity(encoding: sparse.csr_array, num_query: int) -> sparse.csr
     return sparse.vstack(for_blocks(some, num_query, _QUERIES), format="csr")
 
 
-# Rows that one thread looks at together.
+# The number of rows that one thread processes together.
 _ROWS, _QUERIES = 256, 32
 
 
 def _mutual(index: np.ndarray) -> np.ndarray:
-    """(N, K) bool: item i is among the K nearest of its neighbour ``index[i, j]``."""
+    """(N, K) bool: whether item i is among the K nearest of its neighbour ``index[i, j]``."""
 
     def some(start: int) -> np.ndarray:
         mine = index[start : start + _ROWS]

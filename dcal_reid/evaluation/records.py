@@ -1,4 +1,4 @@
-"""What a gallery knows of each item beside its feature: path, identity and camera."""
+"""The metadata of gallery items: path, identity and camera."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from ..errors import InputError
 __all__ = ["UNKNOWN", "RecordStore", "Records", "known"]
 
 _COLUMNS = ("paths", "identities", "cameras")
-# What stands for an identity or a camera that is not known.
+# The values that mean an unknown identity or camera.
 UNKNOWN = (-1, "")
 
 
 @dataclass(frozen=True)
 class Records:
-    """Path, identity and camera of n items. Where identity or camera are not known: -1, or "" if they are text.
+    """Path, identity and camera of n items. An unknown identity or camera is -1, or "" in columns of text.
 
     Raises:
         InputError: lengths that differ, or values that are neither integers nor text.
@@ -43,29 +43,29 @@ class Records:
         return len(self.paths)
 
     def __getitem__(self, rows: slice | np.ndarray) -> "Records":
-        """Those of some items, in the order of ``rows``."""
+        """The records of some items, in the order of ``rows``."""
         return Records(self.paths[rows], self.identities[rows], self.cameras[rows])
 
 
 def known(value: int | str) -> int | str | None:
-    """An identity or a camera, None if it is not known."""
+    """An identity or a camera, or None if it is unknown."""
     return None if value in UNKNOWN else value
 
 
 class RecordStore:
-    """Many records under ids, kept as plain columns (text as UTF-8), which can stay on disk until they are read."""
+    """Many records by id, stored as plain columns (text as UTF-8) that can stay on disk until they are read."""
 
     def __init__(self):
         self.ids = np.empty(0, dtype=np.int64)  # ascending
         self._columns = {name: np.empty(0, dtype="S1") for name in _COLUMNS}
-        self._values: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # of columns that were asked for, until a change
+        self._values: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # cache by column, dropped on a change
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def append(self, ids: np.ndarray, records: Records) -> None:
-        """Add records under ids that ascend and are above all others."""
-        if len(ids) == 0:  # then their columns need be of no type
+        """Add records under ids that are ascending and above all existing ones."""
+        if len(ids) == 0:  # empty columns may have any dtype
             return
         new = {name: _encoded(getattr(records, name)) for name in _COLUMNS}
         for name, column in self._columns.items():
@@ -77,10 +77,10 @@ class RecordStore:
         self.ids, self._values = np.concatenate([self.ids, ids]), {}
 
     def rows(self, ids) -> np.ndarray:
-        """Where the items with these ids are.
+        """The row numbers of these ids.
 
         Raises:
-            InputError: an id that is not there.
+            InputError: an id that does not exist.
         """
         ids = np.asarray(ids, dtype=np.int64)
         rows = np.searchsorted(self.ids, ids)
@@ -96,23 +96,23 @@ class RecordStore:
         return Records(*(_decoded(self._columns[name][rows]) for name in _COLUMNS))
 
     def values(self, name: str) -> np.ndarray:
-        """What there is in a column, each once, as texts."""
+        """The distinct values of a column, as strings."""
         return self._values_and_places(name)[0]
 
     def is_among(self, name: str, texts: Sequence[str], rows=slice(None)) -> np.ndarray:
-        """Whether the value in a column, as text, is one of ``texts``; in all rows or in some."""
+        """Whether the value of a column, as a string, is one of ``texts``, for all rows or for some."""
         values, places = self._values_and_places(name)
         return np.isin(values, texts)[places[rows]]
 
     def _values_and_places(self, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Also for each row the place of its value: texts are compared once per value, not once per row."""
+        """The distinct values, and each row's index into them: strings are compared once per value, not per row."""
         if name not in self._values:
             values, places = np.unique(self._columns[name], return_inverse=True)
             self._values[name] = _decoded(values).astype(str), places
         return self._values[name]
 
     def drop(self, ids) -> None:
-        """Forget some ids."""
+        """Remove some ids."""
         kept = np.ones(len(self), dtype=bool)
         kept[self.rows(ids)] = False
         self.ids, self._values = self.ids[kept], {}
@@ -134,7 +134,7 @@ class RecordStore:
 
 
 def _encoded(column: np.ndarray) -> np.ndarray:
-    # A file name that is not UTF-8 has surrogates.
+    # A file name that is not UTF-8 contains surrogates.
     return np.char.encode(column, "utf-8", "surrogateescape") if column.dtype.kind == "U" else column.astype(np.int64)
 
 

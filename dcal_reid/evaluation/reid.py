@@ -27,16 +27,16 @@ logger = logging.getLogger(__name__)
 class DCALReidEvaluator(DatasetEvaluator):
     """CMC, mAP and mINP of a test set, for fast-reid's ``inference_on_dataset``.
 
-    Batches may come in any order, from any process, twice, or without some items: each item says by its index which
-    one it is.
+    Batches may come in any order, from any process, twice, or with items missing: items are identified by their
+    index.
 
     Args:
         cfg: ``cfg.TEST`` says how features are scored, ``cfg.MODEL.DEVICE`` where distances are computed.
-        num_query: items of the data set with an index below are queries, the others gallery.
-        output_dir: folder for ``features.npz``, which ``tools/evaluate_features.py`` scores again; None: not kept.
+        num_query: items of the data set with an index below this are queries, the others are the gallery.
+        output_dir: folder for ``features.npz``, which ``tools/evaluate_features.py`` can score again; None: not saved.
 
     Raises:
-        InputError: ``cfg.TEST`` asks for something that does not exist.
+        InputError: an invalid option in ``cfg.TEST``.
     """
 
     def __init__(self, cfg: CfgNode, num_query: int, output_dir: str | None = None):
@@ -55,15 +55,16 @@ class DCALReidEvaluator(DatasetEvaluator):
         self._compared: tuple[Distances, Matches] | None = None
 
     def process(self, inputs: dict, outputs: torch.Tensor) -> None:
-        """Keep the features of one batch.
+        """Store the features of one batch.
 
         Args:
             inputs: ``targets`` (B,) identities, ``camids`` (B,), ``indices`` (B,) positions in the data set, and
-                ``img_paths``, a list of B paths; and if some could not be decoded ``broken_paths``, theirs.
+                ``img_paths``, a list of B paths; and ``broken_paths``, the paths of images that could not be decoded,
+                if there are any.
             outputs: (B, D) features.
 
         Raises:
-            InputError: no ``indices``, or another number of features than of labels.
+            InputError: no ``indices``, or different numbers of features and labels.
         """
         if "indices" not in inputs:
             raise InputError("a test batch has no 'indices', the positions in the data set; use dcal_reid's loader")
@@ -82,7 +83,7 @@ class DCALReidEvaluator(DatasetEvaluator):
         """Gather from all processes and score.
 
         Returns:
-            on the main process ``Rank-1``, ``Rank-5``, ``Rank-10``, ``mAP``, ``mINP`` and ``metric``, the mean of mAP
+            On the main process ``Rank-1``, ``Rank-5``, ``Rank-10``, ``mAP``, ``mINP`` and ``metric``, the mean of mAP
             and Rank-1, and with TEST.ROC the true positive rates ``TPR@FPR=...``, all in percent. Elsewhere nothing.
 
         Raises:
@@ -106,14 +107,14 @@ class DCALReidEvaluator(DatasetEvaluator):
 
     @property
     def result(self) -> RankingResult:
-        """Query by query; the rows are those of the queries in :meth:`features`. After :meth:`evaluate`."""
+        """The result, query by query, in the order of the queries in :meth:`features`. After :meth:`evaluate`."""
         if self._result is None:
             raise RuntimeError("there is a result only after evaluate(), and on the main process")
         return self._result
 
     @property
     def compared(self) -> tuple[Distances, Matches]:
-        """The distances that were ranked by, and which items match. After :meth:`evaluate`."""
+        """The distances used for ranking, and which items match. After :meth:`evaluate`."""
         _ = self.result
         return self._compared
 
@@ -131,7 +132,7 @@ class DCALReidEvaluator(DatasetEvaluator):
                 ``features().features[features().gallery]``.
 
         Raises:
-            InputError: a query that is not there, or k below 1.
+            InputError: a query that does not exist, or k below 1.
         """
         return rank_lists(*self.compared, queries, k)
 
@@ -142,5 +143,5 @@ class DCALReidEvaluator(DatasetEvaluator):
         return {name: np.concatenate([batch[name] for batch in self._batches]) for name in self._batches[0]}
 
 
-# Our name -> the key of the batch.
+# Our name -> the key in the batch.
 _LABELS = {"pids": "targets", "camids": "camids", "indices": "indices"}

@@ -4,8 +4,8 @@ The distance of a query to a gallery item becomes
 
     (1 - lambda) Jaccard distance of their neighbourhoods + lambda d / d_max,
 
-where d is the squared euclidean distance and d_max that of the query to the farthest of all items, queries and
-gallery. Everything but the products is sparse.
+where d is the squared euclidean distance and d_max the query's squared distance to the farthest of all queries and
+gallery items. Everything but the products is sparse.
 """
 
 from dataclasses import dataclass
@@ -25,10 +25,10 @@ __all__ = ["RerankOptions", "RerankedDistances"]
 
 @dataclass(frozen=True)
 class RerankOptions:
-    """``k1`` neighbours make the reciprocal sets, the encodings of ``k2`` are averaged (1: none), ``weight`` is lambda.
+    """``k1``: neighbours in the reciprocal sets; ``k2``: encodings to average (1: none); ``weight``: lambda.
 
     Raises:
-        InputError: a value that makes no sense.
+        InputError: an invalid value.
     """
 
     k1: int = 20
@@ -49,7 +49,7 @@ class RerankedDistances(Distances):
         features: (Q + G, D), queries first.
         num_query: Q.
         options: k1, k2, lambda.
-        metric: ``cosine`` or ``euclidean``, for neighbours and d; cosine is d of the features scaled to length 1.
+        metric: ``cosine`` or ``euclidean``, for neighbours and d; with cosine, features are scaled to length 1 first.
         device, block: see :class:`~dcal_reid.evaluation.distances.FeatureDistances`.
 
     Raises:
@@ -65,14 +65,14 @@ class RerankedDistances(Distances):
         self._weight, self._device, self._block = options.weight, torch.device(device), block
         half = int(np.around(options.k1 / 2))
         neighbours = find_neighbours(self._items, (options.k2, half + 1, options.k1 + 1), device)
-        # Where all items are one feature nothing is to be divided.
+        # If all items are the same feature, avoid a division by 0.
         self._farthest = np.where(neighbours.farthest > 0, neighbours.farthest, 1.0)
         sets = expanded_neighbours(neighbours.index, options.k1 + 1, half + 1)
         encoding = encode(self._items, sets, self._farthest)
         if options.k2 > 1:
             encoding = average_encoding(encoding, neighbours.index[:, : options.k2])
         similarity = jaccard_similarity(encoding, num_query)
-        # Sorted by row * G + column, the place of a pair in a tile and in the list.
+        # Sorted by row * G + column, the position of a pair in a tile and in the list.
         self._start, self._similarity = similarity.indptr, similarity.data
         row = np.repeat(np.arange(num_query), np.diff(similarity.indptr))
         self._pair = row * self.num_gallery + similarity.indices

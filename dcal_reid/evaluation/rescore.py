@@ -1,4 +1,4 @@
-"""Score a file of features again, with other options and without the model."""
+"""Score a file of features again with other options, without the model."""
 
 import json
 
@@ -18,8 +18,8 @@ def rescore(features: str, cfg: CfgNode, json_path: str = "", plot_path: str = "
     Args:
         features: the file that ``DCALReidEvaluator`` wrote.
         cfg: ``TEST`` (except FLIP, which the features already include) and ``MODEL.DEVICE`` are used.
-        json_path: where everything is written, query by query; empty: nowhere.
-        plot_path: where CMC, AP and, if there is one, ROC are drawn; empty: nowhere.
+        json_path: where to write all results, query by query; empty: nowhere.
+        plot_path: where to plot CMC, AP and, if there is one, ROC; empty: nowhere.
 
     Raises:
         InputError: a file or options that cannot be used.
@@ -29,7 +29,7 @@ def rescore(features: str, cfg: CfgNode, json_path: str = "", plot_path: str = "
     if json_path:
         check_writable(json_path)
     if plot_path:
-        # Here, not above: matplotlib is imported only where pictures are drawn.
+        # Imported here so that matplotlib is loaded only if pictures are drawn.
         from .plot import draw_curves, prepare_picture_path
 
         prepare_picture_path(plot_path)

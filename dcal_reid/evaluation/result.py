@@ -1,4 +1,4 @@
-"""What an evaluation found, query by query, and the figures made of it."""
+"""The result of an evaluation, query by query, and the metrics computed from it."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ __all__ = ["RankingResult"]
 
 @dataclass(frozen=True)
 class RankingResult:
-    """Scores of every query, in the order of the queries; those without a positive are kept, as NaN and rank 0.
+    """Scores of every query, in the order of the queries; queries without a positive are kept, with NaN and rank 0.
 
     Raises:
-        ValueError: arrays that contradict each other; then our code is wrong, not the input.
+        ValueError: inconsistent arrays; this means a bug in our code, not an invalid input.
     """
 
     ap: np.ndarray  # (Q,) average precision, NaN without a positive
@@ -25,7 +25,7 @@ class RankingResult:
     num_positives: np.ndarray  # (Q,) gallery items of the same identity from another camera
     num_junk: np.ndarray  # (Q,) gallery items of the same identity and the same camera, removed
     num_gallery: int
-    num_cameras: int  # 0: cameras are not known
+    num_cameras: int  # 0: cameras are unknown
     ap_kind: str  # step | trapezoid
     roc: RocCurve | None = None
 
@@ -66,15 +66,15 @@ class RankingResult:
         return float(self.inp[self.answered].mean())
 
     def cmc(self, max_rank: int = 50) -> np.ndarray:
-        """(max_rank,) the share of queries whose closest positive stands at rank 1, 2, ... or before.
+        """(max_rank,) the share of queries whose closest positive is at rank 1, 2, ... or before.
 
-        Beyond the end of a gallery that is smaller the curve stays what it is at its end.
+        If the gallery is smaller, the curve is constant beyond its end.
         """
         hits = np.bincount(self.first_rank[self.answered], minlength=max_rank + 1)
         return np.cumsum(hits)[1 : max_rank + 1] / np.count_nonzero(self.answered)
 
     def metrics(self) -> "OrderedDict[str, float]":
-        """fast-reid's names, in percent. ``metric`` is the mean of mAP and Rank-1, by which models are chosen."""
+        """Metrics in percent, by fast-reid's names. ``metric``, the mean of mAP and Rank-1, selects the best model."""
         cmc = self.cmc(10)
         metrics = OrderedDict((f"Rank-{r}", 100 * float(cmc[r - 1])) for r in (1, 5, 10))
         metrics["mAP"] = 100 * self.mAP
@@ -94,7 +94,7 @@ class RankingResult:
         )
 
     def describe(self) -> str:
-        """One line for the log: what the figures are over."""
+        """One line for the log: what the metrics are computed over."""
         cameras = f"{self.num_cameras} cameras" if self.num_cameras else "cameras not known, so no junk removed"
         return (
             f"{self.num_query} queries, {len(self.unanswered)} of them without a valid match; "

@@ -1,4 +1,4 @@
-"""Verification: how many positives are accepted while few negatives are."""
+"""Verification: the true positive rate at low false positive rates."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,14 @@ __all__ = ["ClosestNegatives", "RocCurve"]
 
 @dataclass(frozen=True)
 class RocCurve:
-    """At each false positive rate the largest true positive rate, and the threshold that gives it.
+    """For each false positive rate, the largest true positive rate and the threshold that gives it.
 
-    A pair of a query and a gallery item is accepted as one identity if its distance is *below* the threshold. Of all
-    negative pairs at most ``fpr`` are then accepted, and ``tpr`` of all positive pairs. Junk pairs do not count.
+    A pair of a query and a gallery item is accepted as one identity if its distance is *below* the threshold. The
+    threshold accepts at most a share ``fpr`` of all negative pairs, and a share ``tpr`` of all positive pairs. Junk
+    pairs do not count.
     """
 
-    fpr: np.ndarray  # (F,) as asked for
+    fpr: np.ndarray  # (F,) as requested
     tpr: np.ndarray  # (F,)
     threshold: np.ndarray  # (F,) cosine: 1 - cos; euclidean: the distance, not its square; inf: all are accepted
     num_positive_pairs: int
@@ -45,15 +46,15 @@ class RocCurve:
         }
 
 
-# Pairs to collect before those that are not needed are dropped.
+# The number of pairs to collect before dropping those that are not needed.
 _BUFFER = 2**20
 
 
 class ClosestNegatives:
-    """Keeps, tile by tile, the negative pairs that are closer than all others: those that a threshold lets pass.
+    """Collects, tile by tile, the closest negative pairs: those that a threshold could accept.
 
-    For a false positive rate f only the closest share f of the negative pairs matters, so that 1 % of them is kept
-    for f = 1e-2, not all. Each is kept as the interval in which its exact distance lies.
+    For a false positive rate f only the closest share f of the negative pairs matters, so for f = 1e-2 only 1 % of them
+    are kept. Each is kept as the interval that contains its exact distance.
 
     Raises:
         InputError: a false positive rate that is not between 0 and 1.
@@ -71,7 +72,7 @@ class ClosestNegatives:
         self._new, self._limit = [], np.inf
 
     def add(self, tile: Tile) -> None:
-        """Look at one tile, a few rows at a time: of the first ones all pairs are kept for a moment."""
+        """Process one tile, a few rows at a time, because at first all pairs of the rows are kept for a moment."""
         step = max(1, _BUFFER // self._num_gallery)
         start, same = self._matches.of_queries(tile.query)
         for first in range(0, len(tile.values), step):
@@ -95,7 +96,7 @@ class ClosestNegatives:
             self._shrink()
 
     def _shrink(self) -> None:
-        """Drop the pairs that are certainly not among the wanted ones."""
+        """Drop the pairs that are certainly not needed."""
         lower, upper, pair = (np.concatenate(parts) for parts in zip(self._kept, *self._new, strict=True))
         self._new = []
         if len(pair) > self._wanted:
@@ -103,7 +104,7 @@ class ClosestNegatives:
             near = lower <= self._limit
             lower, upper, pair = lower[near], upper[near], pair[near]
         if len(pair) > 2 * self._wanted + _BUFFER:
-            # Most distances are nearly the same. Exact ones tell which are, and of these any will do.
+            # Most distances are nearly the same. Exact distances decide; among equal ones, any pair can be kept.
             lower[:] = upper[:] = self._distances.between_many(*np.divmod(pair, self._num_gallery))
             wanted = np.argpartition(lower, self._wanted - 1)[: self._wanted]
             lower, upper, pair = lower[wanted], upper[wanted], pair[wanted]
@@ -125,7 +126,7 @@ class ClosestNegatives:
         )
 
     def _exact(self, k: int) -> float:
-        """The exact distance of the negative pair with k closer ones: accepting what is below it accepts at most k."""
+        """The exact distance of the negative pair with k closer ones: accepting pairs below it accepts at most k."""
         if k >= self.num_pairs:
             return np.inf
         lower, upper, pair = self._kept

@@ -1,4 +1,4 @@
-"""Features with the scale that a metric asks for, and exact distances of pairs of them."""
+"""Features scaled as a metric requires, and exact distances of pairs of them."""
 
 import hashlib
 from functools import cached_property
@@ -13,22 +13,22 @@ from .threads import for_blocks
 __all__ = ["METRICS", "ScaledFeatures", "check_metric", "pair_distances"]
 
 METRICS = ("cosine", "euclidean")
-# Squared distances of longer features may be beyond the range of single precision.
+# The squared distances of longer features may exceed the range of single precision.
 _LONGEST = 2.0**60
 
 
 class ScaledFeatures:
-    """Features whose squared euclidean distances are what a metric ranks by.
+    """Features scaled so that a metric ranks by their squared euclidean distances.
 
-    For ``cosine`` they are scaled to length 1, which makes the squared distance 2 (1 - cos).
+    For ``cosine`` they are scaled to length 1, so that the squared distance is 2 (1 - cos).
 
     Args:
         features: (n, D), array or tensor. Not copied if it is in single or double precision.
         metric: ``cosine`` or ``euclidean``.
-        name: what errors call them.
+        name: what error messages call the features.
 
     Raises:
-        InputError: unknown metric, not a matrix, NaN or infinite features, or ones too large for ``euclidean``.
+        InputError: unknown metric, not a matrix, NaN or infinite features, or features too large for ``euclidean``.
     """
 
     def __init__(self, features, metric: str = "cosine", name: str = ""):
@@ -69,15 +69,15 @@ class ScaledFeatures:
         return features
 
     def single(self, rows=slice(None)) -> np.ndarray:
-        """(n, D) the same in single precision, contiguous, as the engines of galleries take them."""
+        """(n, D) scaled features in single precision, contiguous, as the search engines of galleries require."""
         return np.ascontiguousarray(self[rows], dtype=np.float32)
 
     def shown(self, distance: np.ndarray) -> np.ndarray:
-        """The distance as people know it: 1 - cos, or the euclidean distance, not its square."""
+        """The distance to display: 1 - cos, or the euclidean distance, not its square."""
         return distance / 2 if self.metric == "cosine" else np.sqrt(distance)
 
     def centre(self) -> np.ndarray:
-        """(D,) about the mean of the scaled features: that of at least 2048 of them, or all, evenly spread."""
+        """(D,) approximate mean of the scaled features: over all, or over at least 2048 evenly spread ones."""
         return self[:: max(1, len(self) // 2048)].mean(axis=0)
 
     def prepared(self, centre: np.ndarray, device: torch.device) -> Prepared:
@@ -111,12 +111,12 @@ def check_metric(metric: str) -> None:
 
 
 def pair_distances(a: ScaledFeatures, i: np.ndarray, b: ScaledFeatures, j: np.ndarray) -> np.ndarray:
-    """Exact squared distances of the pairs a[i[k]], b[j[k]]: (n,) float64, the same for the same two features always.
+    """Exact squared distances of the pairs a[i[k]], b[j[k]]: (n,) float64, always the same for the same two features.
 
-    Computed as a sum of squared differences in double precision, pair by pair.
+    Computed pair by pair as a sum of squared differences in double precision.
     """
     out = np.empty(len(i))
-    step = max(1, 2**15 // a.dim)  # both sides of the pairs stay in the processor's cache
+    step = max(1, 2**15 // a.dim)  # both sides of the pairs stay in the CPU's cache
 
     def some(start: int) -> None:
         difference = a[i[start : start + step]]

@@ -20,10 +20,10 @@ ROC_FPRS = (1e-4, 1e-3, 1e-2)
 
 
 def check_test_options(test: CfgNode) -> None:
-    """Refuse what cannot be evaluated, before features are extracted.
+    """Refuse options that cannot be evaluated, before features are extracted.
 
     Raises:
-        InputError: which value of ``cfg.TEST`` is wrong.
+        InputError: an invalid value in ``cfg.TEST``.
     """
     if test.METRIC == "jaccard":
         raise InputError("TEST.METRIC jaccard is not a metric of features; use cosine or euclidean with TEST.RERANK")
@@ -38,7 +38,7 @@ def check_test_options(test: CfgNode) -> None:
 
 
 def scoring_device(cfg: CfgNode) -> str:
-    """Where distances are computed: on the GPU that MODEL.DEVICE names, and for ``auto`` on one if there is one."""
+    """Where distances are computed: on the GPU that MODEL.DEVICE names; with ``auto`` on a GPU if there is one."""
     device = "cuda" if cfg.MODEL.DEVICE == "auto" else cfg.MODEL.DEVICE
     return device if device.startswith("cuda") and torch.cuda.is_available() else "cpu"
 
@@ -53,9 +53,9 @@ def score(data: FeatureSet, test: CfgNode, device: str = "cpu") -> RankingResult
 
 
 def compare(data: FeatureSet, test: CfgNode, device: str = "cpu") -> tuple[Distances, Matches]:
-    """The distances of queries to gallery after AQE, by METRIC or by RERANK, and which items match."""
+    """The distances from queries to gallery after AQE, by METRIC or by RERANK, and which items match."""
     check_test_options(test)
-    # First of all: it refuses a test set that has nothing to rank.
+    # This comes first because it refuses a test set that has nothing to rank.
     matches = find_matches(*data.labels)
     features, query, gallery = data.features, data.query, data.gallery
     if test.AQE.ENABLED:
@@ -66,7 +66,7 @@ def compare(data: FeatureSet, test: CfgNode, device: str = "cpu") -> tuple[Dista
 
 
 def rank_compared(distances: Distances, matches: Matches, test: CfgNode) -> RankingResult:
-    """Rank by these distances, with the AP and the ROC that ``cfg.TEST`` asks for."""
+    """Rank by these distances, with the AP and ROC options of ``cfg.TEST``."""
     return rank(distances, matches, ap=test.AP, fprs=ROC_FPRS if test.ROC.ENABLED else ())
 
 

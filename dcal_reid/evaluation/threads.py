@@ -1,4 +1,4 @@
-"""Work on blocks of rows with all threads: NumPy computes without holding Python's lock."""
+"""Process blocks of rows with all threads: NumPy releases Python's GIL while it computes."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -7,8 +7,8 @@ import torch
 
 __all__ = ["for_blocks"]
 
-# Blocks for each thread. A matrix product's own threads wait for the next one in a busy loop: what is short is faster
-# on one thread than beside them.
+# The minimum number of blocks per thread. After a matrix product, its own threads busy-wait for the next product, so
+# short work is faster on one thread than in competition with them.
 _WORTH_A_THREAD = 16
 
 

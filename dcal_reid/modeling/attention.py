@@ -1,7 +1,7 @@
-"""timm's transformer block taken apart, so that the queries and the keys and values can be different tokens.
+"""timm's transformer block taken apart, so that queries can come from other tokens than keys and values.
 
-Everything here calls the block's own layers (norm, qkv, proj, mlp, layer scale, stochastic depth): there are no
-weights of our own, and with the same tokens as queries and context the result is that of ``block(x)``.
+Everything here calls the block's own layers (norm, qkv, proj, mlp, layer scale, stochastic depth): no weights are
+added, and with the same tokens as queries and context the result is that of ``block(x)``.
 
 Shapes: B images, h heads, d channels per head, D channels of a token, n queries, N keys.
 """
@@ -32,7 +32,7 @@ __all__ = [
 def check_block(block: nn.Module) -> None:
     """Refuse a block whose attention is not softmax(q k^T / sqrt(d)) v over one sequence of tokens.
 
-    Normalised queries and keys, normalised output, layer scale, stochastic depth and dropout are honoured.
+    Normalised queries and keys, normalised output, layer scale, stochastic depth and dropout are supported.
 
     Raises:
         InputError: another class of block or of attention, or a gated attention.
@@ -73,8 +73,8 @@ def project_keys_values(attn: Attention, x: Tensor) -> tuple[Tensor, Tensor]:
 def uses_fused_attention(attn: Attention | ClassAttn, v: Tensor) -> bool:
     """timm's switch, except for training in half precision on the CPU.
 
-    There the backward pass of PyTorch's fused attention is slower than that of explicit attention, with 65 tokens six
-    times (docs/decisions.md).
+    There PyTorch's fused attention is slower than explicit attention because of its backward pass: six times with 65
+    tokens (docs/decisions.md).
     """
     half_precision = v.device.type == "cpu" and v.dtype in (torch.bfloat16, torch.float16)
     return attn.fused_attn and not (half_precision and v.requires_grad and torch.is_grad_enabled())
@@ -96,10 +96,10 @@ def begin_block(block: Block, x: Tensor, cls_only: bool) -> tuple[Tensor, Tensor
     Args:
         block: timm's block.
         x: (B, N, D), the CLS token first.
-        cls_only: only the CLS token's output is wanted, so that the others need no queries.
+        cls_only: only the CLS token's output is needed, so the other tokens need no queries.
 
     Returns:
-        x (B, n, D), the tokens whose outputs are wanted, their q (B, h, n, d), and all tokens' k and v (B, h, N, d),
+        x (B, n, D), the tokens whose outputs are needed, their q (B, h, n, d), and k and v of all tokens (B, h, N, d),
         where n is 1 or N.
     """
     attn, normed = block.attn, block.norm1(x)
@@ -120,12 +120,12 @@ def finish_block(block: Block, x: Tensor, attended: Tensor) -> Tensor:
 
 
 def self_attention_block(block: Block, x: Tensor, cls_only: bool = False) -> tuple[Tensor, Tensor, Tensor]:
-    """``block(x)`` that also hands out its queries and keys, from which rollout is computed.
+    """``block(x)`` that also returns its queries and keys, from which rollout is computed.
 
     Args:
         block: timm's block.
         x: (B, N, D), the CLS token first.
-        cls_only: only the CLS token's output is wanted; the others' queries and FFN are then left out.
+        cls_only: only the CLS token's output is needed; queries and FFN of the other tokens are then skipped.
 
     Returns:
         x (B, n, D), q (B, h, n, d) and k (B, h, N, d), where n is 1 or N.

@@ -1,6 +1,7 @@
 """Where the branches look, for pictures: rollout of SA, GLCA and PWCA (DCAL figs. 3 and 4).
 
-All of it works under fused attention, which gives no weights away: the softmax is made again from queries and keys.
+All of it works with fused attention, which does not return its weights: the softmax is recomputed from queries and
+keys.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,12 +26,12 @@ class AttentionMaps(NamedTuple):
     """Where the branches look, for pictures. gh x gw is the grid of patches."""
 
     sa: Tensor  # (B, gh, gw), rollout of the CLS token over the self-attention blocks
-    glca: Tensor | None  # (B, gh, gw), rollout of GLCA's read-out: its first block, then the blocks before
+    glca: Tensor | None  # (B, gh, gw), rollout of GLCA's read-out: its first block, then the blocks before it
     selected: Tensor | None  # (B, n), the patches that are GLCA's local queries
 
 
 class PairAttentionMaps(NamedTuple):
-    """Where an image's CLS token looks in the pair-wise stream: the patches of the image, and of its distractor."""
+    """Where an image's CLS token looks in the pair-wise stream: at the patches of the image and of its distractor."""
 
     last: Tensor  # (B, 2, gh, gw), its attention in the last block
     rollout: Tensor  # (B, 2, gh, gw), rollout over all blocks
@@ -73,18 +74,18 @@ def pair_attention_maps(model: "DCAL", images: dict | Tensor) -> PairAttentionMa
 
     ``last`` is the CLS token's row of eq. 4's softmax over 2 (N + 1) keys in the last block. ``rollout`` is its row of
     eq. 2 with the tokens of both images: in a pair-wise block a token's row is 0.5 of itself and 0.5 of that softmax.
-    What falls on the distractor is carried on through the stream that its keys and values come from: its self-attention
-    stream, which never looks back, so that the distractor's part grows with every block; or with
-    MODEL.DCAL.PWCA.DISTRACTOR_STREAM pwca its own pair-wise stream. Blocks before the first pair-wise one are those of
-    self-attention. The weights of either, those on both images' CLS tokens included, add up to 1.
+    Weight on the distractor is propagated through the stream that the distractor's keys and values come from: by
+    default its self-attention stream, which never attends to the image, so that the distractor's share grows with
+    every block; with MODEL.DCAL.PWCA.DISTRACTOR_STREAM pwca its own pair-wise stream. Blocks before the first pair-wise
+    block are self-attention blocks. Both maps sum to 1 if the weights on both images' CLS tokens are included.
 
     Args:
         model: in evaluation mode.
-        images: (B, 3, H, W) as for ``DCAL.forward``, or a batch; B is even. Images 0 and 1 are each other's distractor,
-            so are 2 and 3, and so on.
+        images: (B, 3, H, W) as for ``DCAL.forward``, or a batch; B is even. Images 0 and 1 are each other's
+            distractors, as are 2 and 3, and so on.
 
     Raises:
-        InputError: a backbone other than a ViT, a model without pair-wise blocks, no image, or an odd number of them.
+        InputError: a backbone other than a ViT, a model without pair-wise blocks, no images, or an odd number of them.
     """
     backbone = _with_cls_token(model.backbone)
     x = model.preprocess_image(images)
@@ -128,7 +129,7 @@ def _with_cls_token(backbone: Backbone) -> Backbone:
 
 
 def _on_grid(backbone: Backbone, r: Tensor) -> Tensor:
-    """Weights over tokens (B, num_prefix + N) -> those of the patches, (B, gh, gw)."""
+    """Weights over tokens (B, num_prefix + N) -> the patches' weights (B, gh, gw)."""
     return r[:, backbone.num_prefix :].unflatten(1, backbone.grid_size)
 
 
@@ -140,7 +141,7 @@ def _attention(backbone: ViTBackbone, number: int, x: Tensor) -> Tensor:
 
 
 def _side_by_side(attention: Tensor, partner: Tensor) -> Tensor:
-    """(B, N, N) -> (B, 2N, 2N): each image's own tokens and its distractor's, which do not see each other."""
+    """(B, N, N) -> (B, 2N, 2N): each image's own tokens and its distractor's, which do not attend to each other."""
     none = torch.zeros_like(attention)
     return torch.cat([torch.cat([attention, none], dim=2), torch.cat([none, attention[partner]], dim=2)], dim=1)
 
@@ -148,8 +149,9 @@ def _side_by_side(attention: Tensor, partner: Tensor) -> Tensor:
 def _joint_attention(
     backbone: ViTBackbone, number: int, x: Tensor, partner: Tensor, distractor_stream: str, starts: bool
 ) -> Tensor:
-    """Attention of a pair-wise block among the tokens of an image's pair-wise stream and those of the stream that its
-    distractor's keys come from, averaged over heads: both streams, as for ``Backbone.pair_block`` -> (B, 2N, 2N)."""
+    """Attention of a pair-wise block, averaged over heads: both streams, as for ``Backbone.pair_block`` -> (B, 2N, 2N).
+
+    The tokens are those of the image in its pair-wise stream, then the distractor's in the stream of its keys."""
     attn = backbone.blocks[number].attn
     q, k, _ = project(attn, backbone.blocks[number].norm1(x))
     images, pairs, _ = stream_places(len(x), len(partner), distractor_stream, starts)

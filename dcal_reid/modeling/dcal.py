@@ -1,7 +1,8 @@
 """Dual cross-attention learning: the meta-architecture (Zhu et al., CVPR 2022).
 
-Three branches read one image. SA, the backbone's self-attention. GLCA, M blocks of its own that look again with the
-patches that SA attends to most. PWCA, in training only, the backbone once more with a second image as distractor.
+Three branches process each image. SA is the backbone's self-attention. GLCA has M blocks of its own, whose queries are
+the CLS token and the patches that SA attends to most. PWCA, in training only, runs the backbone again with a second
+image as distractor.
 """
 
 from collections.abc import Callable
@@ -28,10 +29,10 @@ __all__ = ["DCAL", "AttentionMaps", "check_attention"]
 class DCAL(nn.Module):
     """SA, GLCA and PWCA branches on one timm vision transformer. Without GLCA and PWCA it is the plain baseline.
 
-    The contract is that of fast-reid's ``Baseline``: called with a batch (dict), it returns in training a dict of
-    losses whose sum is the training loss, else the features (B, D) or (B, 2D), or with a classification head the
-    scores of the classes (B, classes). The batch is not changed.
-    ``metrics`` holds, after a training step, the detached scalars worth logging.
+    The contract is that of fast-reid's ``Baseline``. Called with a batch (dict), the model returns in training a dict
+    of losses whose sum is the training loss; in evaluation it returns the features (B, D) or (B, 2D), or with a
+    classification head the class scores (B, classes). The batch is not changed.
+    After a training step, ``metrics`` holds the detached scalars worth logging.
     """
 
     @configurable
@@ -63,19 +64,19 @@ class DCAL(nn.Module):
             heads: by branch, ``sa`` (which PWCA shares) and, with GLCA, ``glca``.
             glca: the GLCA branch, or None.
             glca_input: parallel | stacked, what the first GLCA block reads.
-            glca_selection: rollout | last | penultimate | random, what the local queries are selected by.
+            glca_selection: rollout | last | penultimate | random, how the local queries are selected.
             pwca_blocks: T; the last T blocks are pair-wise. 0: no PWCA.
             distractor_stream: sa | pwca.
-            neck_statistics: sa | sa+pwca, whose features the shared BNNeck averages its running statistics over.
+            neck_statistics: sa | sa+pwca, whose features update the running statistics of the shared BNNeck.
             distractors: batch | noise | noise_image | external, what they are.
             pair_sampler: for distractors of the batch, identities (B,) -> index (B,) of each image's distractor.
             branch_loss: the loss of one branch.
-            loss_weights: how the branches' losses add up; None with a single branch.
+            loss_weights: how the branches' losses are combined; None with a single branch.
             inference: sa+glca | sa | glca, the features outside training.
             pixel_mean, pixel_std: of the three channels, in 0..255.
             image_noise: standard deviation of the noise on normalised training images.
             label_noise: share of training images that get a label drawn at random.
-            activation_checkpointing: make each block's activations again in the backward pass.
+            activation_checkpointing: recompute each block's activations in the backward pass.
         """
         super().__init__()
         self.backbone = backbone
@@ -107,7 +108,7 @@ class DCAL(nn.Module):
         return dcal_parts(cfg)
 
     def copy_into_glca(self) -> None:
-        """GLCA starts from the backbone as it is now, where there is a GLCA and MODEL.DCAL.GLCA.INIT is copy."""
+        """Copy the backbone's current weights into GLCA, if there is a GLCA and MODEL.DCAL.GLCA.INIT is copy."""
         if self.glca is not None and self.glca.init == "copy":
             self.glca.copy_weights(self.backbone.blocks[-len(self.glca.blocks) :], self.backbone.norm)
 
@@ -116,33 +117,34 @@ class DCAL(nn.Module):
         return self.pixel_mean.device
 
     def compile(self, **options) -> None:
-        """``torch.compile`` for the branches. The heads and the losses are cheap, and stay as they are."""
+        """Apply ``torch.compile`` to the branches. The heads and the losses are cheap and are not compiled."""
         self.branch_features = torch.compile(self.branch_features, **options)
 
     def forward(self, batched_inputs: dict | Tensor):
         """
         Args:
             batched_inputs: a dict with ``images`` (B, 3, H, W), uint8 or float in 0..255, on any device, and in
-                training ``targets`` (B,); outside training the images alone will do.
+                training ``targets`` (B,); outside training the images tensor alone is enough.
 
         Returns:
-            In training ``{"loss_sa": ..., ...}``; else what the heads make of the branches that MODEL.DCAL.INFERENCE
-            names: the features (B, D), or (B, 2D) for sa+glca; for classification the sum of the branches'
-            probabilities (B, classes).
+            In training ``{"loss_sa": ..., ...}``; else the combined head outputs of the branches that
+            MODEL.DCAL.INFERENCE names: the features (B, D), or (B, 2D) for sa+glca; for classification the sum of the
+            branches' probabilities (B, classes).
         """
         if not self.training:
             return self.heads["sa"].combine(list(self.branch_outputs(batched_inputs).values()))
         return self.training_losses(**self.training_inputs(batched_inputs))
 
     def training_inputs(self, batch: dict) -> dict[str, Tensor]:
-        """What a training step takes from a batch, on the model's device. Distractors of the batch are chosen here.
+        """The tensors of a batch that a training step needs, on the model's device. Chooses distractors of the batch.
 
         Returns:
             ``images`` (B, 3, H, W) in 0..255, ``targets`` (B,); ``partner`` (B,), the position of each image's
-            distractor, if that is of the batch; ``distractors`` (B, 3, H, W) if they come from another data set.
+            distractor, if distractors come from the batch; ``distractors`` (B, 3, H, W) if they come from another data
+            set.
 
         Raises:
-            InputError: no distractor can be chosen, or those of another data set have another size.
+            InputError: no distractor can be chosen, or the distractors of another data set differ in shape.
         """
         inputs = {"images": batch["images"], "targets": batch["targets"]}
         if self.pwca_blocks and self.distractors == "batch":
@@ -161,7 +163,7 @@ class DCAL(nn.Module):
         """The losses of ``training_inputs``. Nothing here waits for the device (``engine.captured``)."""
         images, foreign = self.preprocess_image(images), None
         if self.pwca_blocks and self.distractors == "noise":
-            partner = torch.arange(len(images), device=self.device)  # for the number; nobody's keys are taken
+            partner = torch.arange(len(images), device=self.device)  # only its length is used: noise has no keys
         elif self.pwca_blocks and self.distractors != "batch":
             foreign = torch.randn_like(images) if distractors is None else self.preprocess_image(distractors)
             partner = len(images) + torch.arange(len(images), device=self.device)
@@ -174,7 +176,7 @@ class DCAL(nn.Module):
         return self.losses(self.branch_features(images, partner, foreign), targets)
 
     def branch_outputs(self, batched_inputs: dict | Tensor) -> dict[str, Tensor]:
-        """Outside training: what the head of each branch of MODEL.DCAL.INFERENCE gives, before they are combined.
+        """Outside training: the head output of each branch of MODEL.DCAL.INFERENCE, before they are combined.
 
         Returns:
             (B, D) embeddings or (B, classes) probabilities, by branch.
@@ -183,7 +185,7 @@ class DCAL(nn.Module):
         return {branch: self.heads[branch](features[branch]) for branch in self.inference.split("+")}
 
     def preprocess_image(self, batched_inputs: dict | Tensor) -> Tensor:
-        """Images on the model's device, normalised; the input is left as it is (fast-reid changes it in place)."""
+        """Images on the model's device, normalised; the input is not changed (fast-reid changes it in place)."""
         images = batched_inputs["images"] if isinstance(batched_inputs, dict) else batched_inputs
         images = images.to(self.device, non_blocking=True).to(self.pixel_mean.dtype)
         return (images - self.pixel_mean) / self.pixel_std
@@ -195,9 +197,9 @@ class DCAL(nn.Module):
 
         Args:
             images: (B, 3, H, W), normalised.
-            partner: (B,), for each image the position of its distractor in the batch, or from B on in ``foreign``; None
-                leaves PWCA out.
-            foreign: further images that are distractors and nothing else.
+            partner: (B,), the position of each image's distractor in the batch; positions from B on are in ``foreign``.
+                None: no PWCA.
+            foreign: further images, used as distractors only.
         """
         wanted = {"sa", "glca"} if self.training else set(self.inference.split("+"))
         glca = self.glca if "glca" in wanted else None
@@ -206,8 +208,8 @@ class DCAL(nn.Module):
         distractor_stream = "noise" if self.distractors == "noise" else self.distractor_stream
         first_state, end_state = self.selection_blocks if glca is not None and glca.needs_selection else (0, 0)
 
-        # (S, 1 + N, D), of the batch and then of foreign images; from the first pair-wise block on (S + B, 1 + N, D),
-        # the pair-wise stream after the other.
+        # (S, 1 + N, D): the batch, then the foreign images. From the first pair-wise block on (S + B, 1 + N, D): the
+        # self-attention stream, then the pair-wise stream.
         x = backbone.embed(images if foreign is None else torch.cat([images, foreign]))
         batch, contexts, states = images.shape[0], [], []
         for number in range(num_blocks):
@@ -243,7 +245,7 @@ class DCAL(nn.Module):
 
     @property
     def selection_blocks(self) -> tuple[int, int]:
-        """From which block on, and to which, the attention is used to select GLCA's local queries."""
+        """The range of blocks, [first, end), whose attention is used to select GLCA's local queries."""
         depth = self.rollout_depth
         return {
             "rollout": (0, depth),
@@ -253,8 +255,10 @@ class DCAL(nn.Module):
         }[self.glca_selection]
 
     def response(self, x: Tensor, states: list) -> Tensor:
-        """The scores (B, N) by which local queries of x (B, N, D) are selected: rollout over ``states``, or without any
-        random ones, outside training the same for all images."""
+        """The scores (B, N) by which local queries of x (B, N, D) are selected.
+
+        Rollout over ``states``, or random scores if there are none; outside training these are the same for all images.
+        """
         if states:
             return self.backbone.cls_rollout(states)
         if self.training:
@@ -263,12 +267,12 @@ class DCAL(nn.Module):
 
     @property
     def rollout_depth(self) -> int:
-        """How many blocks the rollout for GLCA's selection runs over: all, or to the one beside its first block."""
+        """The number of blocks in the rollout for GLCA's selection: all, or up to the one beside its first block."""
         num_blocks = len(self.backbone.blocks)
         return num_blocks if self.glca_input == "stacked" else num_blocks - len(self.glca.blocks) + 1
 
     def losses(self, features: dict[str, Tensor], targets: Tensor) -> dict[str, Tensor]:
-        """The weighted loss of each branch, and in ``metrics`` what they are made of.
+        """The weighted loss of each branch; the terms of the losses are put into ``metrics``.
 
         Args:
             features: (B, D) by branch.
@@ -305,7 +309,7 @@ class DCAL(nn.Module):
 def check_attention(model: nn.Module) -> None:
     """
     Raises:
-        InputError: the model has no ``attention_maps``: it is another network than ours, such as fast-reid's own.
+        InputError: the model has no ``attention_maps``: it is not a DCAL model but, for example, fast-reid's own.
     """
     if not isinstance(model, DCAL):
         raise InputError(f"{type(model).__name__} says nothing of its attention; choose MODEL.META_ARCHITECTURE DCAL")

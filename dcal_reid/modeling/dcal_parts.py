@@ -1,4 +1,4 @@
-"""The parts of a DCAL model, as a configuration names them."""
+"""Build the parts of a DCAL model from a configuration."""
 
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import build_backbone
@@ -84,8 +84,8 @@ def dcal_parts(cfg: CfgNode) -> dict:
 def _check_blocks(cfg: CfgNode, backbone: Backbone) -> None:
     """
     Raises:
-        InputError: more GLCA or PWCA blocks than the backbone has room for; GLCA selects by the attention of a block
-            that has no CLS token.
+        InputError: more GLCA or PWCA blocks than the backbone has room for, or a GLCA selection by the attention of a
+            block that has no CLS token.
     """
     name = cfg.MODEL.BACKBONE.TIMM_MODEL
     for branch, most, why in (

@@ -1,4 +1,4 @@
-"""fast-reid's own baseline on fast-reid's own vision transformer: what ours is compared with."""
+"""fast-reid's own baseline on fast-reid's own vision transformer, for comparison with ours."""
 
 from fastreid.config import CfgNode
 from fastreid.modeling.backbones import BACKBONE_REGISTRY
@@ -12,22 +12,22 @@ from .heads import check_group_norm
 
 __all__ = ["FastReIDBaseline", "build_fastreid_vit"]
 
-# Arguments of timm's that have a counterpart in fast-reid's network.
+# Arguments of timm's ViT that have a counterpart in fast-reid's network.
 _KWARGS = ("depth", "embed_dim", "mlp_ratio", "num_heads", "patch_size", "qkv_bias")
 
 
 @META_ARCH_REGISTRY.register()
 class FastReIDBaseline(Baseline):
-    """fast-reid's ``Baseline``, its heads and losses, on uint8 batches from any device, which it leaves as they are.
+    """fast-reid's ``Baseline`` with its heads and losses, on uint8 batches from any device, which it does not change.
 
-    Mean and standard deviation of the pixels are those that MODEL.PIXEL_STATS names, as for ``DCAL``.
+    The mean and standard deviation of the pixels follow MODEL.PIXEL_STATS, as for ``DCAL``.
     """
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
         """
         Raises:
-            InputError: MODEL.BACKBONE.FEAT_DIM, from which the head is built, is not the backbone's, or
+            InputError: MODEL.BACKBONE.FEAT_DIM, from which the head is built, is not the backbone's width, or
                 MODEL.HEADS.NORM cannot divide it.
         """
         check_group_norm(cfg)
@@ -53,7 +53,7 @@ class FastReIDBaseline(Baseline):
         return super().forward(batched_inputs)
 
     def preprocess_image(self, batched_inputs: dict | Tensor) -> Tensor:
-        """Images on the model's device, normalised: fast-reid does so in place, and gets a copy."""
+        """Images on the model's device, normalised. fast-reid normalises in place, so it gets a copy."""
         images = batched_inputs["images"] if isinstance(batched_inputs, dict) else batched_inputs
         images = images.to(self.device, non_blocking=True)
         return super().preprocess_image(images.to(self.pixel_mean.dtype, copy=True))
@@ -63,12 +63,12 @@ class FastReIDBaseline(Baseline):
 def build_fastreid_vit(cfg: CfgNode) -> VisionTransformer:
     """fast-reid's vision transformer with the width, the depth and the weights of MODEL.BACKBONE.TIMM_MODEL.
 
-    fast-reid's own ``build_vit_backbone`` is 768 wide. The weights are read, and their position embeddings resized, by
-    timm, so that the network starts as the function that ``build_timm_backbone`` starts as. Without pretrained weights
-    the initial ones are fast-reid's.
+    fast-reid's own ``build_vit_backbone`` is always 768 wide. timm reads the weights and resizes their position
+    embeddings, so the network initially computes the same function as that of ``build_timm_backbone``. Without
+    pretrained weights, the initialisation is fast-reid's.
 
     Raises:
-        InputError: what ``build_timm_backbone`` refuses, or a network that fast-reid's class cannot be.
+        InputError: what ``build_timm_backbone`` refuses, or a network that fast-reid's class cannot represent.
     """
     options = cfg.MODEL.BACKBONE
     unknown = sorted(set(options.TIMM_KWARGS) - set(_KWARGS))

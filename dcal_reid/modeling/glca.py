@@ -18,10 +18,10 @@ class GLCA(nn.Module):
     The queries are the CLS token and the R N patches with the highest rollout; the keys and values are all N + 1
     tokens of the self-attention stream. Residual connections and the FFN act on the queries alone.
 
-    With the read-out ``cls`` the patches cannot change the result, forward or backward: the CLS token's output needs
-    its own query and the self-attention stream's keys and values, never another query's. The code uses that: rollout
-    and local queries are not computed then. (With ``keys`` local they can: the selected patches are what the CLS token
-    attends to, as in CrossViT's cross-token fusion.)
+    With the read-out ``cls`` the selected patches cannot change the result, forward or backward: the CLS token's output
+    depends on its own query and on the self-attention stream's keys and values, never on another query. So rollout and
+    local queries are not computed then. (With ``keys`` local the patches do matter: they are what the CLS token attends
+    to, as in CrossViT's cross-token fusion.)
     """
 
     def __init__(
@@ -39,16 +39,16 @@ class GLCA(nn.Module):
     ) -> None:
         """
         Args:
-            blocks: the self-attention blocks beside which the GLCA blocks stand; copied, weights included.
+            blocks: the self-attention blocks that the GLCA blocks run beside; copied, weights included.
             norm: the final norm; copied likewise.
             ratio: R, the share of patches that become local queries, in (0, 1].
             readout: cls | mean (of the CLS and the local tokens) | cls+local (the average of the CLS token and of the
                 mean of the local tokens).
-            cross_block, cross_attention: what a block makes of queries and a context, and its attention
+            cross_block, cross_attention: a block's output for queries and a context, and its attention
                 (``Backbone.cross_block``, ``Backbone.cross_attention``).
             keys: all (the keys and values are all tokens) | local (they are the CLS token and the selected patches).
-            init: copy (the blocks start with the weights of those beside them) | fresh (drawn anew, as timm does, but
-                for CaiT's layer scale, which stays a copy: how it began is not kept).
+            init: copy (start with the weights of the blocks beside them) | fresh (timm's random initialisation, except
+                for CaiT's layer scale, which stays a copy because its initial value is not stored).
             num_prefix: tokens before the patches: the CLS token, and registers if there are any.
         """
         super().__init__()
@@ -66,7 +66,7 @@ class GLCA(nn.Module):
         self.cross_attention = cross_attention
 
     def copy_weights(self, blocks: Sequence[nn.Module], norm: nn.Module) -> None:
-        """Take the weights that these blocks, and this norm, have now."""
+        """Copy the current weights of these blocks and this norm."""
         for own, other in zip((*self.blocks, self.norm), (*blocks, norm), strict=True):
             own.load_state_dict(other.state_dict())
 
@@ -80,15 +80,15 @@ class GLCA(nn.Module):
         return torch.cat([torch.zeros_like(patches[:, :1]), patches], dim=1)
 
     def local_queries(self, x: Tensor, response: Tensor | None) -> Tensor:
-        """The CLS token and, where they are read out, the selected patches of x (B, N + 1, D): -> (B, n, D)."""
+        """The CLS token and, if the read-out uses them, the selected patches of x (B, N + 1, D): -> (B, n, D)."""
         return x[:, :1] if self.readout == "cls" else _take(x, self.selection(response))
 
     def forward(self, contexts: Sequence[Tensor], response: Tensor | None) -> Tensor:
         """
         Args:
             contexts: for each GLCA block the tokens (B, N + 1, D) that its keys and values come from.
-            response: (B, N + 1), how much each token is attended to at the first GLCA block (rollout); None where
-                nothing has to be selected.
+            response: (B, N + 1), how much each token is attended to at the first GLCA block (rollout); None if nothing
+                has to be selected.
 
         Returns:
             (B, D), the feature before the head.
@@ -109,17 +109,17 @@ class GLCA(nn.Module):
             response: as for ``forward``.
 
         Returns:
-            (B, N + 1): attention averaged over heads, and over the queries as the read-out averages them.
+            (B, N + 1): attention averaged over heads, and over queries with the weights of the read-out.
         """
         queries = self.local_queries(context, response)
         attention = self.cross_attention(self.blocks[0], queries, self._keys_of(context, response))
-        # Which token each query and each key is, (B, n, N + 1).
+        # One-hot positions of the tokens behind each query and each key, (B, n, N + 1).
         positions = torch.eye(context.shape[1], device=context.device).expand(len(context), -1, -1)
         attention = attention @ self._keys_of(positions, response)
         return self._read_out(0.5 * attention + 0.5 * self.local_queries(positions, response))
 
     def _read_out(self, queries: Tensor) -> Tensor:
-        """One vector of what there is for each query: (B, n, ...) -> (B, ...)."""
+        """Reduce one vector per query to the read-out: (B, n, ...) -> (B, ...)."""
         if self.readout == "mean":
             return queries.mean(dim=1)
         if self.readout == "cls+local":

@@ -1,4 +1,4 @@
-"""The heads of one branch: for re-identification and for classification."""
+"""The heads of a branch, for re-identification and for classification."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +17,8 @@ __all__ = ["DCALClassificationHead", "DCALHead", "check_group_norm", "running_st
 class DCALHead(EmbeddingHead):
     """fast-reid's ``EmbeddingHead`` on a feature vector instead of a feature map.
 
-    Triplet loss before the BNNeck and cross-entropy after it (MODEL.HEADS.NECK_FEAT: before), as in fast-reid and
-    TransReID. One instance serves the SA and the PWCA branch, another the GLCA branch.
+    The triplet loss uses features before the BNNeck and the cross-entropy those after it (MODEL.HEADS.NECK_FEAT:
+    before), as in fast-reid and TransReID. SA and PWCA share one instance; GLCA has another.
     """
 
     def forward(self, features: Tensor, targets: Tensor | None = None):
@@ -28,8 +28,8 @@ class DCALHead(EmbeddingHead):
             targets: (B,) identity labels, in training.
 
         Returns:
-            In training a dict with ``cls_outputs`` (B, classes; with margin), ``pred_class_logits`` (B, classes) and
-            ``features`` (B, D); else the embedding (B, D).
+            In training a dict with ``cls_outputs`` (B, classes), margin included, ``pred_class_logits`` (B, classes)
+            and ``features`` (B, D); else the embedding (B, D).
         """
         return super().forward(features[:, :, None, None], targets)
 
@@ -43,7 +43,7 @@ class DCALHead(EmbeddingHead):
 class DCALClassificationHead(ClasHead):
     """fast-reid's ``ClasHead`` on a feature vector: a linear classifier, in fp32.
 
-    One instance serves the SA and the PWCA branch, another the GLCA branch.
+    SA and PWCA share one instance; GLCA has another.
     """
 
     def forward(self, features: Tensor, targets: Tensor | None = None):
@@ -54,7 +54,7 @@ class DCALClassificationHead(ClasHead):
 
         Returns:
             In training a dict with ``cls_outputs`` and ``pred_class_logits`` (B, classes) and ``features`` (B, D);
-            else the probabilities of the classes (B, classes).
+            else the class probabilities (B, classes).
         """
         with torch.autocast(features.device.type, enabled=False):
             outputs = super().forward(features.float()[:, :, None, None], targets)
@@ -68,9 +68,9 @@ class DCALClassificationHead(ClasHead):
 
 @contextmanager
 def running_statistics_kept(module: nn.Module) -> Iterator[None]:
-    """Batch norm normalises with the batch's statistics but does not add them to its running ones.
+    """Let batch norm normalise with the batch's statistics without updating its running statistics.
 
-    For the PWCA branch: inference uses the shared head on SA features only, so by default only those are averaged.
+    For the PWCA branch: inference applies the shared head to SA features only, so by default only SA features count.
     """
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     for norm in norms:
@@ -85,7 +85,7 @@ def running_statistics_kept(module: nn.Module) -> Iterator[None]:
 def check_group_norm(cfg: CfgNode) -> None:
     """
     Raises:
-        InputError: MODEL.HEADS.NORM is GN, and fast-reid's 32 groups do not divide the features that it normalises.
+        InputError: MODEL.HEADS.NORM is GN, and the number of features is not divisible by fast-reid's 32 groups.
     """
     heads = cfg.MODEL.HEADS
     width = heads.EMBEDDING_DIM or cfg.MODEL.BACKBONE.FEAT_DIM

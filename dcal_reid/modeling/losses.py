@@ -1,4 +1,4 @@
-"""The loss of one branch (cross-entropy and triplet), and the uncertainty weights that add the branches up."""
+"""The loss of one branch (cross-entropy and triplet), and the uncertainty weights that combine the branches."""
 
 from collections.abc import Mapping
 
@@ -13,9 +13,9 @@ __all__ = ["BranchLoss", "LossWeights"]
 
 
 class BranchLoss:
-    """Cross-entropy on the logits and triplet loss on the features, as MODEL.LOSSES says. Both in fp32.
+    """Cross-entropy on the logits and triplet loss on the features, as MODEL.LOSSES specifies. Both in fp32.
 
-    In fp16 a squared distance of two features of norm 28 is off by more than the triplet margin.
+    In fp16 the squared distance of two features of norm 28 is off by more than the triplet margin.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -36,7 +36,7 @@ class BranchLoss:
         terms = {}
         with torch.autocast(features.device.type, enabled=False):
             if "CrossEntropyLoss" in self.names:
-                # fast-reid shares epsilon among the K - 1 other classes, PyTorch among all K.
+                # fast-reid distributes epsilon over the K - 1 other classes, PyTorch over all K.
                 classes = cls_outputs.shape[1]
                 smoothing = self.ce.EPSILON * classes / max(classes - 1, 1)
                 ce = F.cross_entropy(cls_outputs.float(), targets, label_smoothing=smoothing)
@@ -46,9 +46,9 @@ class BranchLoss:
         return terms
 
     def _triplet(self, features: Tensor, targets: Tensor) -> Tensor:
-        """fast-reid's ``triplet_loss`` without its look at the value, for which every step would wait for the GPU.
+        """fast-reid's ``triplet_loss`` without reading its value, which would synchronise with the GPU in every step.
 
-        It looks whether a soft margin has overflowed. ``softplus`` is the same function, and does not.
+        fast-reid checks whether a soft margin has overflowed. ``softplus``, the same function, cannot overflow.
         """
         distances = (cosine_dist if self.tri.NORM_FEAT else euclidean_dist)(features, features)
         same = targets[:, None] == targets[None, :]
@@ -60,7 +60,7 @@ class BranchLoss:
 
 
 class LossWeights(nn.Module):
-    """How the losses of the branches add up.
+    """Combines the losses of the branches.
 
     learned: 1/2 sum_b (exp(-w_b) L_b + w_b) with learned w (Kendall et al., 2018, as in FairMOT, which DCAL names in
     sec. 4.1 for its "dynamic loss weights"). fixed: sum_b exp(-w_b) L_b.
@@ -70,7 +70,7 @@ class LossWeights(nn.Module):
         """
         Args:
             kind: learned | fixed.
-            initial: w_b at the start, by branch.
+            initial: the initial w_b, by branch.
         """
         super().__init__()
         self.learned = kind == "learned"

@@ -1,8 +1,8 @@
-"""Attention of the self-attention stream and of the pair-wise stream, without a copy of the concatenated keys.
+"""Attention of the self-attention stream and of the pair-wise stream, without concatenating their keys and values.
 
-Softmax over two sets of keys is a weighted mean of the softmax over each, with weights that the two log-sum-exps give.
-And the backward pass of fused attention over one set is right for both if it is handed the output and the log-sum-exp
-of both together. So keys and values of a distractor stay where they are: in the self-attention stream.
+Attention over two sets of keys is a weighted mean of the attention over each set, with weights given by the two
+log-sum-exps. The backward pass of fused attention over one set gives its exact gradients if it receives the output and
+the log-sum-exp of both sets together. So the two sets need not be concatenated.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ _aten = torch.ops.aten
 
 
 def stream_places(length: int, batch: int, distractor_stream: str, starts: bool) -> tuple[int, slice, slice]:
-    """Where the streams are among queries, keys and values.
+    """Where the streams are in the batch dimension of queries, keys and values.
 
     Args:
         length: S + B; S where the pair-wise stream starts.
@@ -28,7 +28,7 @@ def stream_places(length: int, batch: int, distractor_stream: str, starts: bool)
         distractor_stream, starts: as for ``pair_attention``.
 
     Returns:
-        S, the places of the pair-wise stream, and the places that a partner is one of.
+        S, the slice of the pair-wise stream, and the slice that ``partner`` indexes into.
     """
     images = length if starts else length - batch
     pairs = slice(0, batch) if starts else slice(images, None)
@@ -40,8 +40,8 @@ def of_distractors(own: Tensor, partner: Tensor, distractor_stream: str, starts:
 
     Args:
         own: (S + B, h, N, d), keys or values of both streams; (S, h, N, d) where the pair-wise stream starts.
-        partner: (B,), for each image the position in its stream of its distractor.
-        distractor_stream: sa | pwca, or noise, which is drawn anew from the standard normal distribution.
+        partner: (B,), the position of each image's distractor within the distractor's stream.
+        distractor_stream: sa | pwca | noise. noise: drawn from the standard normal distribution at each call.
         starts: as for ``pair_attention``.
 
     Returns:
@@ -54,14 +54,14 @@ def of_distractors(own: Tensor, partner: Tensor, distractor_stream: str, starts:
 
 
 def has_pair_attention(attn: Attention, v: Tensor) -> bool:
-    """Whether ``pair_attention`` can be used for values v: where there is fused attention, and no dropout.
+    """Whether ``pair_attention`` can be used for values v: it needs fused attention and does not support dropout.
 
-    On the GPU it is flash attention, for half precision and heads of a multiple of 8 values only.
+    On the GPU it uses flash attention, which requires half precision and a head dimension that is a multiple of 8.
     """
     if not uses_fused_attention(attn, v) or (attn.training and attn.attn_drop.p):
         return False
     if v.device.type == "cuda":
-        # PyTorch's own function pads the heads; the operator below does not.
+        # PyTorch's own function pads the head dimension; the operator below does not.
         return v.shape[-1] % 8 == 0 and can_use_flash_attention(SDPAParams(v, v, v, None, 0.0, False, False))
     return v.device.type == "cpu"
 
@@ -69,15 +69,15 @@ def has_pair_attention(attn: Attention, v: Tensor) -> bool:
 def pair_attention(
     q: Tensor, k: Tensor, v: Tensor, partner: Tensor, scale: float, distractor_stream: str, starts: bool
 ) -> Tensor:
-    """DCAL eqs. 1 and 4: each stream attends to its own tokens, the pair-wise one also to its distractor's.
+    """DCAL eqs. 1 and 4: each stream attends to its own tokens, the pair-wise stream also to its distractors' tokens.
 
     Args:
-        q: (S + B, h, n, d), queries of the self-attention stream and then of the pair-wise stream, which is that of the
-            first B of the S images; (S, h, n, d) where the pair-wise stream starts and has the same.
+        q: (S + B, h, n, d), queries of the self-attention stream and then of the pair-wise stream, which holds the
+            first B of the S images; (S, h, n, d) where the pair-wise stream starts, with the same queries.
         k, v: (S + B, h, N, d) or (S, h, N, d), keys and values likewise.
-        partner: (B,), for each image the position in its stream of its distractor.
-        scale: what q k^T is multiplied with, 1 / sqrt(d).
-        distractor_stream: whose keys and values a distractor gives, sa | pwca.
+        partner: (B,), the position of each image's distractor within the distractor's stream.
+        scale: the factor of q k^T, 1 / sqrt(d).
+        distractor_stream: which stream the distractors' keys and values come from, sa | pwca.
         starts: whether the pair-wise stream starts here.
 
     Returns:
@@ -87,7 +87,7 @@ def pair_attention(
 
 
 def _forward(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Fused attention: the output (B, h, n, d), its log-sum-exp (B, h, n) and what the GPU's backward pass asks for."""
+    """Fused attention: the output (B, h, n, d), its log-sum-exp (B, h, n) and what the GPU's backward pass needs."""
     if q.device.type == "cpu":
         return *_aten._scaled_dot_product_flash_attention_for_cpu(q, k, v, scale=scale), ()
     out, lse, *_, random_state, unused, _ = _aten._scaled_dot_product_flash_attention(q, k, v, scale=scale)
@@ -104,7 +104,7 @@ def _backward(
     random: Sequence[Tensor],
     scale: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The gradients of q, k and v; ``random`` is what ``_forward`` gave last."""
+    """The gradients of q, k and v; ``random`` is the third value that ``_forward`` returns."""
     if q.device.type == "cpu":
         function = _aten._scaled_dot_product_flash_attention_for_cpu_backward
         return function(grad, q, k, v, out, lse, 0.0, False, scale=scale)
@@ -125,7 +125,7 @@ class _PairAttention(torch.autograd.Function):
             out, lse = torch.cat([out, out[pairs]]), torch.cat([lse, lse[pairs]])
         own_lse = lse[pairs_out]
         both = torch.logaddexp(own_lse, other_lse)
-        # In place: nobody has seen `out` yet.
+        # In place: `out` has no other users yet.
         out[pairs_out].mul_((own_lse - both).exp()[..., None]).add_(other * (other_lse - both).exp()[..., None])
         lse = torch.cat([lse[:images], both])
         ctx.save_for_backward(q, k, v, partner, out, lse, *random)

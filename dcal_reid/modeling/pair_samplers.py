@@ -1,8 +1,8 @@
-"""How the distractor of each image is chosen from the batch (DCAL Table 4).
+"""Pair samplers: how the distractor of each image is chosen from the batch (DCAL Table 4).
 
-A pair sampler is called with the identities (B,) of a batch and returns (B,), for each image the index of its
-distractor. Nobody is their own distractor. The choice comes from PyTorch's global CPU generator, which is seeded
-by ``SEED`` and stored in checkpoints.
+A pair sampler is called with the identities (B,) of a batch and returns the index of each image's distractor, (B,).
+No image is its own distractor. Random numbers come from PyTorch's global CPU generator, which is seeded by ``SEED``
+and stored in checkpoints.
 """
 
 import torch
@@ -22,13 +22,13 @@ returns on the CPU the index (B,) of each image's distractor.
 
 @PAIR_SAMPLER_REGISTRY.register()
 def random(targets: Tensor) -> Tensor:
-    """Any other image, each with the same probability; nobody is the distractor of two (the paper's choice).
+    """Any other image, all equally likely; no image is the distractor of two others (the paper's choice).
 
-    In a P x K batch the next image is usually the same identity, so the batch is shuffled before each image takes
+    In a P x K batch the next image usually has the same identity, so the batch is shuffled before each image takes
     the next one.
 
     Raises:
-        InputError: the batch holds one image only.
+        InputError: the batch has only one image.
     """
     order = torch.randperm(_at_least_two(targets))
     partner = torch.empty_like(order)
@@ -41,7 +41,7 @@ def inter(targets: Tensor) -> Tensor:
     """An image of another identity.
 
     Raises:
-        InputError: the batch holds one identity only.
+        InputError: the batch has only one identity.
     """
     return _draw(~_same_identity(targets), "inter", "no other identity in the batch; raise SOLVER.IMS_PER_BATCH")
 
@@ -51,7 +51,7 @@ def intra(targets: Tensor) -> Tensor:
     """Another image of the same identity.
 
     Raises:
-        InputError: an identity has one image only in the batch.
+        InputError: an identity has only one image in the batch.
     """
     allowed = _same_identity(targets).fill_diagonal_(False)
     return _draw(allowed, "intra", "no second image in the batch; use an identity sampler with NUM_INSTANCE >= 2")
@@ -80,7 +80,7 @@ def _same_identity(targets: Tensor) -> Tensor:
 
 
 def _draw(allowed: Tensor, name: str, cure: str) -> Tensor:
-    """One index per row of the (B, B) mask, each allowed one with the same probability."""
+    """One allowed index per row of the (B, B) mask, all equally likely."""
     if not allowed.any(dim=1).all():
         image = int((~allowed.any(dim=1)).nonzero()[0])
         raise InputError(f"MODEL.DCAL.PWCA.PAIR_SAMPLER {name}: image {image} has {cure}")

@@ -18,49 +18,49 @@ __all__ = ["load_pretrained"]
 logger = logging.getLogger(__name__)
 
 _POS_EMBED = "pos_embed"
-# Under which names files have the weights of a network. Averages of them, which are what is used after training, come
-# first: those of dcal_reid, DeiT, timm, DINO.
+# The keys under which files store a network's weights. Averaged weights, which are the ones used after training, come
+# first: dcal_reid, DeiT, timm, DINO.
 _WRAPPERS = ("ema", "model_ema", "state_dict_ema", "teacher", "model", "state_dict")
-# What stands before the backbone's names in a network of TransReID, of fast-reid and DINO, of dcal_reid.
+# Prefixes of the backbone's names in networks of TransReID, of fast-reid and DINO, and of dcal_reid.
 _PREFIXES = ("base.", "backbone.", "backbone.vit.")
 _CHOOSE = "choose the MODEL.BACKBONE.TIMM_MODEL that they belong to"
 
 
 def load_pretrained(vit: nn.Module, path: str | Path, size: Sequence[int] = ()) -> None:
-    """Load weights of timm's names; position embeddings and patches of another size are resized. Logs what was done.
+    """Load weights with timm's names; position and patch embeddings of another size are resized. Logs what was done.
 
     Args:
         vit: timm's model.
-        path: .safetensors or .pth, of the network alone or of a larger one that it is the backbone of.
-        size: (height, width) of the images that the weights were trained on; empty: they were squares, or the model's.
+        path: .safetensors or .pth, of the network alone or of a larger network whose backbone it is.
+        size: (height, width) of the images that the weights were trained on; empty: square, or the model's size.
 
     Raises:
-        InputError: the file cannot be read, is of another network, or holds less than half of the model's values or no
-            embedding of the patches; its position embeddings are not of that size.
+        InputError: the file cannot be read, belongs to another network, holds less than half of the model's values or
+            no patch embedding, or has position embeddings that do not fit ``size``.
     """
     given = _backbone_weights(path, vit)
     state = dict(given)
     resized = {}
     if _is_flat(getattr(vit, _POS_EMBED, None)) and _is_flat(given.get(_POS_EMBED)):
-        # By what follows they would be taken for those of a square, or left out.
+        # timm's filter below would take them for a square grid, or skip them.
         resized[_POS_EMBED] = _resized(state.pop(_POS_EMBED), vit, path, size)
     elif size:
         raise InputError(
             f"MODEL.BACKBONE.PRETRAIN_SIZE is {list(size)}, but the model or weights {str(path)!r} have no position "
             "embeddings that depend on it; remove it"
         )
-    # Each of timm's architectures has its own: old names to new ones, embeddings to another size.
+    # Each timm architecture has its own filter, which renames old keys and resizes embeddings.
     filtered = getattr(sys.modules[type(vit).__module__], "checkpoint_filter_fn", None)
     try:
         state = (filtered(state, vit) if filtered else state) | resized
-    except Exception as error:  # whatever it meets in weights of other shapes
+    except Exception as error:  # the filter can fail in any way on weights of other shapes
         reason = str(error) or type(error).__name__
         raise InputError(f"weights {str(path)!r} are of another network ({reason}); {_CHOOSE}") from error
     model = vit.state_dict()
     loaded = {key: value for key, value in state.items() if key in model and value.shape == model[key].shape}
     missing = [key for key in model if key not in loaded]
     share = sum(value.numel() for value in loaded.values()) / sum(value.numel() for value in model.values())
-    # Blocks alone are worth nothing: TransReID-SSL's, say, stand on convolutions where the model has patches.
+    # Blocks alone are useless: those of TransReID-SSL, for example, follow convolutions, not a patch embedding.
     if share < 0.5 or any(key.startswith("patch_embed.") and key.endswith("proj.weight") for key in missing):
         differing = next((key for key in missing if key in given), None)
         if differing:
@@ -76,7 +76,7 @@ def load_pretrained(vit: nn.Module, path: str | Path, size: Sequence[int] = ()) 
     vit.load_state_dict(loaded, strict=False)
     changed = [key for key in loaded if key in given and given[key].shape != loaded[key].shape]
     skipped = [key for key in state if key not in loaded]
-    # A head is expected to be left over; blocks are not, nor that something stays random.
+    # A skipped head is expected; skipped blocks are not, nor are values that stay random.
     unexpected = missing or any(key.startswith(("blocks.", "norm")) for key in skipped)
     logger.log(
         logging.WARNING if unexpected else logging.INFO,
@@ -91,19 +91,20 @@ def load_pretrained(vit: nn.Module, path: str | Path, size: Sequence[int] = ()) 
 
 
 def _is_flat(pos_embed: Tensor | None) -> bool:
-    """(1, tokens, D), which does not tell height from width."""
+    """Whether the shape is (1, tokens, D), which does not record height and width."""
     return pos_embed is not None and pos_embed.ndim == 3
 
 
 def _resized(pos_embed: Tensor, vit: nn.Module, path: str | Path, size: Sequence[int]) -> Tensor:
-    """Position embeddings (1, prefix + n, D) of images of ``size`` -> those of the model."""
+    """Resize position embeddings (1, prefix + n, D) for images of ``size`` to the model's grid."""
     grid = list(vit.patch_embed.grid_size)
     prefix = vit.pos_embed.shape[1] - math.prod(grid)
     patches = pos_embed.shape[1] - prefix
     side = math.isqrt(max(patches, 0))
     if size:
         patch = [pixels // rows for pixels, rows in zip(vit.patch_embed.img_size, grid, strict=True)]
-        # Patches may overlap, as TransReID's do. One grid has their number: both of its sides grow with the overlap.
+        # Patches may overlap, as in TransReID. Both sides of the grid grow with the overlap, so only one grid has this
+        # number of patches.
         grids = [
             [(length - pixels) // (pixels - overlap) + 1 for length, pixels in zip(size, patch, strict=True)]
             for overlap in range(min(patch))
@@ -131,7 +132,7 @@ def _resized(pos_embed: Tensor, vit: nn.Module, path: str | Path, size: Sequence
 
 
 def _backbone_weights(path: str | Path, vit: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a file, of a larger network those of its backbone, by the names that they have there."""
+    """The tensors of a file by name; for a larger network only its backbone's, without their prefix."""
     content, place = read_tensors(path), []
     for key in _WRAPPERS:
         if isinstance(content.get(key), dict):
@@ -158,7 +159,7 @@ def _backbone_weights(path: str | Path, vit: nn.Module) -> dict[str, Tensor]:
 
 
 def _with_jpm(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """TransReID with JPM trains b1, a copy of the last block and of the norm, and leaves these as they are."""
+    """TransReID with JPM trains b1, a copy of the last block and the norm, instead of these: put b1 in their place."""
     if not {"b1.1.weight", "base.norm.weight"} <= tensors.keys():
         return tensors
     last = max(int(key.split(".")[2]) for key in tensors if key.startswith("base.blocks."))

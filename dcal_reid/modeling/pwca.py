@@ -1,4 +1,4 @@
-"""Pair-wise cross-attention (DCAL eq. 4): a regulariser that is there in training only and has no weights.
+"""Pair-wise cross-attention (DCAL eq. 4): a regulariser that is used in training only and has no weights of its own.
 
 The pair-wise stream Z runs through the same blocks as the self-attention stream X. In each block its queries attend
 to its own tokens and to those of a distractor, another image of the batch, under one softmax over 2N + 2 keys.
@@ -30,13 +30,13 @@ def pairwise_block(
 
     Args:
         block: timm's block, shared by both streams.
-        tokens: (S + B, N, D), the self-attention stream and then the pair-wise stream, which is that of the first B of
-            the S images; the CLS token first.
-        partner: (B,), for each image the position in its stream of its distractor.
-        distractor_stream: where the distractor's keys and values come from, its self-attention stream ("sa") or its
-            own pair-wise stream ("pwca"), or no image at all ("noise", ``of_distractors``).
-        starts: the pair-wise stream starts here: tokens are (S, N, D), Z = X, and so are its projections.
-        cls_only: only the CLS tokens' outputs are wanted.
+        tokens: (S + B, N, D), the self-attention stream and then the pair-wise stream, which holds the first B of the S
+            images; the CLS token first.
+        partner: (B,), the position of each image's distractor within the distractor's stream.
+        distractor_stream: where the distractor's keys and values come from: its self-attention stream ("sa"), its own
+            pair-wise stream ("pwca"), or no image at all ("noise", see ``of_distractors``).
+        starts: the pair-wise stream starts here: tokens are (S, N, D), and Z = X, as are its projections.
+        cls_only: only the CLS tokens' outputs are needed.
 
     Returns:
         tokens (S + B, n, D), and the self-attention stream's q (S, h, n, d) and k (S, h, N, d); n is 1 or N.
@@ -63,14 +63,14 @@ def attend_both(
     starts: bool = False,
     attend: Callable[..., Tensor] = attend,
 ) -> Tensor:
-    """``pair_attention`` with the keys and values of both images concatenated: any device, any attention, and noise.
+    """``pair_attention`` with the keys and values of both images concatenated, for any device, attention, and noise.
 
     Args:
-        attn: timm's layer, which is handed to ``attend``.
+        attn: timm's layer, which is passed to ``attend``.
         q, k, v, partner, starts: as for ``pair_attention``.
         distractor_stream: as for ``pairwise_block``.
         attend: the layer's softmax attention, (attn, q, k, v) -> (B, n, h d). It is called for the self-attention
-            stream with its N keys, and for the pair-wise stream with 2N, each image's own and then the distractor's.
+            stream with its N keys, and for the pair-wise stream with 2N: each image's own, then the distractor's.
 
     Returns:
         (S + B, n, h d), heads merged.

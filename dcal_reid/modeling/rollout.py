@@ -1,8 +1,8 @@
 """Attention rollout (Abnar and Zuidema, 2020; DCAL eq. 2), of the CLS token only.
 
-GLCA needs one row of the accumulated attention S_L ... S_1. Read from the left, that row is L products of a vector
-with a matrix, and each of them is streamed over blocks of rows of softmax(q k^T): no (N+1) x (N+1) product is made,
-and memory is linear in the number of tokens.
+GLCA needs one row of the accumulated attention S_L ... S_1. Evaluated from the left, that row takes L vector-matrix
+products, each of them streamed over blocks of rows of softmax(q k^T): no (N+1) x (N+1) matrices are multiplied, and
+memory is linear in the number of tokens.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 
 __all__ = ["attention_weights", "cls_rollout", "roll_back", "top_patches"]
 
-# Rows of softmax(q k^T) are made so many values at a time: on the CPU as many as stay in its cache (2 MB in fp32).
+# How many values of softmax(q k^T) are computed at a time: on the CPU as many as fit into its cache (2 MB in fp32).
 _VALUES_AT_A_TIME = {"cpu": 2**19, "cuda": 2**25}
 
 
@@ -27,11 +27,11 @@ def cls_rollout(queries_and_keys: Sequence[tuple[Tensor, Tensor]], scale: float)
 
     Args:
         queries_and_keys: for each block from the first to the last, q (B, h, N, d) and k (B, h, N, d) with the CLS
-            token first. The last block's q may hold the CLS token alone.
-        scale: what q k^T is multiplied with, 1 / sqrt(d).
+            token first. The last block's q may hold only the CLS token.
+        scale: the factor of q k^T, 1 / sqrt(d).
 
     Returns:
-        (B, N) in fp32, each row summing to 1. No gradient: it selects patches.
+        (B, N) in fp32, each row summing to 1. It has no gradient, because it only selects patches.
     """
     *earlier, (q, k) = queries_and_keys
     with torch.autocast(q.device.type, enabled=False):
@@ -42,11 +42,11 @@ def cls_rollout(queries_and_keys: Sequence[tuple[Tensor, Tensor]], scale: float)
 
 @torch.no_grad()
 def roll_back(r: Tensor, queries_and_keys: Sequence[tuple[Tensor, Tensor]], scale: float) -> Tensor:
-    """Carry weights over tokens from the output of some blocks back to their input: r times eq. 2's product.
+    """Propagate weights over tokens from the output of some blocks back to their input: r times eq. 2's product.
 
     Args:
         r: (B, N) in fp32.
-        queries_and_keys, scale: as for ``cls_rollout``, every q with all tokens.
+        queries_and_keys, scale: as for ``cls_rollout``, but every q has all tokens.
     """
     for q, k in reversed(queries_and_keys):
         with torch.autocast(q.device.type, enabled=False):
@@ -73,10 +73,10 @@ def _weighted_rows(r: Tensor, q: Tensor, k: Tensor, scale: float) -> Tensor:
     """The mean over heads of sum_i r_i softmax(scale q_i k^T): -> (B, N)."""
     batch, heads, num_tokens, _ = q.shape
     q, k = q * scale, k.transpose(-2, -1)
-    if isinstance(batch, torch.SymInt):  # torch.export: a graph for any number of images cannot be cut by it
+    if isinstance(batch, torch.SymInt):  # torch.export: the number of images is symbolic and cannot control the loop
         return _summed_rows(r, q, k, num_tokens)
     values = _VALUES_AT_A_TIME.get(q.device.type, 2**23)
-    # Whole images if they fit, else rows of one.
+    # Whole images if they fit, else some rows of one image.
     images = max(1, values // (heads * num_tokens**2))
     rows = num_tokens if images > 1 else max(1, values // (heads * num_tokens))
     parts = zip(*(t.split(images) for t in (r, q, k)), strict=True)
@@ -84,7 +84,7 @@ def _weighted_rows(r: Tensor, q: Tensor, k: Tensor, scale: float) -> Tensor:
 
 
 def _summed_rows(r: Tensor, q: Tensor, k: Tensor, rows: int) -> Tensor:
-    """``_weighted_rows`` with so many rows at a time, of scaled q and transposed k."""
+    """``_weighted_rows`` over ``rows`` rows at a time, with q scaled and k transposed."""
     total = torch.zeros_like(r)
     for start in range(0, q.shape[2], rows):
         block = slice(start, start + rows)

@@ -1,4 +1,4 @@
-"""Checking a data set before anything is trained on it: what is there, what is missing, what is wrong with it."""
+"""Check a data set before training: what is there, what is missing, and what is wrong with it."""
 
 from .check import check_dataset, dataset_named
 from .report import DatasetCheck

@@ -1,4 +1,4 @@
-"""Everything that can be found out about a data set without a model."""
+"""Everything that can be checked about a data set without a model."""
 
 import json
 import logging
@@ -29,10 +29,10 @@ __all__ = ["check_dataset", "dataset_named"]
 
 
 def dataset_named(name: str) -> str:
-    """The registered name that is meant: "market-1501" is Market1501.
+    """The registered name that matches ``name``: "market-1501" is Market1501.
 
     Raises:
-        InputError: there is no such name; the nearest is given.
+        InputError: there is no such name; the error suggests the nearest.
     """
     registered = {_bare(known): known for known in registered_names(DATASET_REGISTRY)}
     if _bare(name) in registered:
@@ -52,17 +52,17 @@ def _bare(name: str) -> str:
 def check_dataset(
     name: str, cfg: CfgNode, *, decode: bool = True, workers: int | None = None, json_path: str = ""
 ) -> DatasetCheck:
-    """Load a data set as training would, look into every image, and tell what is wrong.
+    """Load a data set as training would, examine every image, and report what is wrong.
 
     Args:
         name: a registered data set; case and punctuation do not matter.
-        cfg: its DATASETS are used.
+        cfg: only its DATASETS are used.
         decode, workers: see ``examine_files``.
-        json_path: where everything is written; empty: nowhere.
+        json_path: where to write all results as JSON; empty: nowhere.
 
     Raises:
-        InputError: no such data set, no folder to write to, or workers below 0. Whatever is wrong with the data is a
-            problem of the result instead.
+        InputError: no such data set, no folder to write to, or workers below 0. Faults of the data are not raised but
+            listed among the problems of the result.
         OSError: ``json_path`` cannot be written.
     """
     name = dataset_named(name)
@@ -98,7 +98,7 @@ def _is_for_classes(name: str) -> bool:
 
 @contextmanager
 def _messages_into(messages: list[str]) -> Iterator[None]:
-    """What the package logs goes to ``messages`` and nowhere else."""
+    """Redirect the package's log messages to ``messages``."""
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: messages.append(record.getMessage())
     logger = logging.getLogger("dcal_reid")
@@ -117,13 +117,13 @@ def _messages_into(messages: list[str]) -> Iterator[None]:
 def _load(
     name: str, cfg: CfgNode, check: DatasetCheck, layout: Layout | None
 ) -> tuple[dict[str, list[Image]], ImageDataset | None]:
-    """The splits that can be loaded, and the data set; what cannot be loaded becomes a problem."""
+    """The splits that can be loaded, and the data set; what cannot be loaded is added to the problems."""
     if layout:
         check.missing = layout.missing()
     try:
         dataset = load_dataset(name, cfg)
     except InputError as error:
-        # A single file that is missing is named by the error.
+        # If a single file is missing, the error names it.
         if layout and check.missing and len(layout.entries) > 1 and os.path.isdir(layout.home):
             check.problems.append(f"not in {layout.home!r}: {', '.join(check.missing)}")
         check.problems.append(str(error))
@@ -144,7 +144,7 @@ def _load(
 
 
 def _similar_folders(home: str) -> list[str]:
-    """Perhaps the data set is there under another name."""
+    """Hints at folders that may be the data set under another name."""
     parent, name = os.path.split(home.rstrip("/"))
     there = {_bare(folder): folder for folder in folder_names(parent)} if os.path.isdir(parent) else {}
     near = [there[match] for match in get_close_matches(_bare(name), there, cutoff=0.4)]
@@ -152,6 +152,6 @@ def _similar_folders(home: str) -> list[str]:
 
 
 def _number(label: int | str, prefix: str) -> int | str:
-    """Training items have texts, "market1501_7", where query and gallery have the number 7."""
+    """Training items have strings, "market1501_7", where query and gallery have the number 7."""
     text = str(label).removeprefix(prefix)
     return int(text) if text.isdecimal() else label

@@ -1,4 +1,4 @@
-"""What the splits of a loaded data set are compared with: the official numbers, and each other."""
+"""Compare the splits of a loaded data set with the official numbers and with each other."""
 
 from fastreid.data.datasets.bases import ImageDataset
 
@@ -19,13 +19,13 @@ def compare_splits(
     layout: Layout | None,
     files: dict[str, ImageFile],
 ) -> None:
-    """Fill in the figures of the splits, and what is wrong with them and between them.
+    """Fill in the statistics of the splits, and the problems within and between them.
 
     Args:
-        check: gets ``splits``, ``problems`` and ``notes``.
+        check: receives ``splits``, ``problems`` and ``notes``.
         splits: the items of each split.
-        dataset, layout: the data set, and what is known of it.
-        files: what the image files hold, by path.
+        dataset, layout: the data set, and its layout if known.
+        files: what was found in the image files, by path.
     """
     distractor = layout.distractor if layout else None
     for split, images in splits.items():

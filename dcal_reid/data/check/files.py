@@ -1,4 +1,4 @@
-"""What can be learnt from image files one by one: whether they decode, their size, and which are the same."""
+"""Examine image files one by one: whether they decode, their size, and which are identical."""
 
 import hashlib
 import io
@@ -56,25 +56,25 @@ def _size_in_header(data: bytes, path: str) -> tuple[int, int]:
             orientation = None
             with suppress(Exception):  # a damaged EXIF block, as in decode_image
                 orientation = image.getexif().get(ExifTags.Base.Orientation)
-            # Orientations from 5 on are turned by a quarter.
+            # Orientations from 5 on are rotated by 90 degrees.
             return image.size[::-1] if orientation in range(5, 9) else image.size
     except Exception as error:  # as in decode_image
         raise InputError(f"image {path!r} has no header of a known image format") from error
 
 
 def examine_files(paths: Sequence[str], *, decode: bool = True, workers: int | None = None) -> dict[str, ImageFile]:
-    """Read every image file in worker processes, behind a progress bar.
+    """Read every image file in worker processes, with a progress bar.
 
     Args:
         paths: the files, each once.
-        decode: as training does it. Otherwise files are read, but only the header is looked into: a truncated image
-            goes unnoticed.
-        workers: processes, at most and by default one per core that this process may use; 0: this process alone.
+        decode: decode the images as training does. If False, files are read but only their header is parsed, so that
+            a truncated image goes unnoticed.
+        workers: number of processes, at most (and by default) one per core that this process may use; 0: no workers.
     """
     cores = available_cores()
     workers = cores if workers is None else min(workers, cores)
     batch_size = 32
-    if len(paths) <= batch_size:  # a worker would take longer to start
+    if len(paths) <= batch_size:  # starting a worker would take longer
         workers = 0
     found: dict[str, ImageFile] = {}
     loader = DataLoader(_Files(paths, decode), batch_size=batch_size, num_workers=workers, collate_fn=list)

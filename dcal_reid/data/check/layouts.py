@@ -1,4 +1,4 @@
-"""What the data sets look like on the disk, where they come from, and how many identities they officially have."""
+"""The data sets' layouts on disk, their sources, and their official numbers of identities."""
 
 import os
 from typing import NamedTuple
@@ -14,8 +14,8 @@ __all__ = ["Layout", "layout_of"]
 class Layout(NamedTuple):
     """The expected files of a data set.
 
-    ``entries`` are paths below ``home``, folders with a slash at the end, each with a word on what is there.
-    ``identities`` are the official numbers by split, distractors (``distractor``, an identity) not counted.
+    ``entries`` are paths below ``home``, each with a short description; the paths of folders end with a slash.
+    ``identities`` are the official numbers by split, not counting distractors (``distractor`` is their identity).
     """
 
     home: str
@@ -28,7 +28,7 @@ class Layout(NamedTuple):
         return [entry for entry, _ in self.entries if not os.path.exists(os.path.join(self.home, entry))]
 
     def tree(self) -> str:
-        """The expected files, and at each what is there: the number of images of a folder, "there" or "MISSING"."""
+        """The expected files, each with what was found: the number of images in a folder, "there" or "MISSING"."""
         width = max(len(entry) for entry, _ in self.entries)
         lines = [f"{self.home.rstrip('/')}/" + ("" if os.path.isdir(self.home) else "  MISSING")]
         for entry, what in self.entries:
@@ -151,7 +151,7 @@ _OWN = "your own images (docs/own_data.md)"
 
 
 def layout_of(name: str, cfg: CfgNode, root: str) -> Layout | None:
-    """The layout of a registered data set below ``root``; None for one that is not of this package."""
+    """The layout of a registered data set below ``root``; None for a data set that is not part of this package."""
     if name in _FIXED:
         layout = _FIXED[name]
         second_version = os.path.join(root, "MSMT17_V2")
@@ -160,7 +160,7 @@ def layout_of(name: str, cfg: CfgNode, root: str) -> Layout | None:
             layout = layout._replace(home="MSMT17_V2", entries=(*_MSMT.entries[:4], *entries))
         home = os.path.join(root, layout.home)
         if layout is _MARKET and not os.path.isdir(home) and not layout._replace(home=root).missing():
-            home = root  # fast-reid reads it there, too
+            home = root  # fast-reid also reads it there
         return layout._replace(home=home)
     keys = cfg.DATASETS
     if name == "CSVReID":

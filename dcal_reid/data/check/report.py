@@ -1,4 +1,4 @@
-"""What a check found, as text and as JSON."""
+"""The result of a check, as text and as JSON."""
 
 from dataclasses import asdict, dataclass, field
 
@@ -12,7 +12,7 @@ __all__ = ["DatasetCheck"]
 
 @dataclass
 class DatasetCheck:
-    """The result of ``check_dataset``. ``problems`` are wrong; ``notes`` are worth knowing."""
+    """The result of ``check_dataset``. ``problems`` are faults; ``notes`` are for information."""
 
     name: str
     root: str
@@ -49,7 +49,7 @@ class DatasetCheck:
         return printable("\n\n".join(parts))
 
     def table(self) -> str:
-        """A column for each split, and a row for each figure that one of them has."""
+        """A column for each split, and a row for each figure that at least one split has."""
         what = "classes" if self.is_for_classes else "identities"
         one = "class" if self.is_for_classes else "identity"
         figures = {

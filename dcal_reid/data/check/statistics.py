@@ -1,4 +1,4 @@
-"""The figures of one split, and what is wrong between splits."""
+"""Statistics of a split, and faults between splits."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
@@ -21,7 +21,7 @@ __all__ = [
 
 
 class Image(NamedTuple):
-    """One item of a split. ``camera`` is a number of its own for each image where cameras are not known."""
+    """One item of a split. If cameras are unknown, ``camera`` is a different number for each image."""
 
     path: str
     identity: int | str
@@ -46,7 +46,7 @@ class Spread(NamedTuple):
 
 @dataclass
 class SplitStatistics:
-    """Numbers of one split. Distractors count as images, but have no identity; None means not known."""
+    """Statistics of one split. Distractors count as images, but have no identity; None means unknown."""
 
     images: int
     identities: int
@@ -66,12 +66,12 @@ class SplitStatistics:
 def measure_split(
     images: list[Image], files: Mapping[str, ImageFile], *, distractor: int | None, has_cameras: bool
 ) -> SplitStatistics:
-    """The figures of a split.
+    """Compute the statistics of a split.
 
     Args:
         images: its items.
-        files: what their files hold, by path.
-        distractor: the number that stands for no identity; None: there is none.
+        files: what was found in their files, by path.
+        distractor: the number that means "no identity"; None: there is no such number.
         has_cameras: whether cameras are known.
     """
     named = [image for image in images if image.identity != distractor]
@@ -96,13 +96,13 @@ def measure_split(
 
 
 def leaked(train: list[Image], test: list[Image], distractor: int | None) -> list[int | str]:
-    """Identities that are trained on and tested on."""
+    """Identities that are in both the training and the test images."""
     tested = {image.identity for image in test} - {distractor}
     return sorted({image.identity for image in train} & tested, key=str)
 
 
 def contradictions(images: list[Image], files: Mapping[str, ImageFile]) -> list[tuple[str, str]]:
-    """Pairs of paths of files that are byte for byte the same and have different identities, or classes."""
+    """Pairs of paths of files that are byte-for-byte identical but have different identities or classes."""
     first: dict[bytes, Image] = {}
     pairs = []
     for image in images:
@@ -116,14 +116,14 @@ def contradictions(images: list[Image], files: Mapping[str, ImageFile]) -> list[
 def identical_across(
     one: tuple[str, list[Image]], other: tuple[str, list[Image]], files: Mapping[str, ImageFile]
 ) -> str | None:
-    """A sentence on files of one split that are byte for byte files of another split under another path.
+    """A message about files of one split that are byte-for-byte copies of files of another split under other paths.
 
-    A copy that shows the same identity from the same camera as the query is left out of the query's ranking, and does
+    A copy that shows the same identity from the same camera as the query is excluded from the query's ranking and does
     no harm.
 
     Args:
         one, other: name and items of a split.
-        files: by path.
+        files: what was found in the files, by path.
     """
     (name, images), (other_name, others) = one, other
     by_digest = defaultdict(list)

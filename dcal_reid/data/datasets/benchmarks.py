@@ -1,4 +1,4 @@
-"""fast-reid's Market-1501, DukeMTMC-reID, MSMT17 and VeRi-776, with their files read safely.
+"""Market-1501, DukeMTMC-reID, MSMT17 and VeRi-776, with their files read more safely than in fast-reid.
 
 fast-reid matches the identity pattern against the whole path (so that a folder such as ``run12_c3`` turns every image
 into identity 12), lists files in the order of the disk, and fails with a bare assertion. These classes replace
@@ -26,19 +26,19 @@ Item = tuple[str, int | str, int | str]
 
 
 class _Benchmark:
-    """What the four have in common. Comes before fast-reid's class in the list of bases.
+    """The common part of the four data sets. It comes before fast-reid's class in the list of bases.
 
-    The identities and cameras of training images are strings that begin with ``dataset_name``, those of query and
-    gallery are integers, cameras counted from 0: fast-reid's convention.
+    As in fast-reid, identities and cameras of training images are strings that begin with ``dataset_name``, and those
+    of query and gallery images are integers, with cameras counted from 0.
     """
 
     home: str  # the folder below FASTREID_DATASETS
     pattern: re.Pattern  # of file names; the groups are identity and camera
     example: str  # a file name
-    last_pid: int | None = None  # None: not known
+    last_pid: int | None = None  # None: unknown
     num_cameras: int
     official: dict[str, int]  # images in train, query and gallery
-    # An identity has one number in train, query and gallery.
+    # An identity has the same number in train, query and gallery.
     pids_are_global = True
 
     def __init__(self, root: str = "datasets", **kwargs):
@@ -56,7 +56,7 @@ class _Benchmark:
             )
 
     def process_dir(self, dir_path: str, is_train: bool = True) -> list[Item]:
-        """One folder of images, in the order of their names. Junk (-1) is left out."""
+        """The images of one folder, in the order of their names. Junk (-1) is left out."""
         names = image_names(dir_path)
         matches = {name: self.pattern.match(name) for name in names}
         unmatched = [name for name in names if not matches[name]]
@@ -71,7 +71,7 @@ class _Benchmark:
         return [self.item(*image, is_train) for image in found if image[1] != -1]
 
     def item(self, path: str, pid: int, camera: int, is_train: bool) -> Item:
-        """Check the numbers that a file name gave; ``camera`` counts from 1."""
+        """Check the numbers parsed from a file name; ``camera`` counts from 1."""
         if self.last_pid is not None and pid > self.last_pid:
             raise InputError(f"{path!r}: identity {pid}, but {type(self).__name__} has 0 to {self.last_pid}")
         if not 1 <= camera <= self.num_cameras:
@@ -93,7 +93,7 @@ class Market1501(_Benchmark, fastreid_datasets.Market1501):
 
     def __init__(self, root: str = "datasets", **kwargs):
         with warnings.catch_warnings():
-            # fast-reid also reads the folders directly below the root, and warns of it even where they are not.
+            # fast-reid also looks for the folders directly below the root, and warns even if they are not there.
             warnings.filterwarnings("ignore", message="The current data structure")
             super().__init__(root=root, **kwargs)
 
@@ -130,8 +130,8 @@ class MSMT17(_Benchmark, fastreid_datasets.MSMT17):
     example = "0000_000_01_0303morning_0008_0.jpg"
     num_cameras = 15
     official = {"train": 30248, "query": 11659, "gallery": 82161}
-    # The lists number both from 0. fast-reid adds to those of test how many training has, which in a part of the data
-    # set can be a training identity's number.
+    # The lists number training and test identities from 0. fast-reid adds the number of training identities to the test
+    # identities; with a subset of the data, the result can be a training identity's number.
     pids_are_global = False
 
     def __init__(self, root: str = "datasets", **kwargs):
@@ -142,7 +142,7 @@ class MSMT17(_Benchmark, fastreid_datasets.MSMT17):
         super().__init__(root=root, **kwargs)
 
     def process_dir(self, dir_path: str, list_path: str, is_train: bool = True) -> list[Item]:
-        """Images in the order of the list, whose lines are: path below ``dir_path``, space, identity."""
+        """Images in the order of the list, whose lines are a path below ``dir_path``, a space and an identity."""
         self.check_before_run([list_path])
         items = []
         for number, line in listed_lines(list_path):
@@ -168,11 +168,11 @@ class MSMT17TrainVal(MSMT17):
 
 @DATASET_REGISTRY.register()
 class DemoReID(Market1501):
-    """The generated dataset of the demo: Market-1501's layout in the folder ``demo-reid``."""
+    """The generated dataset of the demo, in Market-1501's layout in the folder ``demo-reid``."""
 
     dataset_dir = home = "demo-reid"
     dataset_name = "demo"
-    last_pid = None  # it can be generated with any number
+    last_pid = None  # it can be generated with any number of identities
     official = {}
 
 

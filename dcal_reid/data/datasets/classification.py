@@ -1,4 +1,4 @@
-"""Fine-grained classification: training and test images of the same classes, in the form that fast-reid takes."""
+"""Fine-grained classification: training and test images of the same classes, in the form that fast-reid expects."""
 
 import functools
 import logging
@@ -23,12 +23,12 @@ class ClassificationDataset(ImageDataset):
     """Training and test images, each with its class.
 
     ``train`` and ``test`` are lists of (path, label, 0) with labels 0 ... C-1, and ``class_names[label]`` is the name
-    of the class. To fast-reid, which knows query and gallery only, the test images are queries.
+    of the class. For fast-reid, which only knows query and gallery, the test images are queries.
 
     Args:
         train: path and label of each training image.
-        test: the same for the test images.
-        class_names: the C classes.
+        test: path and label of each test image.
+        class_names: the names of the C classes.
         source: the dataset's name in messages.
 
     Raises:
@@ -61,10 +61,10 @@ class ClassificationDataset(ImageDataset):
         return self.query
 
     def hold_out(self, every: int) -> None:
-        """Replace the test images by every ``every``-th training image of each class, taken out of ``train``.
+        """Replace the test images by every ``every``-th training image of each class, removed from ``train``.
 
         Raises:
-            InputError: a class has too few training images for one to be left out.
+            InputError: a class has too few training images to hold one out.
         """
         seen: Counter[int] = Counter()
         train, held_out = [], []
@@ -78,7 +78,7 @@ class ClassificationDataset(ImageDataset):
                 f"images: {first_few(map(repr, few))}; set it lower"
             )
         super().__init__(train, held_out, [])
-        # Neither part is the official one any more.
+        # Neither part is an official split any more.
         self.official = {}
 
     def _check_classes(self, source: str) -> None:
@@ -113,7 +113,7 @@ class ClassificationDataset(ImageDataset):
         return [name for label, name in enumerate(self.class_names) if label not in labels]
 
     def _check_listed_once(self, source: str) -> None:
-        # Folders are resolved, so that a test folder which is a link to the training folder is noticed.
+        # Folders are resolved to detect a test folder that is a link to the training folder.
         resolve = functools.cache(os.path.realpath)
         listed: dict[tuple[str, str], str] = {}
         for subset, items in (("train", self.train), ("test", self.test)):

@@ -16,13 +16,13 @@ __all__ = ["CSVFGVC"]
 class CSVFGVC(ClassificationDataset):
     """Images listed in the file DATASETS.CLASS_CSV.PATH: a header line with path, label and split.
 
-    Other columns are ignored. Paths are relative to DATASETS.CLASS_CSV.IMAGE_ROOT, or to the folder of the file. Labels
-    may be any texts; those of the splits in use are the classes, in natural order.
+    Other columns are ignored. Paths are relative to DATASETS.CLASS_CSV.IMAGE_ROOT or, if it is empty, to the folder of
+    the file. Labels may be any strings; the labels of the splits in use are the classes, in natural order.
 
     Raises:
-        InputError: see ``ClassificationDataset``; also a missing file or column, a line without a path, a label or a
-            split or with too many or too few fields, a path that leaves IMAGE_ROOT, and a split that the file does not
-            have.
+        InputError: see ``ClassificationDataset``; also a missing file or column, a line with an empty path, label or
+            split or with too many or too few fields, a path that leaves IMAGE_ROOT, and a split that is not in the
+            file.
     """
 
     dataset_name = "csv_fgvc"

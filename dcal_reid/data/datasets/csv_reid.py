@@ -13,10 +13,11 @@ __all__ = ["CSVReID"]
 class CSVReID(TableReID):
     """Images listed in the file DATASETS.CSV.PATH: a header line with path, identity, split and, if known, camera.
 
-    Other columns are ignored. Paths are relative to DATASETS.CSV.IMAGE_ROOT, or to the folder of the file.
+    Other columns are ignored. Paths are relative to DATASETS.CSV.IMAGE_ROOT or, if it is empty, to the folder of the
+    file.
 
     Raises:
-        InputError: see ``TableReID``; also a missing file or column, a line without a path, an identity or a split or
+        InputError: see ``TableReID``; also a missing file or column, a line with an empty path, identity or split or
             with too many or too few fields, and a path that leaves IMAGE_ROOT. Messages count lines from 1, the header.
     """
 

@@ -1,4 +1,4 @@
-"""What the datasets described by a CSV file share: where the file is, and how its lines are read."""
+"""The common part of datasets described by a CSV file: finding the file and reading its lines."""
 
 import csv
 import os
@@ -34,21 +34,22 @@ def find_table(dataset: str, keys: CfgNode, key_name: str, root: str) -> tuple[s
 def read_table(
     path: str, image_root: str, key_name: str, required: tuple[str, ...], optional: str = ""
 ) -> Iterator[Line]:
-    """The lines of a CSV file with a header, which names at least the columns ``required``, among them path.
+    """The lines of a CSV file whose header names at least the columns ``required``, which include path.
 
-    Whether a column's name has capitals does not matter.
+    Column names are case-insensitive.
 
     Args:
-        key_name: of the node whose IMAGE_ROOT is ``image_root``; empty: that is the folder of the file.
+        key_name: name of the config node whose IMAGE_ROOT is ``image_root``; empty: ``image_root`` is the folder of
+            the file.
 
     Raises:
-        InputError: no CSV in UTF-8; a missing column; two of a name; a line with an empty required field or with too
-            many or too few fields; a path that leaves ``image_root``. Messages count lines from 1, the header.
+        InputError: not a CSV file in UTF-8; a missing or duplicate column; a line with an empty required field or with
+            too many or too few fields; a path that leaves ``image_root``. Messages count lines from 1, the header.
     """
     left = "the folder of the file"
     if key_name:
         left = f"{key_name}.IMAGE_ROOT {image_root!r}; set that to a folder that all images are below"
-    with open(path, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets begin the file with a BOM
+    with open(path, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets write a BOM
         reader = csv.reader(file, strict=True, skipinitialspace=True)
         try:
             header = [name.strip().lower() for name in next(reader, [])]
@@ -70,7 +71,7 @@ def read_table(
                     if image is None:
                         raise InputError(f"{path!r} {where}: path {values['path']!r} leaves {left}")
                     yield Line(image, values, where)
-        except UnicodeDecodeError as error:  # of a piece of the file, not of a line
+        except UnicodeDecodeError as error:  # it concerns a chunk of the file, not a line
             raise InputError(f"{path!r}: {error}; save it as CSV in UTF-8") from error
         except csv.Error as error:
             raise InputError(f"{path!r} line {reader.line_num}: {error}; save it as CSV in UTF-8") from error
@@ -91,5 +92,5 @@ def path_inside(folder: str, path: str) -> str | None:
     joined, home = os.path.normpath(os.path.join(folder, path)), os.path.abspath(folder)
     try:
         return joined if os.path.commonpath([os.path.abspath(joined), home]) == home else None
-    except ValueError:  # another drive of Windows
+    except ValueError:  # another drive on Windows
         return None

@@ -25,8 +25,8 @@ class CUB200(ClassificationDataset):
     """CUB-200-2011 (Wah et al., 2011). Classes are in the order of their numbers, which need not be consecutive.
 
     Raises:
-        InputError: see ``ClassificationDataset``; also, with file and line, what is not as in the official files, and
-            an image or a class that one file has and another has not.
+        InputError: see ``ClassificationDataset``; also, with file and line, any deviation from the format of the
+            official files, and an image or a class that is in one file but not in another.
     """
 
     dataset_name = "cub200"
@@ -57,9 +57,9 @@ class CUB200(ClassificationDataset):
 
 
 class _Listing:
-    """A text file of CUB or FGVC-Aircraft: on each line a number and, after a blank, its value.
+    """A text file of CUB or FGVC-Aircraft with a number, a blank and a value on each line.
 
-    ``values[number]`` is the value and ``lines[number]`` the line where it is.
+    ``values[number]`` is the value and ``lines[number]`` its line.
     """
 
     def __init__(self, home: str, name: str, value: str, form: str):
@@ -105,7 +105,7 @@ def _check_same_images(one: _Listing, other: _Listing) -> None:
 
 
 def _warn_of_other_folders(images: _Listing, classes_of: _Listing, classes: _Listing) -> None:
-    """A shifted list of labels fits in every other way."""
+    """Warn if folders and labels disagree: a shifted list of labels passes all other checks."""
     names = {image: classes.values.get(int(number)) for image, number in classes_of.values.items()}
     moved = [image for image, path in images.values.items() if os.path.dirname(path) != names[image]]
     if moved:
@@ -127,15 +127,15 @@ def _image_path(images: _Listing, image: int, home: str) -> str:
 
 @DATASET_REGISTRY.register()
 class StanfordCars(ClassificationDataset):
-    """Stanford Cars (Krause et al., ICCVW 2013), whose files torchvision reads.
+    """Stanford Cars (Krause et al., ICCVW 2013), read by torchvision.
 
     Raises:
-        InputError: see ``ClassificationDataset``; also whatever torchvision fails on.
+        InputError: see ``ClassificationDataset``; also any error of torchvision.
     """
 
     dataset_name = "stanford_cars"
     home = "stanford_cars"
-    # Below ``home``: what torchvision misses without naming it.
+    # Paths below ``home`` that torchvision requires but does not name in its errors.
     files = ("devkit/cars_train_annos.mat", "cars_test_annos_withlabels.mat", "cars_train", "cars_test")
     official = {"train": 8144, "test": 8041}
     official_classes = 196
@@ -147,7 +147,7 @@ class StanfordCars(ClassificationDataset):
             train, test = (torchvision_datasets.StanfordCars(root, split) for split in ("train", "test"))
             images = [[(path, int(label)) for path, label in split._samples] for split in (train, test)]
             names = [str(name) for name in train.classes]
-        except Exception as error:  # a damaged file fails anywhere in torchvision, scipy and numpy, with any exception
+        except Exception as error:  # a damaged file can raise any exception in torchvision, scipy or numpy
             message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
             missing = [file for file in self.files if not os.path.exists(os.path.join(home, file))]
             there_is_no = f"there is no {', '.join(missing)} in it; " if missing else ""
@@ -163,8 +163,8 @@ class FGVCAircraft(ClassificationDataset):
     """FGVC-Aircraft (Maji et al., 2013), its 100 variants. The banner at the bottom of an image names its author.
 
     Raises:
-        InputError: see ``ClassificationDataset``; also, with file and line, what is not as in the official files, and a
-            variant that is not in the list of them.
+        InputError: see ``ClassificationDataset``; also, with file and line, any deviation from the format of the
+            official files, and a variant that is not in the list of variants.
     """
 
     dataset_name = "fgvc_aircraft"

@@ -15,7 +15,7 @@ __all__ = ["DemoFGVC", "ImageFolderFGVC"]
 
 
 class _ClassFolders(ClassificationDataset):
-    """Images at ``path/<train or test>/<class>/<image>``, classes in natural order.
+    """Images at ``path/<train or test>/<class>/<image>``, with classes in natural order.
 
     Raises:
         InputError: see ``ClassificationDataset``; also a missing folder.

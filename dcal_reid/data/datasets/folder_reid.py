@@ -19,12 +19,12 @@ __all__ = ["FolderReID"]
 class FolderReID(TableReID):
     """Images at ``DATASETS.FOLDER.PATH/<split>/<identity>/<image>``.
 
-    The camera is the first group of DATASETS.FOLDER.CAMERA_PATTERN, searched in the file name. A name that is in two
-    splits means the same identity.
+    The camera is the first group of DATASETS.FOLDER.CAMERA_PATTERN, searched for in the file name. Folders of the same
+    name in two splits are the same identity.
 
     Raises:
-        InputError: see ``TableReID``; also a missing folder, a pattern that is no regular expression with a group, and
-            file names that it does not match.
+        InputError: see ``TableReID``; also a missing folder, a pattern that is not a regular expression with a group,
+            and file names that it does not match.
     """
 
     dataset_name = "folder"
@@ -37,7 +37,7 @@ class FolderReID(TableReID):
 
 
 def _read_rows(path: str, camera_pattern: str, used: set[str]) -> Iterator[Row]:
-    """The images of all splits. In folders that are not ``used`` as a split, those without a camera are left out."""
+    """The images of all splits. In folders that are not ``used`` as a split, images without a camera are left out."""
     camera_of = _compile(camera_pattern) if camera_pattern else None
     some, empty, unmatched = False, [], []
     splits = [os.path.join(path, split) for split in folder_names(path)]

@@ -25,7 +25,7 @@ _UNREAD = "images are in formats that are not read (convert them to JPEG or PNG)
 
 
 class _Content(NamedTuple):
-    """The names directly in a folder, without hidden ones: other systems leave "._a.jpg" and the like."""
+    """The names directly in a folder, without hidden files such as "._a.jpg", which other systems leave behind."""
 
     folders: list[str]  # in natural order
     images: list[str]  # sorted
@@ -50,7 +50,7 @@ def folder_names(folder: str) -> list[str]:
     """The names of the folders directly in ``folder`` in natural order, without hidden ones.
 
     Raises:
-        InputError: it cannot be listed.
+        InputError: the folder cannot be listed.
     """
     return _content(folder).folders
 
@@ -58,10 +58,10 @@ def folder_names(folder: str) -> list[str]:
 def image_names(folder: str) -> list[str]:
     """The names of the image files directly in ``folder``, sorted, without hidden ones.
 
-    A warning tells of images in formats that are not read.
+    A warning reports images in formats that are not read.
 
     Raises:
-        InputError: it cannot be listed.
+        InputError: the folder cannot be listed.
     """
     content = _content(folder)
     warn_of_left_out(_joined(folder, content.unread), _UNREAD)
@@ -69,9 +69,9 @@ def image_names(folder: str) -> list[str]:
 
 
 def images_below(folder: str) -> list[str]:
-    """The image files in ``folder`` and below it in natural order, without what is hidden.
+    """The image files in ``folder`` and below it in natural order, without hidden files and folders.
 
-    Links are followed, but no folder is looked into twice: a link may lead back to where it is. A warning tells of
+    Links are followed, but no folder is visited twice, because a link may point to a folder above it. A warning reports
     images in formats that are not read.
 
     Raises:
@@ -93,13 +93,13 @@ def images_below(folder: str) -> list[str]:
 
 
 def grouped_images(folders: Iterable[str], group: str) -> Iterator[tuple[str, str, list[str]]]:
-    """The images at ``folder/<name>/<image>`` for each of ``folders``. Each <name> is ``group``, such as "a class".
+    """The images at ``folder/<name>/<image>`` for each of ``folders``. ``group`` says what a <name> is: "a class", say.
 
-    Warnings tell what is left out: images beside the folders <name>, folders in these, and images in formats that are
-    not read.
+    Warnings report what is left out: images next to the folders <name>, folders inside these, and images in formats
+    that are not read.
 
     Yields:
-        the folder, a <name>, in natural order, and the names of its images, sorted, perhaps none.
+        The folder, a <name> (in natural order), and the sorted names of its images, which may be empty.
 
     Raises:
         InputError: a folder cannot be listed.
@@ -125,17 +125,17 @@ def _joined(folder: str, names: Iterable[str]) -> list[str]:
 
 
 def warn_of_left_out(paths: list[str], what: str) -> None:
-    """Warn how many ``paths`` are left out, ``what`` they are, and which are the first; of none, say nothing."""
+    """Warn how many ``paths`` are left out, ``what`` they are, and which are the first. No paths, no warning."""
     if paths:
         logger.warning("%d %s and are left out: %s", len(paths), what, first_few(paths))
 
 
 def listed_lines(path: str, cure: str = "save it as text in UTF-8") -> Iterator[tuple[int, str]]:
-    """Number, from 1, and text of every line of a file that is not blank.
+    """The number (from 1) and text of every line of a file that is not blank.
 
     Raises:
-        InputError: no UTF-8, with the ``cure``.
-        OSError: it cannot be opened.
+        InputError: the file is not UTF-8; the message includes the ``cure``.
+        OSError: the file cannot be opened.
     """
     try:
         with open(path, encoding="utf-8-sig") as file:
@@ -149,10 +149,10 @@ def listed_lines(path: str, cure: str = "save it as text in UTF-8") -> Iterator[
 def check_files_exist(paths: Iterable[str], source: str) -> None:
     """Refuse a list with files that do not exist.
 
-    Each folder is listed once, which on a network disk is much faster than asking for each file.
+    Each folder is listed once, which on a network disk is much faster than testing each file.
 
     Raises:
-        InputError: some of ``paths`` do not exist; with their number and the first three.
+        InputError: some of ``paths`` do not exist; the message gives their number and the first three.
     """
     listings: dict[str, set[str]] = {}
     missing = []
@@ -161,7 +161,7 @@ def check_files_exist(paths: Iterable[str], source: str) -> None:
         if folder not in listings:
             here = folder or os.curdir
             listings[folder] = set(os.listdir(here)) if os.path.isdir(here) else set()
-        # To the file systems of macOS and Windows other capitals, or accents in another normal form, are the same name.
+        # On macOS and Windows, names that differ in case or in the Unicode form of accents are the same file.
         if name not in listings[folder] and not os.path.exists(path):
             missing.append(path)
     if missing:

@@ -27,7 +27,7 @@ Item = tuple[str, int | str, int | str]
 
 
 def datasets_root() -> str:
-    """The folder that FASTREID_DATASETS names, in which ~ is the home folder; by default "datasets"."""
+    """The folder that FASTREID_DATASETS names, with ~ expanded; by default "datasets"."""
     return os.path.expanduser(os.environ.get("FASTREID_DATASETS", "datasets"))
 
 
@@ -35,11 +35,11 @@ def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
     """The registered dataset ``name`` below the folder FASTREID_DATASETS (by default "datasets").
 
     Returns:
-        fast-reid's ``ImageDataset``: ``train``, ``query`` and ``gallery`` are lists of (path, pid, camid, ...). What
-        the items of a user's data set hold after these three is ignored, as in fast-reid.
+        fast-reid's ``ImageDataset``: ``train``, ``query`` and ``gallery`` are lists of (path, pid, camid, ...). Further
+        elements of the items of a user's data set are ignored, as in fast-reid.
 
     Raises:
-        InputError: no dataset of this name, or its files are missing or not as they should be.
+        InputError: no dataset of this name, or its files are missing or malformed.
     """
     try:
         dataset_class = DATASET_REGISTRY.get(name)
@@ -52,7 +52,7 @@ def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
         ) from None
     root = datasets_root()
     options = {"cfg": cfg} if "cfg" in inspect.signature(dataset_class).parameters else {}
-    # fast-reid's VehicleID draws its gallery with the global generator: differently in every process and every run.
+    # fast-reid's VehicleID draws its gallery with the global generator, so it differs between processes and runs.
     state = random.getstate()
     random.seed(0)
     try:
@@ -61,7 +61,7 @@ def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
         raise
     except Exception as error:
         missing = isinstance(error, OSError | RuntimeError)
-        # fast-reid's own fail in any way on a file that is not as they take it to be.
+        # fast-reid's own data sets can raise any exception on a malformed file.
         if not missing and not dataset_class.__module__.startswith("fastreid."):
             raise
         message = " ".join(str(error).split())
@@ -77,12 +77,12 @@ def load_dataset(name: str, cfg: CfgNode) -> ImageDataset:
 
 
 def load_train_items(cfg: CfgNode) -> list[Item]:
-    """The images of all DATASETS.NAMES together, sorted by path, with query and gallery under DATASETS.COMBINEALL.
+    """The images of all DATASETS.NAMES, sorted by path, with query and gallery images if DATASETS.COMBINEALL is set.
 
-    Identities and cameras are texts that begin with the dataset's name, so two datasets never share one by accident.
+    Identities and cameras are strings that begin with the dataset's name, so two datasets never share one by accident.
 
     Raises:
-        InputError: no dataset, one that is named twice, one without training images.
+        InputError: no dataset, a dataset that is named twice, or one without training images.
     """
     names = tuple(cfg.DATASETS.NAMES)
     if not names or len(set(names)) < len(names):
@@ -100,12 +100,13 @@ def load_train_items(cfg: CfgNode) -> list[Item]:
             test = [item for item in (*dataset.query, *dataset.gallery) if item[1] not in dataset._junk_pids]
             logger.warning("DATASETS.COMBINEALL adds %d query and gallery images of %s to training", len(test), name)
             items += _named(dataset, test, "" if getattr(dataset, "pids_are_global", False) else "test_")
-    # One image is one item, also where query and gallery share it.
+    # An image is one item, even if both query and gallery contain it.
     return sorted({item[0]: item for item in items}.values())
 
 
 def _named(dataset: ImageDataset, items: Iterable[Item], pid_prefix: str = "") -> list[Item]:
-    """Identity 7 and camera 0 become market1501_7 and market1501_0. Training items of most datasets are so already."""
+    """Identity 7 and camera 0 become market1501_7 and market1501_0; in most datasets training items already have this
+    form."""
     prefix = getattr(dataset, "dataset_name", type(dataset).__name__) + "_"
 
     def name(value: int | str, inner: str = "") -> str:
@@ -118,7 +119,7 @@ def load_test_items(cfg: CfgNode, name: str) -> tuple[list[Item], int]:
     """Query images and then gallery images of one dataset, and the number of query images.
 
     Raises:
-        InputError: no query or no gallery image, or no query whose identity another camera has seen in the gallery.
+        InputError: no query or no gallery images, or no query whose identity is in the gallery from another camera.
     """
     dataset = load_dataset(name, cfg)
     _check_task(name, dataset, cfg)
@@ -137,7 +138,7 @@ def load_classes(cfg: CfgNode, name: str) -> ClassificationDataset:
     With DATASETS.HOLD_OUT, the images that are held out of training replace the test images.
 
     Raises:
-        InputError: it is not for classification, or its files are missing or not as they should be.
+        InputError: the data set is not for classification, or its files are missing or malformed.
     """
     dataset = load_dataset(name, cfg)
     _check_task(name, dataset, cfg)
@@ -186,7 +187,7 @@ def without_match(query: Sequence[Item], gallery: Sequence[Item]) -> int:
 
 
 def _log_table(name: str, dataset: ImageDataset, subsets: tuple[str, ...]) -> None:
-    """Images, identities and cameras of each subset, and whether the number of images is the official one."""
+    """Log images, identities and cameras of each subset, and whether the number of images is the official one."""
     if not comm.is_main_process():
         return
     rows = []

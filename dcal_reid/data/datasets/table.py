@@ -1,4 +1,4 @@
-"""Datasets given as a table of path, identity, camera and split: what ``CSVReID`` and ``FolderReID`` share."""
+"""Datasets given as a table of path, identity, camera and split: the common part of ``CSVReID`` and ``FolderReID``."""
 
 import functools
 import logging
@@ -21,7 +21,7 @@ _Row = TypeVar("_Row")
 
 
 class Row(NamedTuple):
-    """One image of a dataset. ``camera`` is None where cameras are not known."""
+    """One image of a dataset. ``camera`` is None if cameras are unknown."""
 
     path: str
     identity: str
@@ -33,26 +33,26 @@ class Row(NamedTuple):
 class TableReID(ImageDataset):
     """A dataset made from rows.
 
-    Identities and cameras may be any texts; they are numbered in natural order over the whole table, and
-    ``identity_names[pid]`` and ``camera_names[camid]`` give the texts back. Training, query and gallery images are
-    chosen when they are first asked for, so a table without queries can be trained on.
+    Identities and cameras may be any strings; they are numbered in natural order over the whole table, and
+    ``identity_names[pid]`` and ``camera_names[camid]`` are the original strings. Training, query and gallery images are
+    selected on first access, so a table without queries can be used for training.
 
-    Without cameras every image gets a camera number of its own. The usual protocol, which removes from the gallery of
-    a query what shows the same identity from the same camera, then removes the query image itself and nothing else.
+    Without cameras, every image gets a camera number of its own. The usual protocol, which removes gallery items of the
+    query's identity and camera, then removes only the query image itself.
 
     Args:
         rows: the table.
         source: its name in messages.
         keys: cfg.DATASETS.CSV or cfg.DATASETS.FOLDER: TRAIN_SPLITS, QUERY_SPLITS, GALLERY_SPLITS, QUERY_CAMERAS,
             GALLERY_CAMERAS.
-        key_name: its name in the config.
+        key_name: the name of ``keys`` in the config.
 
     Raises:
         InputError: an empty table; a path with two identities or two cameras, or twice in one split; cameras known for
-            some images only. When a list is asked for: a split or camera that is not in the table, missing files.
+            only some images. On first access to a list: a split or camera that is not in the table, missing files.
     """
 
-    # An identity has one number in train, query and gallery.
+    # An identity has the same number in train, query and gallery.
     pids_are_global = True
 
     def __init__(self, rows: Iterable[Row], source: str, keys: CfgNode, key_name: str):
@@ -71,7 +71,7 @@ class TableReID(ImageDataset):
         self._camids = {name: number for number, name in enumerate(self.camera_names)}
         if not self.has_cameras:
             logger.info("%s has no cameras: of the gallery of a query, only the query image itself is removed.", source)
-        # fast-reid's Dataset calls what is callable here when the list is first used.
+        # fast-reid's Dataset calls a callable here when the list is first used.
         self._train = lambda: [
             (path, f"{self.dataset_name}_{pid}", f"{self.dataset_name}_{camid}")
             for path, pid, camid in self._select("TRAIN", keys.TRAIN_SPLITS, ())
@@ -83,7 +83,7 @@ class TableReID(ImageDataset):
         return self._file(row) if row.camera is None else row.camera
 
     def _file(self, row: Row) -> str:
-        """The same for every spelling of a path, also where a folder is a link to another."""
+        """An identifier of the file that is the same for every spelling of its path, including linked folders."""
         folder, name = os.path.split(row.path)
         return os.path.join(self._resolve(folder), name)
 
@@ -116,7 +116,7 @@ class TableReID(ImageDataset):
                 raise InputError(f"{key}_CAMERAS is {tuple(cameras)}, but {self.source} has no cameras")
             among = f" among the images of {subset}_SPLITS {tuple(splits)}"
             chosen = rows_with(chosen, cameras, lambda row: row.camera, f"{key}_CAMERAS", self.source, among)
-        images = {self._file(row): row for row in chosen}.values()  # an image in two of the splits counts once
+        images = {self._file(row): row for row in chosen}.values()  # an image in two of these splits counts once
         check_files_exist([row.path for row in images], self.source)
         return [(row.path, self._pids[row.identity], self._camids[self._camera(row)]) for row in images]
 
@@ -124,7 +124,7 @@ class TableReID(ImageDataset):
 def rows_with(
     rows: list[_Row], wanted: Iterable, value_of: Callable[[_Row], str], key: str, source: str, among: str = ""
 ) -> list[_Row]:
-    """The rows with one of the values ``wanted`` by ``key`` of the config.
+    """The rows with one of the values that the config's ``key`` lists as ``wanted``.
 
     Raises:
         InputError: a wanted value that no row has.
@@ -141,10 +141,10 @@ def rows_with(
 
 
 def own_keys(dataset: str, cfg: CfgNode | None, key: str) -> CfgNode:
-    """``cfg.DATASETS[key]``, where the config says where the user's own data are, and how they are split.
+    """``cfg.DATASETS[key]``, which says where the user's own data are and how they are split.
 
     Raises:
-        InputError: no config. fast-reid's loaders do not hand it on.
+        InputError: there is no config: fast-reid's loaders do not pass it on.
     """
     if cfg is None:
         for_test = "build_classification_test_loader" if key.startswith("CLASS_") else "build_test_loader"
@@ -156,7 +156,7 @@ def own_keys(dataset: str, cfg: CfgNode | None, key: str) -> CfgNode:
 
 
 def own_path(dataset: str, path: str, key_name: str, root: str, kind: str) -> str:
-    """Where the user's own data are, as ``key_name``.PATH of the config says.
+    """The path of the user's own data, from ``key_name``.PATH of the config.
 
     Args:
         dataset: its name in messages.
@@ -166,7 +166,7 @@ def own_path(dataset: str, path: str, key_name: str, root: str, kind: str) -> st
         kind: "folder" | "CSV file".
 
     Raises:
-        InputError: no path, or no such thing there.
+        InputError: no path, or no such file or folder.
     """
     if not path:
         raise InputError(f"dataset {dataset}: {key_name}.PATH is empty; give the path of the {kind}")

@@ -1,4 +1,4 @@
-"""What DCAL asks of a backbone."""
+"""The interface that DCAL requires of a backbone."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -10,24 +10,24 @@ from ...errors import InputError
 
 __all__ = ["Backbone", "attention_replaced", "both_streams", "check_has_blocks", "check_patches_divide"]
 
-# What a block hands out for rollout: its queries and keys, (B, h, n, d) and (B, h, N, d). None: no CLS token attends.
+# What a block returns for rollout: its queries and keys, (B, h, n, d) and (B, h, N, d). None: no CLS token attends.
 State = tuple[Tensor, Tensor] | None
 
 
 class Backbone(nn.Module):
     """A timm network taken apart into blocks, so that the branches can share them.
 
-    In what follows X are tokens, (B, ..., D) in whatever shape the network has them, and "both streams" are
-    (S + B, ..., D): the self-attention stream of S images, and then the pair-wise stream of the first B of them.
+    Below, X are tokens, (B, ..., D) in whatever shape the network uses, and "both streams" are (S + B, ..., D): the
+    self-attention stream of S images, then the pair-wise stream of the first B of them.
 
     Attributes:
         vit: timm's model, without its classifier.
-        embed_dim: D, of the feature.
-        blocks: the blocks in which images attend, in order. Without any, the network can only be a baseline.
+        embed_dim: D, the width of the feature.
+        blocks: the blocks in which the branches attend, in order. If empty, the network can only be a baseline.
         norm: the final norm.
-        num_cls_blocks: in how many of the last blocks a CLS token attends; GLCA can stand beside these. 0: no GLCA.
-        num_prefix: tokens before the patches where a CLS token attends: the CLS token and registers.
-        grid_size: (rows, columns) of patches; None where no CLS token attends.
+        num_cls_blocks: in how many of the last blocks a CLS token attends; GLCA can run beside these. 0: no GLCA.
+        num_prefix: the number of tokens before the patches in these blocks: the CLS token and registers.
+        grid_size: (rows, columns) of patches; None if no CLS token attends.
     """
 
     embed_dim: int
@@ -41,10 +41,10 @@ class Backbone(nn.Module):
 
     @staticmethod
     def check(name: str, vit: nn.Module, size: tuple[int, int]) -> None:
-        """Refuse a model, or a size (height, width) of its images, that this adapter cannot serve.
+        """Refuse a model, or an image size (height, width), that this adapter does not support.
 
         Raises:
-            InputError: what is wrong, and with which value.
+            InputError: says what is wrong, and with which value.
         """
 
     @property
@@ -60,7 +60,7 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def self_block(self, number: int, x: Tensor, cls_only: bool = False) -> tuple[Tensor, State]:
-        """Block ``number`` of the self-attention stream. cls_only: no more than the CLS token's output is wanted."""
+        """Block ``number`` of the self-attention stream. cls_only: only the CLS token's output is needed."""
         raise NotImplementedError
 
     def pair_block(
@@ -69,20 +69,20 @@ class Backbone(nn.Module):
         """Block ``number`` of both streams (DCAL eqs. 1 and 4).
 
         Args:
-            number: which block.
+            number: the index of the block.
             x: both streams.
-            partner: (B,), for each image the position in its stream of its distractor.
-            distractor_stream: whose keys and values a distractor gives, sa | pwca; noise: they are random.
-            starts: the pair-wise stream starts here, from the self-attention stream, which is all that x holds.
-            cls_only: no more than the CLS tokens' outputs are wanted.
+            partner: (B,), the position of each image's distractor within the distractor's stream.
+            distractor_stream: which stream the distractors' keys and values come from, sa | pwca; noise: random ones.
+            starts: the pair-wise stream starts here as a copy of the self-attention stream; x holds only the latter.
+            cls_only: only the CLS tokens' outputs are needed.
 
         Returns:
-            both streams, and the state of the self-attention stream.
+            Both streams, and the state of the self-attention stream.
         """
         raise NotImplementedError
 
     def read_out(self, x: Tensor) -> Tensor:
-        """X_L -> the feature (B, D): by default the normalised CLS token, which is the first."""
+        """X_L -> the feature (B, D): by default the normalised CLS token, which is the first token."""
         return self.norm(x[:, :1])[:, 0]
 
     @staticmethod
@@ -100,11 +100,11 @@ class Backbone(nn.Module):
         raise NotImplementedError
 
     def roll_back(self, r: Tensor, states: Sequence[State]) -> Tensor:
-        """Carry weights over tokens (B, N) from the output of some blocks back to their input."""
+        """Propagate weights over tokens (B, N) from the output of some blocks back to their input."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Tensor:
-        """The feature as a feature map (B, D, 1, 1), so that fast-reid's own meta-architectures can use it."""
+        """The feature as a map (B, D, 1, 1), so that fast-reid's own meta-architectures can use the backbone."""
         x = self.embed(images)
         for number in range(len(self.blocks)):
             x, _ = self.self_block(number, x)
@@ -113,8 +113,8 @@ class Backbone(nn.Module):
 
 @contextmanager
 def attention_replaced(attn: nn.Module, function: Callable[..., Tensor]) -> Iterator[None]:
-    """Let ``attn`` compute ``function`` instead, so that nothing but the attention of its block differs."""
-    forward = attn.forward  # put back, not uncovered: torch.compile cannot follow a deletion
+    """Let ``attn`` compute ``function`` instead, so that its block differs in nothing but the attention."""
+    forward = attn.forward  # restored by assignment: torch.compile cannot trace the deletion of an attribute
     attn.forward = function
     try:
         yield
@@ -123,14 +123,14 @@ def attention_replaced(attn: nn.Module, function: Callable[..., Tensor]) -> Iter
 
 
 def both_streams(x: Tensor, partner: Tensor, starts: bool) -> Tensor:
-    """Both streams, also where the pair-wise stream only starts."""
+    """Both streams; where the pair-wise stream starts, it is copied from the self-attention stream."""
     return torch.cat([x, x[: len(partner)]]) if starts else x
 
 
 def check_has_blocks(name: str, option: str, *stages: Sequence[nn.Module]) -> None:
     """
     Raises:
-        InputError: a stage has no blocks; ``option`` of TIMM_KWARGS says how many.
+        InputError: a stage has no blocks; ``option`` of TIMM_KWARGS sets their number.
     """
     if not all(len(stage) for stage in stages):
         where = " in a stage" if len(stages) > 1 else ""
@@ -142,7 +142,7 @@ def check_has_blocks(name: str, option: str, *stages: Sequence[nn.Module]) -> No
 def check_patches_divide(name: str, vit: nn.Module, size: tuple[int, int]) -> None:
     """
     Raises:
-        InputError: images of this size, (height, width), are not made of whole patches.
+        InputError: images of this size, (height, width), do not divide into whole patches.
     """
     (height, width), (patch_height, patch_width) = size, vit.patch_embed.patch_size
     if height % patch_height or width % patch_width:

@@ -23,10 +23,10 @@ from .vit import ViTBackbone
 
 __all__ = ["build_timm_backbone", "input_size", "pixel_statistics"]
 
-# Backbones whose weights are those of MODEL.BACKBONE.TIMM_MODEL.
+# Backbones that use the weights of MODEL.BACKBONE.TIMM_MODEL.
 _OF_TIMM_MODEL = ("build_timm_backbone", "build_fastreid_vit")
 
-# Which adapter serves which class of timm's. Subclasses are not served: their forward pass differs.
+# The adapter for each timm class. Subclasses are not supported: their forward pass differs.
 ADAPTERS: dict[type[nn.Module], type[Backbone]] = {
     VisionTransformer: ViTBackbone,
     Cait: CaiTBackbone,
@@ -37,14 +37,14 @@ ADAPTERS: dict[type[nn.Module], type[Backbone]] = {
 
 @BACKBONE_REGISTRY.register()
 def build_timm_backbone(cfg: CfgNode) -> Backbone:
-    """Build MODEL.BACKBONE.TIMM_MODEL for the configured input size and with MODEL.BACKBONE.PRETRAIN load its weights.
+    """Build MODEL.BACKBONE.TIMM_MODEL for the configured input size, and load its weights if PRETRAIN is set.
 
     Raises:
-        InputError: no such model, an architecture or an attention that is not supported, a size that the patches do not
-            divide, or weights that cannot be had.
+        InputError: no such model, an unsupported architecture or attention, an input size that is not a multiple of the
+            patch size, or weights that cannot be downloaded or read.
     """
     options = cfg.MODEL.BACKBONE
-    # fast-reid's predictor, and --eval-only of its tools, set PRETRAIN False and leave the path of the training.
+    # fast-reid's predictor, and --eval-only of its tools, set PRETRAIN False but keep the path used in training.
     path, size = (options.PRETRAIN_PATH, options.PRETRAIN_SIZE) if options.PRETRAIN else ("", ())
     if len(size) and (not path or len(size) != 2 or any(not isinstance(side, int) or side < 1 for side in size)):
         raise InputError(
@@ -53,7 +53,7 @@ def build_timm_backbone(cfg: CfgNode) -> Backbone:
         )
     from_hub = options.PRETRAIN and not path
     if from_hub:
-        with torch.device("meta"):  # what is refused is not downloaded
+        with torch.device("meta"):  # refuse an unsupported model before downloading its weights
             _create(cfg, from_hub=False)
     vit = _create(cfg, from_hub)
     if path:
@@ -84,7 +84,7 @@ def _create(cfg: CfgNode, from_hub: bool) -> nn.Module:
         )
     except Exception as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
-        # The hub's are OSErrors, some of them ValueErrors too, or those of its HTTP library.
+        # The hub raises OSErrors, some of which are also ValueErrors, and errors of its HTTP library.
         of_timm = isinstance(error, TypeError | AssertionError | ValueError | RuntimeError)
         if not from_hub or (of_timm and not isinstance(error, OSError)):
             raise InputError(
@@ -120,7 +120,7 @@ def input_size(cfg: CfgNode) -> tuple[int, int]:
     """(height, width) of the images that reach the model, the same in training and test.
 
     Raises:
-        InputError: the two sizes differ; the position embeddings fit one.
+        InputError: the two sizes differ; the position embeddings fit only one.
     """
     train, test = output_size(cfg, is_train=True), output_size(cfg, is_train=False)
     if train != test:
@@ -133,13 +133,13 @@ def input_size(cfg: CfgNode) -> tuple[int, int]:
 
 
 def pixel_statistics(cfg: CfgNode) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of the three channels, in 0..255, as MODEL.PIXEL_STATS says.
+    """Mean and standard deviation of the three channels, in 0..255, as MODEL.PIXEL_STATS specifies.
 
-    The weights' are known for the backbones of MODEL.BACKBONE.TIMM_MODEL. For another, such as fast-reid's ResNet or
-    one of your own, they are the config's.
+    The values that the weights were trained with are known for backbones that use MODEL.BACKBONE.TIMM_MODEL. For other
+    backbones, such as fast-reid's ResNet or one of your own, the config's values are used.
 
     Raises:
-        InputError: they are those of the weights, and the config has others that would count for nothing.
+        InputError: the weights' values are used, but the config sets different ones, which would be ignored.
     """
     given = list(cfg.MODEL.PIXEL_MEAN), list(cfg.MODEL.PIXEL_STD)
     if cfg.MODEL.PIXEL_STATS == "config" or cfg.MODEL.BACKBONE.NAME not in _OF_TIMM_MODEL:

@@ -17,10 +17,10 @@ __all__ = ["CaiTBackbone"]
 
 
 class CaiTBackbone(Backbone):
-    """Tokens (B, N, D), patches alone; and (B, 1 + N, D) from the class-attention blocks on.
+    """Tokens are (B, N, D), the patches alone, and (B, 1 + N, D) in the class-attention blocks.
 
-    These change the CLS token only: the patches' rows of their attention are those of the identity, so rollout runs
-    over these blocks alone.
+    Class-attention blocks change only the CLS token: the patches' rows of their attention are those of the identity
+    matrix, so rollout runs over these blocks alone.
     """
 
     def __init__(self, vit: Cait) -> None:
@@ -110,7 +110,7 @@ def _queries_and_keys(attn: ClassAttn, queries: Tensor, context: Tensor) -> tupl
 
 
 def _class_block(block: LayerScaleBlockClassAttn, queries: Tensor, context: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """A class-attention block for (B, n, D), keys and values from (B, N, D): -> (B, n, D), its q and k."""
+    """A class-attention block with queries (B, n, D), keys and values from (B, N, D): -> (B, n, D), its q and k."""
     attn, normed = block.attn, block.norm1(context)
     q, k = _queries_and_keys(attn, block.norm1(queries), normed)
     attended = attn.proj_drop(attn.proj(attend(attn, q, k, _heads(attn, attn.v, normed))))
@@ -119,9 +119,9 @@ def _class_block(block: LayerScaleBlockClassAttn, queries: Tensor, context: Tens
 
 
 def _class_pairs(attn: ClassAttn, x: Tensor, *, partner: Tensor, distractor_stream: str, states: list[State]) -> Tensor:
-    """``ClassAttn`` of both streams, (S + B, 1 + N, D) -> (S + B, 1, D), the softmax over both images' keys.
+    """``ClassAttn`` of both streams, (S + B, 1 + N, D) -> (S + B, 1, D), with a softmax over both images' keys.
 
-    The self-attention stream's queries and keys are left in ``states``.
+    The self-attention stream's queries and keys are appended to ``states``.
     """
     q, k = _queries_and_keys(attn, x[:, :1], x)
     v = _heads(attn, attn.v, x)
@@ -131,7 +131,7 @@ def _class_pairs(attn: ClassAttn, x: Tensor, *, partner: Tensor, distractor_stre
 
 
 def _talking_pairs(attn: TalkingHeadAttn, x: Tensor, *, partner: Tensor, distractor_stream: str) -> Tensor:
-    """``TalkingHeadAttn`` of both streams, (S + B, N, D) -> the same, the softmax over both images' keys."""
+    """``TalkingHeadAttn`` of both streams, (S + B, N, D) -> the same shape, with a softmax over both images' keys."""
     q, k, v = attn.qkv(x).unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
     return attn.proj_drop(attn.proj(attend_both(attn, q, k, v, partner, distractor_stream, attend=_talk)))
 
@@ -139,8 +139,8 @@ def _talking_pairs(attn: TalkingHeadAttn, x: Tensor, *, partner: Tensor, distrac
 def _talk(attn: TalkingHeadAttn, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Softmax attention with the heads mixed before and after the softmax: N queries, N or 2N keys -> (B, N, h d).
 
-    The bias of the mixing after the softmax adds a constant to the weight of every key. With twice the keys each gets
-    half of it, so that it is the same in all.
+    The bias of the mixing after the softmax adds a constant to the weight of every key. With twice the keys, each gets
+    half of it, so that the total stays the same.
     """
     logits = attn.proj_l((q * attn.scale @ k.transpose(2, 3)).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     bias = attn.proj_w.bias * (q.shape[2] / k.shape[2])

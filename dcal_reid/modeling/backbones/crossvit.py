@@ -19,7 +19,7 @@ class CrossViTBackbone(Backbone):
     @staticmethod
     def check(name: str, vit: CrossVit, size: tuple[int, int]) -> None:
         height, width = size
-        embeds = vit.patch_embed  # of the branches, which see the image in two sizes
+        embeds = vit.patch_embed  # one per branch; the branches see the image at two sizes
         if any(side % patch for embed in embeds for side, patch in zip(embed.img_size, embed.patch_size, strict=True)):
             raise InputError(
                 f"the input size {height}x{width} does not suit {name!r}, whose two patch sizes do not both divide it; "

@@ -15,16 +15,16 @@ __all__ = ["SwinBackbone"]
 
 
 class SwinBackbone(Backbone):
-    """Tokens (B, H, W, D), which get fewer and wider from stage to stage.
+    """Tokens are (B, H, W, D), fewer and wider from stage to stage.
 
     A window of the pair-wise stream also attends to the distractor's window at the same place, with the same relative
-    positions. Without a CLS token there is no rollout and no GLCA; the feature is the mean of all tokens.
+    position bias. Without a CLS token there is no rollout and no GLCA; the feature is the mean of all tokens.
     """
 
     def __init__(self, vit: SwinTransformer) -> None:
         super().__init__(vit)
         self.embed_dim = vit.num_features
-        # The number of each stage's first block.
+        # The index of each stage's first block.
         self._stage_starts = [sum(len(stage.blocks) for stage in vit.layers[:i]) for i in range(len(vit.layers))]
 
     @staticmethod
@@ -52,7 +52,7 @@ class SwinBackbone(Backbone):
             return block(x), None
 
     def _downsampled(self, number: int, x: Tensor) -> Tensor:
-        """Tokens as the block takes them: a stage begins with a step to half the resolution."""
+        """The tokens as the block expects them: a stage (after the first) begins by halving the resolution."""
         if number not in self._stage_starts:
             return x
         return self.vit.layers[self._stage_starts.index(number)].downsample(x)
@@ -70,19 +70,19 @@ def _window_pairs(
     partner: Tensor,
     distractor_stream: str,
 ) -> Tensor:
-    """``WindowAttention`` of both streams, where each image has w windows of N tokens.
+    """``WindowAttention`` of both streams; each image has w windows of N tokens.
 
     Args:
         attn: timm's layer.
         x: ((S + B) w, N, D), windows, image by image.
         images: S + B.
-        mask: (w, N, N), 0 and negative, or None: which tokens of a shifted window may see each other.
-        partner: (B,), for each image the position in its stream of its distractor.
+        mask: (w, N, N) or None: 0 where tokens of a shifted window may attend to each other, else negative.
+        partner: (B,), the position of each image's distractor within the distractor's stream.
         distractor_stream: sa | pwca | noise.
     """
     q, k, v = attn.qkv(x).unflatten(2, (3, attn.num_heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)  # (_, h, N, d)
     windows = len(x) // images
-    # For each window of the pair-wise stream the position in its stream of the distractor's.
+    # For each window of the pair-wise stream, the position of the distractor's window within the distractor's stream.
     places = (partner[:, None] * windows + torch.arange(windows, device=x.device)).flatten()
 
     bias = attn._get_rel_pos_bias()  # (1, h, N, N)
@@ -93,9 +93,10 @@ def _window_pairs(
 
 
 def _attend(attn: WindowAttention, q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Softmax attention of windows, image by image, N queries, N or 2N keys: -> (_, N, h d).
+    """Softmax attention of windows, image by image, with N queries and N or 2N keys: -> (_, N, h d).
 
-    The bias (1 or w, h, N, N) is for every window, or for each of an image's; a distractor's keys have the same.
+    The bias (1 or w, h, N, N) is shared by all windows, or one per window of an image; a distractor's keys get the same
+    bias.
     """
     bias = bias.repeat(1, 1, 1, k.shape[2] // q.shape[2])
     bias = bias.repeat(len(q) // len(bias), 1, 1, 1) if len(bias) > 1 else bias

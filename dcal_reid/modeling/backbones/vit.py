@@ -21,7 +21,7 @@ __all__ = ["ViTBackbone"]
 
 
 class ViTBackbone(Backbone):
-    """Tokens (B, num_prefix + N, D), the CLS token first. A CLS token attends in every block."""
+    """Tokens are (B, num_prefix + N, D), the CLS token first. A CLS token attends in every block."""
 
     def __init__(self, vit: VisionTransformer) -> None:
         super().__init__(vit)
@@ -52,7 +52,7 @@ class ViTBackbone(Backbone):
 
     @property
     def norm(self) -> nn.Module:
-        """In a model that averages its patches timm calls it fc_norm; here it serves the CLS token."""
+        """The final norm. In a model with average pooling timm calls it fc_norm; here it normalises the CLS token."""
         return self.vit.fc_norm if isinstance(self.vit.norm, nn.Identity) else self.vit.norm
 
     def embed(self, images: Tensor) -> Tensor:
