@@ -14,21 +14,21 @@ import dcal_reid
 from dcal_reid.engine import Checkpointer
 from dcal_reid.engine.setup import save_config
 
-# Of several test processes (pytest -n) each has a core; threads that wait for each other would slow all of them down.
+# With several test processes (pytest -n) each has one core; threads that wait for each other would slow down all.
 THREADS = 1 if "PYTEST_XDIST_WORKER" in os.environ else 2
 os.environ.setdefault("OMP_NUM_THREADS", str(THREADS))
 torch.set_num_threads(min(THREADS, torch.get_num_threads()))
 REPOSITORY = Path(__file__).parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
-# How long an example takes says more of the machine, and of what else it does, than of what is tested.
+# The time of an example says more about the machine and its load than about the code under test.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
 def loggers_as_before():
-    """What a run has set up writes to its own folder, and to what the screen was in its test."""
+    """Loggers that a run has set up write to its own folder, and to the output stream of its test."""
     loggers = [logging.getLogger(name) for name in ("dcal_reid", "fastreid")]
     before = [(logger.handlers[:], logger.propagate, logger.level) for logger in loggers]
     yield
@@ -39,8 +39,8 @@ def loggers_as_before():
 
 @pytest.fixture(scope="session")
 def faiss_on_one_thread():
-    """Threads of faiss wait for each other in a busy loop, which takes seconds on a machine that is shared."""
-    import faiss  # not above, where it would be imported before PyTorch: see compat.py
+    """faiss' threads wait for each other in a busy loop, which takes seconds on a shared machine."""
+    import faiss  # at the top it would be imported before PyTorch: see compat.py
 
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
@@ -50,7 +50,7 @@ def faiss_on_one_thread():
 
 @pytest.fixture
 def half_precision(monkeypatch):
-    """Half precision on any processor, which for tiny models is not slow."""
+    """Half precision on any processor; it is not slow for tiny models."""
     for user in ("engine.inference", "benchmark.models"):
         monkeypatch.setattr(f"dcal_reid.{user}.has_half_precision", lambda device, dtype: True)
 
@@ -145,7 +145,7 @@ def run_cfg(tiny_cfg, crops, tmp_path):
 
 @pytest.fixture
 def fastreid_cfg(tiny_cfg):
-    """fast-reid's baseline on the tiny ViT; also what ``run_cfg`` and ``tiny_model`` then are."""
+    """fast-reid's baseline on the tiny ViT; ``run_cfg`` and ``tiny_model`` are then based on it, too."""
     tiny_cfg.MODEL.META_ARCHITECTURE = "FastReIDBaseline"
     tiny_cfg.MODEL.BACKBONE.NAME = "build_fastreid_vit"
     tiny_cfg.MODEL.BACKBONE.FEAT_DIM = 48

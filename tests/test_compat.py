@@ -48,7 +48,7 @@ def test_does_not_import_what_few_runs_need():
 
 
 def test_pytorch_is_imported_before_faiss():
-    """By the package, and here by conftest.py: the other order crashes on Macs with Apple silicon."""
+    """Both in the package and in conftest.py: the other order crashes on Macs with Apple silicon."""
     result = run("import sys, dcal_reid; print(*sys.modules)")
     for order in (result.stdout.split(), list(sys.modules)):
         assert order.index("torch") < order.index("faiss")
@@ -58,7 +58,7 @@ def test_pytorch_is_imported_before_faiss():
     ("platform", "given", "expected"), [("darwin", None, "TRUE"), ("darwin", "FALSE", "FALSE"), ("linux", None, None)]
 )
 def test_openmp_may_be_loaded_twice_on_macos(monkeypatch, platform, given, expected):
-    """Before fast-reid imports faiss; whoever has said otherwise is right."""
+    """The variable is set before fast-reid imports faiss, unless the user has set it."""
     found = []
     monkeypatch.setenv("KMP_DUPLICATE_LIB_OK", given or "")
     if given is None:
@@ -120,7 +120,7 @@ BUILDERS = pytest.mark.parametrize("module", [fastreid.engine.defaults, fastreid
 
 @BUILDERS
 def test_fastreids_own_trainer_and_solver_train(tiny_cfg, module):
-    """Its optimiser, as it is (contiguous), changes no weight on PyTorch 2 and raises no error."""
+    """Its default optimiser (contiguous) changes no weight on PyTorch 2, and raises no error."""
     model = torch.nn.Linear(3, 2)
     for options, trains in (({"contiguous": True}, False), ({}, True)):
         optimizer, _ = module.build_optimizer(tiny_cfg, model, **options)

@@ -50,9 +50,9 @@ PUBLISHED = {
 LEAVES = list(PUBLISHED)
 LEAF_FILES = [CONFIGS / dataset / f"{method}_{model}.yml" for dataset, method, model in LEAVES]
 IDS = [f"{dataset}/{method}_{model}" for dataset, method, model in LEAVES]
-# In an extended account of the paper, with their mAP.
+# Configs from an extended account of the paper, with their mAP.
 SWIN_FILES = {CONFIGS / "msmt17" / "dcal_swin_t.yml": "56.7", CONFIGS / "msmt17" / "baseline_swin_t.yml": "55.7"}
-# Everything that can be given to tools/train_net.py.
+# All configs that tools/train_net.py accepts.
 RUNNABLE = sorted(path for path in CONFIGS.rglob("*.yml") if path.parent != CONFIGS)
 
 
@@ -112,7 +112,7 @@ def test_schedule_warms_up_for_five_epochs_and_ends_after_120(leaf, cfg):
         learning_rate_factor(cfg, iteration, iters_per_epoch)
         for iteration in (0, 5 * iters_per_epoch, 62.5 * iters_per_epoch, 120 * iters_per_epoch - 1)
     ]
-    # Half-way between the ends of the cosine it has fallen by half.
+    # Halfway between the ends of the cosine, the rate has fallen by half.
     assert factors == pytest.approx([0.01, 1.0, 0.501, 0.002], abs=1e-3)
 
 
@@ -203,7 +203,7 @@ def test_baseline_is_dcal_without_its_two_branches(path):
     baseline = dict(flat(load(path)))
     dcal = dict(flat(load(path.with_name(path.name.replace("baseline", "dcal")))))
     varied = {key for key in dcal if dcal[key] != baseline[key]}
-    # In these each has rates of its own (docs/tuning.md).
+    # In these, each method has learning rates of its own (docs/tuning.md).
     rate, factor = "SOLVER.BASE_LR", "SOLVER.HEADS_LR_FACTOR"
     tuned = {"birds": {rate, factor}, "vehicles_256": {rate}, "vehicles_sgd": {rate}}.get(path.parent.name, set())
     # Swin has no GLCA to leave out.

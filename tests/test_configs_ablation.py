@@ -126,7 +126,7 @@ def test_comment_names_the_published_figures_and_the_command(group, name):
 
 @pytest.mark.parametrize("group", [group for group in GROUPS if group[:6] not in ("table3", "table4", "glca_v")])
 def test_what_is_varied_does_not_depend_on_the_base(group, tmp_path):
-    """On a base that is nobody's default every variant still has the value that it is named for."""
+    """On a base whose values are nobody's defaults, every variant still has the value that it is named after."""
     strange = {
         "GLCA": {"NUM_BLOCKS": 7, "RATIO": 0.77, "INPUT": "stacked", "READOUT": "cls", "INIT": "fresh"},
         "PWCA": {"NUM_BLOCKS": 7, "DISTRACTOR_STREAM": "pwca", "NECK_STATISTICS": "sa+pwca"},

@@ -1,4 +1,4 @@
-"""The configs of docs/results.md: methods that differ in what they are named for and in what was tuned for each."""
+"""The configs of docs/results.md: methods differ only in what they are named after and in what was tuned for each."""
 
 from pathlib import Path
 

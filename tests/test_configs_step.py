@@ -1,6 +1,6 @@
-"""Every config of DCAL takes a training step: of its own branches and losses, on a backbone of its kind made small.
+"""Every config of DCAL takes a training step with its own branches and losses, on a small backbone of its kind.
 
-That of fast-reid's own baseline is in tests/modeling/test_fastreid_vit.py.
+The step of fast-reid's own baseline is in tests/modeling/test_fastreid_vit.py.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from dcal_reid.task import is_classification
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 RUNNABLE = sorted(path for path in CONFIGS.rglob("*.yml") if path.parent != CONFIGS)
-# By the beginning of timm's name: arguments that make it narrow, and (height, width). No block is left out.
+# By the beginning of timm's name: arguments that make the model narrow, and (height, width). No block is left out.
 SMALL = {
     "vit_": ({"embed_dim": 24, "num_heads": 3}, (48, 32)),
     "deit_": ({"embed_dim": 24, "num_heads": 3}, (48, 32)),
@@ -38,7 +38,7 @@ def small_model(path):
 
 
 def distinct(paths):
-    """One path of each system: table 2's four data sets, say, have the same ones."""
+    """One path for each system: the four data sets of table 2, for example, have the same systems."""
     models = {path: small_model(path).MODEL for path in reversed(paths)}
     systems = {str(model): path for path, model in models.items() if model.META_ARCHITECTURE == "DCAL"}
     return list(reversed(systems.values()))
@@ -63,7 +63,7 @@ def test_a_training_step(path):
     torch.optim.SGD(parameters.values(), lr=0.1).step()
     assert all(p.isfinite().all() for p in parameters.values())
     assert [name for name, p in parameters.items() if p.grad is None] == []
-    # A drop path of a block may have left out all images; the read-outs are always reached.
+    # A block's drop path may have dropped all images; the read-outs are always reached.
     assert not torch.equal(before["heads.sa.weight"], parameters["heads.sa.weight"])
 
     outputs = model.eval()(images)

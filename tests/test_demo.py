@@ -22,7 +22,7 @@ SMALLER = ["INPUT.SIZE_TRAIN", "[48,48]", "INPUT.SIZE_TEST", "[48,48]", "INPUT.C
     ],
 )
 def test_the_demo_ends_with_a_table_and_pictures(tmp_path, monkeypatch, config, smaller, pictures):
-    """One epoch, so that it takes seconds; what it learns in full is in the README."""
+    """One epoch, so that it takes seconds; the result of the full demo is in the README."""
     overrides = ["SOLVER.MAX_EPOCH", "1", "SOLVER.WARMUP_ITERS", "1", "OUTPUT_DIR", str(tmp_path / "run"), *smaller]
     monkeypatch.chdir(REPOSITORY)
     monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path / "data"))
@@ -38,7 +38,7 @@ def test_the_demo_ends_with_a_table_and_pictures(tmp_path, monkeypatch, config, 
 
 @pytest.fixture
 def demo_of_nothing(tmp_path, monkeypatch):
-    """Calls the demo without its work; gives where it would have written the dataset."""
+    """Call the demo without its work, and return where it would have written the dataset."""
     roots = []
     for name, function in {
         "write_demo_dataset": roots.append,
@@ -57,7 +57,7 @@ def demo_of_nothing(tmp_path, monkeypatch):
 
 
 def test_the_demo_writes_to_where_data_sets_are_looked_for(demo_of_nothing, tmp_path, monkeypatch):
-    """A ~ that no shell has replaced is the home folder."""
+    """A ~ that no shell has expanded is the home folder."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("FASTREID_DATASETS", "~/data")
     assert demo_of_nothing() == [str(tmp_path / "data")]

@@ -1,4 +1,4 @@
-"""What docs/ and the README say can be typed in works: code runs, commands parse, figures are those of the configs."""
+"""What docs/ and the README tell users to type works: code runs, commands parse, figures are those of the configs."""
 
 import re
 import runpy
@@ -51,7 +51,7 @@ def write_vehicle_labels(path):
 
 @pytest.mark.parametrize("code", blocks("python", DOCUMENTS))
 def test_python_runs(code, run_folder, tmp_path, monkeypatch):
-    """In the repository, with a small model that was not trained as logs/run/, and two images as crops/."""
+    """In the repository, with a small untrained model as logs/run/, and two images as crops/."""
     crops = run_folder.parent / "crops"
     for name, image in (("a.jpg", "6_0_0.png"), ("b.jpg", "6_1_0.png")):
         shutil.copy(crops / image, crops / name)
@@ -65,7 +65,7 @@ def test_python_runs(code, run_folder, tmp_path, monkeypatch):
         write_vehicle_labels(tmp_path / "vehicles" / "labels.csv")
         monkeypatch.setenv("FASTREID_DATASETS", str(tmp_path))
     monkeypatch.chdir(REPOSITORY)
-    # What a snippet registers must not outlive it.
+    # What a snippet registers must be removed after it.
     monkeypatch.setattr(PAIR_SAMPLER_REGISTRY, "_obj_map", dict(PAIR_SAMPLER_REGISTRY._obj_map))
     exec(compile(code, "snippet", "exec"), {"__name__": "__main__"})
 
@@ -121,7 +121,7 @@ def test_links_resolve_and_their_headings_exist(document):
 
 
 def anchors(document):
-    """As GitHub makes them."""
+    """The anchors that GitHub makes."""
     headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -147,7 +147,7 @@ def test_what_the_table_of_equations_names_exists():
 
 
 def figures(path):
-    """What the first lines of a config say the paper has: "84.6", or mAP and rank-1 as "80.2 / 96.9"."""
+    """The paper's figures in the first lines of a config: "84.6", or mAP and rank-1 as "80.2 / 96.9"."""
     aim = path.read_text().partition("\n# python")[0]
     return " / ".join(re.findall(r"(?:top-1|mAP|rank-1) (\d+\.\d)", aim)) or "not given"
 

@@ -8,7 +8,7 @@ from dcal_reid.errors import InputError, exit_on_input_error
 
 
 def message_of(capsys, *call):
-    """What an error is told in."""
+    """The message that an error is reported with."""
     with pytest.raises(SystemExit) as ended:
         exit_on_input_error(*call)
     output, error = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Files from others: whatever is in them, none runs code and none ends in anything but one line."""
+"""Files from others: whatever they contain, none runs code, and every error is one line."""
 
 import pickle
 import re
@@ -108,7 +108,7 @@ def test_any_damage_to_a_checkpoint_is_one_line(checkpoint, tmp_path, place, wha
 @given(place=st.floats(0, 1), what=st.binary(min_size=1, max_size=8))
 @once_each
 def test_any_damage_to_the_tables_of_a_gallery_is_one_line(tmp_path_factory, place, what):
-    """All but the index itself, which faiss reads."""
+    """All files except the index itself, which faiss reads."""
     folder = tmp_path_factory.mktemp("gallery")
     features = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
     FaissGallery.build(features, Records([f"{number}.jpg" for number in range(5)], [-1] * 5, [-1] * 5)).save(folder)

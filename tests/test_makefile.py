@@ -1,4 +1,4 @@
-"""The environment that make makes."""
+"""The environment that make creates."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make
 
 @pytest.fixture
 def make_env(tmp_path):
-    """A function that makes the environment ``tmp_path / "venv"`` by a program in place of Python."""
+    """A function that makes the environment ``tmp_path / "venv"`` with a program in place of Python."""
 
     def run(python):
         variables = [f"PYTHON={python}", f"VENV={tmp_path / 'venv'}"]
@@ -47,7 +47,7 @@ def test_the_environment_of_an_old_python_is_told(make_env, tmp_path):
 
 
 def test_an_environment_that_was_half_made_is_completed(make_env, tmp_path):
-    """Debian's Python has no pip for it until python3-venv is installed."""
+    """Debian's Python has no pip for an environment until python3-venv is installed."""
     python = program(tmp_path / "venv" / "bin" / "python", "exit 0")
     pip = python.with_name("pip")
     result = make_env(program(tmp_path / "python3", f'[ "$2" = venv ] && cp {python} {pip}'))

@@ -33,7 +33,7 @@ def test_setup_reads_utf_8_whatever_a_system_writes(monkeypatch):
     [("linux", {"1.8.0", "1.13.2", "1.15.0"}), ("darwin", {"1.15.0"}), ("win32", {"1.8.0", "1.13.2", "1.15.0"})],
 )
 def test_faiss_has_mapped_files(platform, expected, requirements):
-    """On macOS it came to them late."""
+    """On macOS it got them later than elsewhere."""
     bounds = [Requirement(each) for each in requirements if each.startswith("faiss-cpu")]
     asked = [
         each.specifier for each in bounds if each.marker is None or each.marker.evaluate({"sys_platform": platform})

@@ -11,7 +11,7 @@ from dcal_reid.task import is_classification
 ])  # fmt: skip
 @pytest.mark.parametrize("is_own", [False, True])
 def test_the_head_decides(head, expected, is_own, monkeypatch):
-    """Also one that a user has derived and registered under any name."""
+    """This includes a head that a user has derived and registered under any name."""
     cfg = dcal_reid.get_cfg()
     cfg.MODEL.HEADS.NAME = head.__name__
     if is_own:

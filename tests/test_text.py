@@ -18,7 +18,7 @@ def test_natural_order_takes_digits_as_numbers():
 
 @given(st.lists(st.text(max_size=8), unique=True), st.randoms())
 def test_natural_order_does_not_depend_on_the_order_given(names, random):
-    """Texts that are equal as numbers, such as 1 and 01, have an order too: sets of texts come in any order."""
+    """Texts that are equal as numbers, such as 1 and 01, have an order too, because sets of texts have none."""
     shuffled = random.sample(names, len(names))
     assert sorted(names, key=natural_key) == sorted(shuffled, key=natural_key)
 

@@ -15,7 +15,7 @@ try:
     from dcal_reid.engine.arguments import add_model_arguments
     from dcal_reid.errors import exit_on_input_error
     from dcal_reid.search.verification import main
-except Exception:  # Python's own status is 1, which here is an answer
+except Exception:  # Python's own exit status is 1, which here is an answer
     traceback.print_exc()
     sys.exit(2)
 

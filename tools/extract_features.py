@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> None:
-    if args.dataset and args.source is not None:  # there is no SOURCE, so everything stands one place further on
+    if args.dataset and args.source is not None:  # there is no SOURCE, so OUTPUT is in its place
         args.source, args.output, args.opts = None, args.source, [args.output, *args.opts]
     main(args)
 

@@ -23,18 +23,18 @@ __all__ = [
 
 
 def run_group(args: argparse.Namespace) -> None:
-    """Train what is unfinished of a group, then print and save its table and its plot.
+    """Train the unfinished runs of a group, then print and save its table, and save its plots.
 
     Args:
         args: ``group``, a folder of configs/ablation or configs/results; ``variants``, names of its configs, or none
             for all of them; ``seeds``; ``config_file``, which replaces the config that the variants are based on, or
-            empty; ``vary``, keys with the values that every variant is tried with; ``folds``, keys with the values
-            that every variant is repeated with, as it is with seeds; ``jobs``, how many runs at a time; ``baseline``,
-            the variant that the others are compared with, or empty for the one called baseline; ``output``, the folder
-            for everything; ``num_gpus`` and ``opts`` as for tools/train_net.py.
+            empty; ``vary``, keys with the values that every variant is tried with; ``folds``, keys with the values that
+            every variant is repeated with, like seeds; ``jobs``, how many runs at a time; ``baseline``, the variant
+            that the others are compared with, or empty for the one called baseline; ``output``, the folder for
+            everything; ``num_gpus`` and ``opts`` as for tools/train_net.py.
 
     Raises:
-        InputError: a group, config or override that cannot be used, or a run there with another configuration.
+        InputError: a group, config or override that cannot be used, or an existing run with another configuration.
         SystemExit: with status 1 if a run failed, with 130 if a signal stopped it.
     """
     if args.jobs < 1:

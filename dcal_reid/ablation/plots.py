@@ -1,4 +1,4 @@
-"""Two plots of an ablation: the metrics at the end, and on the way there."""
+"""Two plots of an ablation: the final metrics, and their curves during training."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from .runs import Run
 
 __all__ = ["draw_curves", "draw_metrics"]
 
-# As many as can be told apart.
+# As many curves as can be told apart.
 _MOST_CURVES = 10
 
 
@@ -35,7 +35,7 @@ def draw_metrics(rows: Sequence[dict], metrics: Sequence[str], repetitions: Sequ
 
 
 def draw_curves(of_variant: Mapping[str, Sequence[Run]], metric: str, path: Path) -> None:
-    """The mean over seeds and folds at every evaluation; of the best variants if there are many."""
+    """The mean over seeds and folds at every evaluation; if there are many variants, only of the best."""
     curves = {}
     for variant, runs in of_variant.items():
         found = [curve for run in runs if run.results() is not None and (curve := run.curve(metric))]

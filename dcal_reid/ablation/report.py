@@ -1,4 +1,4 @@
-"""One table of what came out of an ablation, and what each variant costs."""
+"""One table of the results of an ablation and of what each variant costs."""
 
 import csv
 import re
@@ -37,7 +37,7 @@ _DIFFERENCE = (
 
 @dataclass(frozen=True)
 class Cost:
-    """What a variant costs. Classifiers are not among the parameters: their size is that of the data set."""
+    """What a variant costs. Classifiers are not among the parameters, because their size depends on the data set."""
 
     training_parameters: int
     inference_parameters: int  # those that the result depends on
@@ -45,7 +45,7 @@ class Cost:
 
 
 def cost(cfg: CfgNode) -> Cost:
-    """Of the model that ``cfg`` builds, counted on the CPU on one image."""
+    """The cost of the model that ``cfg`` builds, counted on the CPU with one image."""
     cfg = without_pretrained_weights(cfg)
     cfg.defrost()
     cfg.MODEL.DEVICE, cfg.MODEL.HEADS.NUM_CLASSES = "cpu", 1
@@ -69,8 +69,8 @@ def report(runs: Sequence[Run], title: str, folder: Path, baseline: str = "") ->
         runs: of all variants, complete or not.
         title: above the table.
         folder: where the files go.
-        baseline: the variant that every other is compared with, run by run. A config of which --vary made several
-            stands for the best of them. Empty: nothing is compared.
+        baseline: the variant that every other is compared with, run by run. The name of a config from which --vary made
+            several variants stands for the best of them. Empty: nothing is compared.
     """
     of_variant: dict[str, list[Run]] = {}
     for run in runs:
@@ -128,7 +128,7 @@ def _best(results: Mapping[str, Sequence[_Metrics]], metric: str) -> dict[str, s
 def _row(
     runs: Sequence[Run], results: Sequence[_Metrics], metrics: Sequence[str], baseline: Sequence[_Metrics]
 ) -> dict[str, str | float | None]:
-    """One variant. A column with a unit is what it costs."""
+    """The row of one variant. The columns with a unit are its costs."""
     row: dict[str, str | float | None] = {"variant": runs[0].variant}
     for metric in metrics:
         values = [found[metric] for found in results if metric in found]
@@ -150,7 +150,7 @@ def _row(
 
 
 def _differences(results: Sequence[_Metrics], baseline: Sequence[_Metrics], metric: str) -> dict[str, float | None]:
-    """To the baseline with the same seed and fold: the mean, and the limits of its 95 % confidence interval."""
+    """Differences from the baseline with the same seed and fold: mean and limits of its 95 % confidence interval."""
     columns = [f"{metric} {name}" for name in ("difference", "from", "to")]
     pairs = zip(results, baseline, strict=True) if baseline else ()
     found = [run[metric] - other[metric] for run, other in pairs if metric in run and metric in other]

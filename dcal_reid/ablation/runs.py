@@ -27,9 +27,9 @@ __all__ = ["Run", "group_runs", "ordered", "variants", "with_overrides_apart"]
 _REPOSITORY = Path(__file__).parents[2]
 _GROUPS = [_REPOSITORY / "configs" / name for name in ("ablation", "results")]
 _TRAIN = _REPOSITORY / "tools" / "train_net.py"
-# Of each test set.
+# The metrics of each test set.
 _METRICS = ("mAP", "Rank-1", "Top-1")
-# With other values of these a run is still the same one.
+# Keys that may change without making it another run.
 _MAY_DIFFER = {"OUTPUT_DIR", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE"}
 
 _Setting = list[tuple[str, str]]  # keys and their values
@@ -37,10 +37,10 @@ _Setting = list[tuple[str, str]]  # keys and their values
 
 @dataclass(frozen=True)
 class Run:
-    """One variant with one seed, and if there are folds on one of them."""
+    """One variant with one seed, and on one fold if there are folds."""
 
-    variant: str  # the config's name, and behind it what --vary set
-    repetition: str  # the seed, and behind it what --folds set
+    variant: str  # the config's name, followed by what --vary set
+    repetition: str  # the seed, followed by what --folds set
     cfg: CfgNode
     command: list[str]
     published: dict[str, float]  # the paper's metrics of this variant, in percent
@@ -51,16 +51,16 @@ class Run:
 
     @property
     def log(self) -> Path:
-        """All that the run prints."""
+        """The file with everything that the run prints."""
         return self.folder / "console.txt"
 
     def results(self) -> dict[str, float] | None:
-        """The metrics in percent after the last epoch; None if the run has not come to its end."""
+        """The metrics in percent after the last epoch; None if the run has not finished."""
         evaluated = [line for line in self._lines() if any(map(_is_metric, line))]
         if not evaluated or not (self.folder / "model_final.pth").is_file():
             return None
         epochs, period = self.cfg.SOLVER.MAX_EPOCH, self.cfg.TEST.EVAL_PERIOD
-        # The first evaluation tells how many iterations an epoch has, and so whether the last one is that of the end.
+        # The first evaluation shows how many iterations an epoch has, and so whether the last one is at the end.
         first, last = (evaluated[number]["iteration"] + 1 for number in (0, -1))
         if last * min(period or epochs, epochs) != first * epochs:
             return None
@@ -77,7 +77,7 @@ class Run:
         return statistics.median(times) if times else None
 
     def peak_memory(self) -> float | None:
-        """GiB on the GPU, or without one of the process, as the progress lines say; None if there is no such line."""
+        """GiB on the GPU, or without one of the process, from the progress lines; None if there is no such line."""
         log = self.folder / "log.txt"
         found = re.findall(r"  mem ([\d.]+) GiB", log.read_text()) if log.is_file() else []
         return max(map(float, found), default=None)
@@ -93,12 +93,12 @@ class Run:
 
 
 def with_overrides_apart(args: argparse.Namespace) -> argparse.Namespace:
-    """``args`` with the overrides that stand behind values of an option as the first of ``opts``.
+    """``args`` with the overrides that follow the values of an option moved to the front of ``opts``.
 
-    Seeds become numbers, each of which counts once.
+    Seeds become numbers, without duplicates.
 
     Raises:
-        InputError: the first seed is no whole number.
+        InputError: the first seed is not a whole number.
     """
     keys = config_keys()
     seeds, overrides = values_and_rest(args.seeds, lambda word: not word.isdecimal())
@@ -128,11 +128,11 @@ def variants(group: str) -> list[Path]:
 
 
 def group_runs(args: argparse.Namespace) -> list[Run]:
-    """Every variant with the first seed, then every variant with the next; all of them checked, none of them run.
+    """Every variant with the first seed, then every variant with the next; all are checked, none is started.
 
-    With folds: every variant on the first with the first seed, then on the next.
+    With folds: every variant on the first fold with the first seed, then on the next fold.
 
-    Groups overlap (every one has its baseline): a run that is complete in another group below the same --output is
+    Groups overlap (every group has its baseline): a run that is complete in another group below the same --output is
     taken from there.
 
     Args:
@@ -182,7 +182,7 @@ def _settings(varied: Sequence[Sequence[str]], option: str, overrides: Sequence[
 
 
 def _on_another_base(files: Sequence[Path], base: Path, folder: Path) -> list[Path]:
-    """Write the variants again, based on ``base``. One that is based on another of the group stays so."""
+    """Write the variants again, based on ``base``, except that a variant based on another one of the group stays so."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         own = yaml.safe_load(file.read_text())
@@ -193,7 +193,7 @@ def _on_another_base(files: Sequence[Path], base: Path, folder: Path) -> list[Pa
 
 
 def _chosen(files: Sequence[Path], names: Sequence[str], group: str) -> list[Path]:
-    """The files that are named; all if none is."""
+    """The files with these names; all if no name is given."""
     known = [file.stem for file in files]
     if unknown := [name for name in names if name not in known]:
         raise InputError(f"--variants {unknown[0]!r} is no variant of {group}; choose from {', '.join(known)}")
@@ -201,10 +201,10 @@ def _chosen(files: Sequence[Path], names: Sequence[str], group: str) -> list[Pat
 
 
 def _complete_runs(args: argparse.Namespace) -> dict[Path, dict[str, object]]:
-    """The complete runs of other groups below --output: what each was configured with, by its folder."""
+    """The complete runs of other groups below --output: the configuration of each, by its folder."""
     found = {}
     for path in sorted(Path(args.output).glob("*/*/seed*/config.yaml")):
-        with suppress(InputError):  # of a version with other keys
+        with suppress(InputError):  # from a version with other keys
             run = Run(path.parents[1].name, path.parent.name, _load(path), [], {})
             if path.parents[2].name != args.group and run.results():
                 found[run.folder] = _identity(run.cfg)
@@ -243,17 +243,17 @@ def _checked_run(
 
 
 def _labels(setting: _Setting) -> list[str]:
-    """What a setting is called, in the table and in the names of folders."""
+    """Labels of a setting in the table and in folder names."""
     return [f"{key.rpartition('.')[2]}={_in_names(value)}" for key, value in setting]
 
 
 def _in_names(value: str) -> str:
-    """A value as it is in the name of a folder."""
+    """A value as it appears in a folder name."""
     return value.replace("/", "-")
 
 
 def _check_same(folder: Path, cfg: CfgNode) -> None:
-    """A run must not go on, nor count as complete, with another configuration than it was started with."""
+    """A run must neither resume nor count as complete with a configuration other than the one it was started with."""
     before, now = _identity(_load(folder / "config.yaml")), _identity(cfg)
     for key in sorted(before.keys() | now.keys()):
         if before.get(key) != now.get(key):
@@ -264,7 +264,7 @@ def _check_same(folder: Path, cfg: CfgNode) -> None:
 
 
 def _identity(cfg: CfgNode) -> dict[str, object]:
-    """What two runs that are the same have in common."""
+    """The settings that make two runs the same."""
     values = {key: value_of(cfg, key) for key in config_keys(cfg) if key not in _MAY_DIFFER}
     return {key: value for key, value in values.items() if not isinstance(value, CfgNode)}
 
@@ -274,7 +274,7 @@ def _is_metric(name: str) -> bool:
 
 
 def ordered(metrics: dict[str, float]) -> list[tuple[str, float]]:
-    """Metrics by test set, and then as in ``_METRICS``."""
+    """Metrics ordered by test set, and then as in ``_METRICS``."""
 
     def position(item: tuple[str, float]) -> tuple[str, int]:
         dataset, _, metric = item[0].rpartition("/")

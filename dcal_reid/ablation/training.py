@@ -18,10 +18,10 @@ _PATIENCE = 120.0
 
 
 def train_unfinished(runs: Sequence[Run], jobs: int) -> list[Run]:
-    """Train the runs that are not complete, ``jobs`` at a time, with a line about each. Returns those that failed.
+    """Train the runs that are not complete, ``jobs`` at a time, and print a line about each. Returns those that failed.
 
     Raises:
-        InputError: a data set is missing or not as it should be.
+        InputError: a data set is missing or invalid.
     """
     left = [run for run in runs if run.results() is None]
     print(f"{len(runs) - len(left)} of {len(runs)} runs are complete", flush=True)
@@ -48,8 +48,8 @@ def train_unfinished(runs: Sequence[Run], jobs: int) -> list[Run]:
 
 @contextmanager
 def _ended_with_this_process(running: Iterable[subprocess.Popen]) -> Iterator[None]:
-    """Whatever ends this process early, SIGTERM as Ctrl-C, ends its runs: with a signal, at which they save themselves,
-    and after a second one, or too much time, with a kill."""
+    """Whatever ends this process early, SIGTERM or Ctrl-C, ends its runs: first with a signal, on which they save
+    themselves, and after a second signal, or too much time, with a kill."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
@@ -68,7 +68,7 @@ def _ended_with_this_process(running: Iterable[subprocess.Popen]) -> Iterator[No
 
 
 def _check_data(runs: Sequence[Run]) -> None:
-    """What is wrong with a data set is told once, and not by every run."""
+    """Report a problem with a data set once, instead of in every run."""
     seen = []
     for cfg in (run.cfg for run in runs):
         if cfg.DATASETS not in seen:
@@ -80,7 +80,8 @@ def _check_data(runs: Sequence[Run]) -> None:
 def _start(run: Run) -> subprocess.Popen:
     run.folder.mkdir(parents=True, exist_ok=True)
     with open(run.log, "ab") as log:
-        # In a group of its own: Ctrl-C would reach it too, and the signal of _ended_with_this_process be the second.
+        # In a process group of its own: otherwise Ctrl-C would reach it too, and the signal of _ended_with_this_process
+        # would be its second.
         return subprocess.Popen(run.command, stdout=log, stderr=subprocess.STDOUT, process_group=0)
 
 

@@ -1,1 +1,1 @@
-"""Measured comparisons: ours and the other side in one run, with the ratio. ``tools/benchmark.py`` runs them."""
+"""Measured comparisons: ours and the alternatives in one run, with their ratio. ``tools/benchmark.py`` runs them."""

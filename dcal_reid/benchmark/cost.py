@@ -23,14 +23,14 @@ TABLE_3 = {
     "veri": {"baseline": (81.6, 41.1), "glca": (88.4, 42.4), "pwca": (81.6, 41.1), "dcal": (88.4, 42.4)},
     "msmt17": {"baseline": (81.6, 20.5), "glca": (88.4, 21.3), "pwca": (81.6, 20.5), "dcal": (88.4, 21.3)},
 }
-# The convention that gives the paper's figures: 2^20 parameters; 2^30 operations, two for a multiply-add, without the
-# products of attention (q k^T and its product with v).
+# The convention that reproduces the paper's figures: 2^20 parameters; 2^30 operations, two for a multiply-add, without
+# the products of attention (q k^T and its product with v).
 _PARAMETERS, _OPERATIONS = 2**20, 2**30
 _LINEAR = (torch.ops.aten.addmm, torch.ops.aten.mm, torch.ops.aten.convolution)
 
 
 def benchmark_cost() -> dict[str, dict[str, tuple[float, float, float]]]:
-    """Print the table. The models have shapes and no weights.
+    """Print the table. The models have shapes but no weights.
 
     Returns:
         By data set and system: parameters and operations of one image at inference, without classifier, in the paper's
@@ -72,7 +72,7 @@ def _system_cost(cfg: CfgNode) -> tuple[float, float]:
 
 
 def _timm_operations(cfg: CfgNode) -> float:
-    """Of timm's own model, with all patches to the end."""
+    """The operations of timm's own model, with all patches to the end."""
     with torch.device("meta"):
         vit = timm.create_model(cfg.MODEL.BACKBONE.TIMM_MODEL, img_size=input_size(cfg), num_classes=0).eval()
         image = torch.zeros(1, 3, *input_size(cfg))

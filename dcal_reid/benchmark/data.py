@@ -26,7 +26,7 @@ __all__ = ["CROPS", "Crops", "benchmark_data", "loader_config", "write_images"]
 
 _FLIP = ["INPUT.FLIP.ENABLED", True]
 _ERASE = [*_FLIP, "INPUT.PADDING.ENABLED", True, "INPUT.REA.ENABLED", True]
-# fast-reid can only cut a part of random size; this one is 448 of 550 pixels, in any place.
+# fast-reid can only crop parts of random size; this one is always 448 of 550 pixels, in any place.
 _CROP = [
     *_FLIP,
     *("INPUT.CROP.ENABLED", True),
@@ -38,7 +38,7 @@ _CROP = [
 
 @dataclass(frozen=True)
 class Crops:
-    """Image files of one kind, and what is made of them in training."""
+    """Image files of one kind, and what training makes of them."""
 
     file_size: tuple[int, int]  # height, width
     size: tuple[int, int]  # what they are resized to
@@ -67,7 +67,7 @@ def benchmark_data(
         for each kind, our images per second over fast-reid's.
 
     Raises:
-        InputError: an unknown kind, or a batch that is no multiple of 4 (each identity has four images in it).
+        InputError: an unknown kind, or a batch that is not a multiple of 4 (each identity has four images in it).
     """
     for name in cases or ():
         if name not in CROPS:
@@ -79,7 +79,7 @@ def benchmark_data(
 
 
 def loader_config(crops: Crops, folder: str | Path, batch: int) -> CfgNode:
-    """The configuration of both loaders."""
+    """The configuration for both loaders."""
     cfg = get_cfg()
     cfg.MODEL.DEVICE = "cpu"
     cfg.merge_from_list(list(crops.augmentation))
@@ -134,7 +134,7 @@ def _ours(cfg: CfgNode) -> Iterator[dict]:
 
 
 def _fastreid(cfg: CfgNode) -> Iterator[dict]:
-    """Batches of the same images for ever, in an order of their own."""
+    """Endless batches of the same images, in an order of their own."""
     items = build_train_loader(cfg).dataset.img_items
     dataset = CommDataset(items, fastreid_transforms(cfg, is_train=True), relabel=True)
     loader = DataLoader(dataset, cfg.SOLVER.IMS_PER_BATCH, shuffle=True, drop_last=True, collate_fn=fast_batch_collator)
@@ -142,7 +142,7 @@ def _fastreid(cfg: CfgNode) -> Iterator[dict]:
 
 
 def _taker(loader: Iterator[dict], batches: int) -> Callable[[], tuple[int, ...]]:
-    """A function that takes so many batches and gives the shape of the last one's images."""
+    """A function that takes ``batches`` batches and returns the shape of the last one's images."""
 
     def take() -> tuple[int, ...]:
         for _ in range(batches):

@@ -24,7 +24,7 @@ __all__ = ["add_arguments", "benchmark_export"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The model's arguments, ``--batch``, ``--threads`` and ``--repeats``."""
+    """Add the model's arguments, ``--batch``, ``--threads`` and ``--repeats``."""
     parser.add_argument("--batch", dest="batches", type=int, action="append", help="repeatable; default: 1 and 32")
     parser.add_argument("--threads", type=int, default=1, help="of both; default: %(default)s")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each way; the median counts")
@@ -41,14 +41,14 @@ def benchmark_export(
     threads: int = 1,
     repeats: int = 5,
 ) -> dict[int, float]:
-    """Write a model as ONNX to a temporary folder, and print a table of images per second, of decoded images.
+    """Write a model as ONNX to a temporary folder, and print a table of images per second, for decoded images.
 
-    Both in fp32; with SOLVER.AMP.ENABLED also PyTorch in the precision that it then uses.
+    Both run in fp32; with SOLVER.AMP.ENABLED, PyTorch also runs in the precision that it then uses.
 
     Args:
         weights, config_file, device, opts: of the model, as on the command line.
         batches: images in a batch; default: 1 and 32.
-        threads: on the CPU, of both.
+        threads: on the CPU, for both.
         repeats: runs of each way; the median is printed.
 
     Returns:

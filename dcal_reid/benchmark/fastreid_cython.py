@@ -1,4 +1,4 @@
-"""fast-reid's compiled ranking, built in a temporary copy: the other side of a benchmark, used nowhere else."""
+"""fast-reid's compiled ranking, built in a temporary copy: the reference for a benchmark, used nowhere else."""
 
 import importlib.util
 import os

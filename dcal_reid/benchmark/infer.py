@@ -22,7 +22,8 @@ def benchmark_infer(
     amp: str = "none",
     readout: str = "mean",
 ) -> dict[str, dict[str, float]]:
-    """Print a table per case: time, peak memory and operations of the features of a batch, and ours over each other.
+    """Print a table per case: time, peak memory and operations of the features of a batch, and the ratio of ours to
+    each other way.
 
     Args:
         cases, batch, repeats, device, amp, readout: see :func:`~dcal_reid.benchmark.step.benchmark_step`.

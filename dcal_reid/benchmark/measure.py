@@ -25,8 +25,8 @@ __all__ = ["Measurement", "describe_environment", "measure", "megabytes", "print
 
 @dataclass(frozen=True)
 class Measurement:
-    """``seconds`` is the median of all runs; ``memory`` the most that a run had above the inputs, in bytes, None if it
-    is not known; ``result`` what the last run gave."""
+    """``seconds`` is the median of all runs; ``memory`` the peak of any run above the inputs, in bytes, None if it is
+    not known; ``result`` what the last run returned."""
 
     seconds: float
     memory: int | None
@@ -34,12 +34,12 @@ class Measurement:
 
 
 def measure(ways: dict[str, Callable[[], object]], repeats: int = 3) -> dict[str, Measurement]:
-    """Run each of some ways ``repeats`` times, in turns, so that a busy moment of the machine meets all of them.
+    """Run each of the ways ``repeats`` times, in turns, so that a busy moment of the machine affects all of them.
 
     Memory is the peak of the process (Linux only), less what it had before the run.
 
     Raises:
-        InputError: not even one run.
+        InputError: ``repeats`` is below 1.
     """
     if repeats < 1:
         raise InputError(f"--repeats is {repeats}; give at least 1")
@@ -60,7 +60,7 @@ def measure(ways: dict[str, Callable[[], object]], repeats: int = 3) -> dict[str
 
 
 def use_device(name: str) -> str:
-    """``--device`` auto, cpu, cuda or cuda:1, resolved. A GPU becomes the one whose time and memory are taken.
+    """``--device`` auto, cpu, cuda or cuda:1, resolved. A GPU becomes the one whose time and memory are measured.
 
     Raises:
         InputError: see ``resolve_device``.
@@ -81,7 +81,7 @@ def process_memory(kind: str) -> int:
 
 
 def megabytes(size: int | None) -> int | None:
-    """For a table; None if it is not known."""
+    """Bytes in megabytes, for a table; None if not known."""
     return None if size is None else round(size / 1e6)
 
 
@@ -107,11 +107,11 @@ def describe_environment() -> str:
 
 
 def _reset_peak() -> int | None:
-    """Give back what is free, start the peak anew, and return what the process has now."""
+    """Release free memory, reset the peak, and return what the process has now; None if this is not possible."""
     gc.collect()
     try:
         ctypes.CDLL(None).malloc_trim(0)
         Path("/proc/self/clear_refs").write_text("5")
         return process_memory("VmRSS")
-    except (OSError, AttributeError, TypeError):  # TypeError: Windows, where a library has a name
+    except (OSError, AttributeError, TypeError):  # TypeError: Windows, where a library needs a name
         return None

@@ -36,7 +36,7 @@ _DCAL = (
     *("MODEL.BACKBONE.PRETRAIN", False),
     *("MODEL.BACKBONE.DROP_PATH_RATIO", 0.1),
     *("MODEL.HEADS.POOL_LAYER", "Identity"),
-    # So small that a model stays near where it began however often its step is repeated.
+    # Small enough that a model stays near its start, however often its step is repeated.
     *("SOLVER.BASE_LR", 1e-5),
 )
 _REID = (
@@ -62,7 +62,7 @@ _DEMO = (*_REID, "MODEL.BACKBONE.DROP_PATH_RATIO", 0.0, "SOLVER.OPT", "AdamW")
 
 @dataclass(frozen=True)
 class Case:
-    """A model, its images and its recipe, as in ``configs/`` but for the weights."""
+    """A model, its images and its recipe, as in ``configs/`` except for the weights."""
 
     name: str
     timm_model: str
@@ -118,7 +118,7 @@ class PlainTimm(nn.Module):
 
 
 class _FastReidViT(nn.Module):
-    """fast-reid's baseline on its own vision transformer, with a place for its scalars."""
+    """fast-reid's baseline on its own vision transformer, with an ``EventStorage`` for its scalars."""
 
     def __init__(self, cfg: CfgNode) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class _FastReidViT(nn.Module):
 
 
 def select_cases(names: Sequence[str] | None) -> list[Case]:
-    """The cases of these names; all without any.
+    """The cases with these names; all if none are given.
 
     Raises:
         InputError: an unknown name.
@@ -155,7 +155,7 @@ def case_config(case: Case, device: str = "cpu", amp: str = "none", readout: str
         readout: of GLCA, cls | mean.
 
     Raises:
-        InputError: cuda is asked for and there is none, or bf16 and the processor has no instructions for it.
+        InputError: there is no GPU for cuda, or the processor has no instructions for bf16.
     """
     cfg = get_cfg()
     cfg.MODEL.DEVICE = use_device(device)
@@ -172,7 +172,7 @@ def case_config(case: Case, device: str = "cpu", amp: str = "none", readout: str
 
 
 def set_precision(cfg: CfgNode, amp: str) -> None:
-    """``--amp`` none | bf16, for the device that is resolved.
+    """Apply ``--amp`` none | bf16 for the resolved device.
 
     Raises:
         InputError: the processor has no instructions for bf16, so fp32 would be measured.
@@ -185,7 +185,7 @@ def set_precision(cfg: CfgNode, amp: str) -> None:
 def build_models(cfg: CfgNode) -> dict[str, nn.Module]:
     """The models that are compared, on the configured device. The naive one shares the weights of ours.
 
-    fast-reid's vision transformer is there where it is the same architecture, ViT-B/16.
+    fast-reid's vision transformer is included if the architecture is the same, ViT-B/16.
     """
     torch.manual_seed(0)
     ours = build_model(cfg)
@@ -201,7 +201,7 @@ def synthetic_images(case: Case, batch: int | None, device: str) -> Tensor:
     """Random images (B, 3, H, W) uint8 on the device; as many as the case has in a batch if ``batch`` is None.
 
     Raises:
-        InputError: not even one image.
+        InputError: fewer than one image.
     """
     size = (case.cpu_batch if device == "cpu" else case.batch) if batch is None else batch
     if size < 1:
@@ -214,8 +214,7 @@ def synthetic_batch(case: Case, batch: int | None, device: str) -> dict[str, Ten
     """``synthetic_images`` with their labels, two images of each identity.
 
     Raises:
-        InputError: fewer than 4 images, which are not two of each of two identities, or more identities than the case
-            has.
+        InputError: fewer than 4 images (two of each of two identities), or more identities than the case has.
     """
     images = synthetic_images(case, batch, device)
     if not 4 <= len(images) <= 2 * case.classes:

@@ -1,6 +1,6 @@
-"""DCAL as its equations are written down, without any thought of cost: the other side of a benchmark.
+"""DCAL as its equations are written down, regardless of cost: the reference for a benchmark.
 
-Every attention matrix is made and kept, rollout is the product of whole matrices, self-attention and pair-wise
+Every attention matrix is computed and kept, rollout is the product of whole matrices, self-attention and pair-wise
 cross-attention are two passes through the blocks, and every block computes every token.
 """
 
@@ -17,12 +17,12 @@ __all__ = ["NaiveDCAL"]
 
 
 class NaiveDCAL(nn.Module):
-    """Gives what ``dcal`` gives, from the same weights."""
+    """Gives the same outputs as ``dcal``, from the same weights."""
 
     def __init__(self, dcal: DCAL) -> None:
         """
         Args:
-            dcal: with one GLCA block in parallel and distractors of the batch, or without a branch.
+            dcal: with one GLCA block in parallel, or none, and distractors from the batch, or no PWCA.
 
         Raises:
             InputError: another arrangement of blocks.
@@ -101,7 +101,7 @@ def _project(block: Block, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _attend(attn: Attention, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-    """The values averaged (B, n, h d), and the attention matrix (B, h, n, N)."""
+    """The weighted mean of the values (B, n, h d), and the attention matrix (B, h, n, N)."""
     attention = (q @ k.transpose(-2, -1) * attn.scale).softmax(dim=-1)
     return (attn.attn_drop(attention) @ v).transpose(1, 2).flatten(2), attention
 

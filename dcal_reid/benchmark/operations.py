@@ -12,10 +12,10 @@ from .measure import Measurement, measure
 
 __all__ = ["activation_memory", "count_operations", "matrix_product_rate", "peak_cuda_memory", "time_calls"]
 
-# A run of a way lasts at least so many seconds, or it is made of several calls.
+# If one call takes less than this many seconds, a run is made of several calls.
 _SHORTEST_RUN = 0.3
 
-# Fused attention on the CPU, which PyTorch counts from 2.15 on.
+# Fused attention on the CPU, which PyTorch itself counts from 2.15 on.
 _CPU_ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: lambda q, k, v, *_, **__: sdpa_flop_count(q, k, v),
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: (
@@ -27,7 +27,7 @@ _CPU_ATTENTION = {
 def count_operations(call: Callable[[], object]) -> int:
     """Multiplications and additions in the matrix products, convolutions and attention of a call, backward included.
 
-    PyTorch's counts. Fused attention counts as two products forward and five backward (it makes the scores again).
+    PyTorch's counts. Fused attention counts as two products forward and five backward (it recomputes the scores).
     """
     with FlopCounterMode(display=False, custom_mapping=_CPU_ATTENTION) as counter:
         call()
@@ -37,7 +37,7 @@ def count_operations(call: Callable[[], object]) -> int:
 def activation_memory(model: nn.Module, forward: Callable[[], Tensor]) -> int:
     """Bytes that a forward pass keeps for the backward pass, without the parameters; each storage counts once.
 
-    Autocast's copies of the weights are in it. What it takes and gives back on the way is not: see
+    Autocast's copies of the weights are included. Memory that the forward pass frees again is not: see
     ``peak_cuda_memory``.
     """
     parameters = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
@@ -50,13 +50,13 @@ def activation_memory(model: nn.Module, forward: Callable[[], Tensor]) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        output = forward()  # until it goes, so do not the tensors, and no two have one address
+        output = forward()  # keeps the tensors alive, so that no two have the same address
     del output
     return sum(storages.values())
 
 
 def peak_cuda_memory(call: Callable[[], object]) -> int:
-    """The most bytes that a call has allocated at a time, less what was allocated before."""
+    """The peak of bytes allocated during a call, less what was allocated before."""
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
@@ -66,12 +66,12 @@ def peak_cuda_memory(call: Callable[[], object]) -> int:
 
 
 def time_calls(calls: dict[str, Callable[[], object]], repeats: int, device: str) -> dict[str, Measurement]:
-    """As ``measure``, with the seconds of one call. Each run is as many calls as make a fraction of a second.
+    """Like ``measure``, with the seconds of one call. Each run makes enough calls to take a fraction of a second.
 
     Args:
-        calls: by name. Each has been called before: the first call is often slower.
+        calls: by name. Each must have been called before, because the first call is often slower.
         repeats: runs of each.
-        device: cpu | cuda, which is waited for.
+        device: cpu | cuda; each run waits for it.
     """
     runs = {name: _run_of(call, device) for name, call in calls.items()}
     found = measure({name: run for name, (run, _) in runs.items()}, repeats)
@@ -94,7 +94,7 @@ def matrix_product_rate(device: str, dtype: torch.dtype, size: int | None = None
 
 
 def _run_of(call: Callable[[], object], device: str) -> tuple[Callable[[], None], int]:
-    """A function that calls often enough and waits for the device, and how often it calls."""
+    """A function that makes enough calls and waits for the device, and the number of these calls."""
 
     def repeat(times: int) -> None:
         for _ in range(times):

@@ -33,7 +33,8 @@ def benchmark_ranking(
         the ratios of the tables.
 
     Raises:
-        InputError: an unknown size, a device that is not there, no repeats, or fast-reid's ranking cannot be compiled.
+        InputError: an unknown size, a device that does not exist, no repeats, or fast-reid's ranking cannot be
+            compiled.
     """
     device = use_device(device)
     compiled = compiled_ranking() if fastreid else None
@@ -48,7 +49,7 @@ def benchmark_ranking(
 def distance_products(query: np.ndarray, gallery: np.ndarray, device: str = "cpu"):
     """All products of queries and gallery, in blocks that are not kept: what every evaluation must compute.
 
-    On the CPU with NumPy, whose product is the faster one here; see ``evaluation/products.py``.
+    NumPy computes them on the CPU, because its product is the faster one here; see ``evaluation/products.py``.
     """
     if device == "cpu":
         out = np.empty((_BLOCK, len(gallery)), dtype=np.float32)

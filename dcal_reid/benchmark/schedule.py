@@ -21,7 +21,7 @@ from .step import TrainStep
 
 __all__ = ["benchmark_schedule", "images_to_train"]
 
-# Of the classifiers, which are a small part of a step: the true number needs the data set.
+# For the classifiers, a small part of a step. The true number would need the data set.
 _CLASSES = 1000
 
 
@@ -36,7 +36,7 @@ def benchmark_schedule(
 ) -> dict[str, float]:
     """Print a table: operations, images per second and hours of each configuration, beside the paper's figures.
 
-    Loading images and evaluation are not in it.
+    Loading images and evaluation are not included.
 
     Args:
         configs: files of configurations.
@@ -78,7 +78,7 @@ def images_to_train(cfg: CfgNode, images: int | None = None) -> int:
         images: of the training set; by default the official number of DATASETS.NAMES.
 
     Raises:
-        InputError: the number is not known and not given, or does not make a batch.
+        InputError: the number is neither known nor given, or is less than a batch.
     """
     if images is None:
         official = [_official_images(name) for name in cfg.DATASETS.NAMES]
@@ -115,7 +115,7 @@ def _prepared(path: str, device: str, amp: str | None, cuda_graph: bool) -> CfgN
 
 
 def _measure(path: str, cfg: CfgNode, batch: int | None, repeats: int) -> tuple[float, float]:
-    """Operations of an image, and images per second."""
+    """Operations per image, and images per second."""
     torch.manual_seed(0)
     size = cfg.SOLVER.IMS_PER_BATCH
     case = Case(path, cfg.MODEL.BACKBONE.TIMM_MODEL, input_size(cfg), _CLASSES, size, size)

@@ -1,4 +1,4 @@
-"""A large gallery: build, save, re-open and search by several faiss indexes."""
+"""A large gallery: build, save, re-open and search it with several faiss indexes."""
 
 import shutil
 import tempfile
@@ -27,7 +27,7 @@ def benchmark_search(
     Args:
         items, dim: of the gallery.
         queries: searched together, each for its 10 nearest.
-        factories: faiss' words for the indexes.
+        factories: faiss' names of the indexes.
         repeats: searches after the first; the median is printed.
 
     Raises:

@@ -32,18 +32,18 @@ def benchmark_serve(
 ) -> dict[str, float]:
     """Start the server in a process of its own and print a table: errors, searches per second and latency.
 
-    One client comes first, with a tenth of the searches.
+    Before that, a single client makes a tenth of the searches.
 
     Args:
         gallery: the folder of a gallery of the model.
         weights: of the model.
         images: a folder; its .jpg and .png files are the queries, in turns.
-        clients: at one time, each with one connection on which it asks again as soon as it has its answer.
+        clients: at one time, each with one connection on which it asks again as soon as it has an answer.
         requests: of all clients together.
         device: of the server.
 
     Returns:
-        the figures of all clients, by column.
+        the figures with all clients, by column.
 
     Raises:
         InputError: no images in the folder, fewer searches than clients, or a server that does not start.
@@ -57,7 +57,7 @@ def benchmark_serve(
     print(describe_environment())
     rows = []
     with _server(gallery, weights, device) as port:
-        _ask(port, bodies[:1] * 5)  # the first searches find the disk's caches cold
+        _ask(port, bodies[:1] * 5)  # the first searches find cold disk caches
         for number in dict.fromkeys((1, clients)):
             asked = requests if number == clients else max(1, requests // 10)
             rows.append(_measure(port, bodies, number, asked))
@@ -105,7 +105,7 @@ def _form(image: bytes) -> bytes:
 
 
 def _counters(port: int) -> dict[str, float]:
-    """What the server counts, by name."""
+    """The server's counters, by name."""
     lines = _get(port, "/metrics").decode().splitlines()
     return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines if line[0] != "#")}
 
@@ -118,7 +118,7 @@ def _get(port: int, path: str) -> bytes:
 
 @contextmanager
 def _server(gallery: str, weights: str, device: str) -> Iterator[int]:
-    """The port of a server that answers, and that ends with the block."""
+    """Start a server, give its port once it answers, and stop it at the end of the block."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     command = [sys.executable, str(_TOOL), gallery, "--weights", weights, "--device", device, "--port", str(port)]

@@ -1,4 +1,4 @@
-"""Whether a process that trains and evaluates for hours grows."""
+"""Whether a process that trains and evaluates for hours keeps growing."""
 
 import gc
 import os
@@ -19,7 +19,7 @@ from .measure import describe_environment, process_memory
 __all__ = ["benchmark_soak"]
 
 _CONFIG = Path(__file__).parents[2] / "configs" / "demo" / "dcal.yml"
-# Memory may grow by this share; nothing else may be more than after the first cycles.
+# Memory may grow by this share; nothing else may grow after the first cycles.
 _TOLERANCE = 0.05
 _WARM_UP = 3
 _MEMORY = "memory (MiB)"

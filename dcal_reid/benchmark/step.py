@@ -26,7 +26,7 @@ class TrainStep:
         """
         Args:
             cfg: the configuration.
-            model: of the fast-reid contract.
+            model: follows fast-reid's contract.
             batch: on the model's device.
             captured: as with SOLVER.CUDA_GRAPH; ``model`` is then a ``DCAL`` on a GPU.
         """
@@ -37,7 +37,7 @@ class TrainStep:
         self.captured = CapturedStep(model, self._captured_gradients) if captured else None
 
     def loss(self, inputs: dict[str, Tensor] | None = None) -> Tensor:
-        """Of the batch, or of what a captured step takes from it."""
+        """The loss of the batch, or of what a captured step takes from it."""
         with autocast(self.cfg):
             losses = self.model(self.batch) if inputs is None else self.model.training_losses(**inputs)
             return sum(losses.values())
@@ -71,7 +71,7 @@ def benchmark_step(
     amp: str = "none",
     readout: str = "mean",
 ) -> dict[str, dict[str, float]]:
-    """Print a table per case: time, memory and operations of a step, and ours over each other.
+    """Print a table per case: time, memory and operations of a step, and the ratio of ours to each other way.
 
     Args:
         cases: names in :data:`~dcal_reid.benchmark.models.CASES`; by default all.

@@ -19,7 +19,7 @@ SIZES = {
 def synthetic(size: str, dim: int, noise: float | None = None) -> FeatureSet:
     """One random centre per identity, and Gaussian noise around it of ``noise`` times its spread.
 
-    Without ``noise`` it is such that mAP lies between 0.5 and 0.9 at every size for 128 to 2048 dimensions.
+    By default ``noise`` is chosen so that mAP lies between 0.5 and 0.9 at every size for 128 to 2048 dimensions.
 
     Raises:
         InputError: unknown size.

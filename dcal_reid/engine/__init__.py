@@ -1,4 +1,4 @@
-"""Training, checkpoints and what a command line needs around them."""
+"""Training, checkpoints, and the command-line code around them."""
 
 from .checkpoint import Checkpointer
 from .job import evaluate, main, train

@@ -1,4 +1,4 @@
-"""A batch that is processed in SOLVER.ACCUMULATE parts, one after the other, before an optimiser step."""
+"""Gradient accumulation: a batch is processed in SOLVER.ACCUMULATE parts, one after the other, per optimiser step."""
 
 from fastreid.config import CfgNode
 
@@ -11,8 +11,8 @@ __all__ = ["check_parts", "parts_of"]
 def check_parts(cfg: CfgNode, sampler: GlobalBatchSampler, processes: int) -> None:
     """
     Raises:
-        InputError: SOLVER.ACCUMULATE does not divide the batch, or parts the images of an identity, or leaves a part
-            one identity alone, for which a triplet loss is 0.
+        InputError: SOLVER.ACCUMULATE does not divide the batch, separates the images of an identity, or leaves a part
+            with a single identity, for which a triplet loss is 0.
     """
     parts = cfg.SOLVER.ACCUMULATE
     if sampler.batch_size % (processes * parts * sampler.inseparable):
@@ -29,7 +29,7 @@ def check_parts(cfg: CfgNode, sampler: GlobalBatchSampler, processes: int) -> No
 
 
 def parts_of(batch: dict, number: int) -> list[dict]:
-    """The images, targets and distractors of a batch in ``number`` equal parts; the whole batch for one."""
+    """Split the images, targets and distractors of a batch into ``number`` equal parts; 1 leaves the batch whole."""
     if number == 1:
         return [batch]
     keys = [key for key in ("images", "targets", "distractors") if key in batch]

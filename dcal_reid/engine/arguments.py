@@ -11,7 +11,7 @@ __all__ = ["add_model_arguments", "images_and_overrides", "predictor_from", "val
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--weights``, ``--config-file``, ``--device`` and KEY VALUE overrides."""
+    """Add ``--weights``, ``--config-file``, ``--device`` and KEY VALUE overrides."""
     parser.add_argument(
         "--weights", default="", metavar="FILE", help="a checkpoint of a run, or weights from tools/export.py"
     )
@@ -32,18 +32,18 @@ def predictor_from(args: argparse.Namespace) -> Predictor:
 
 
 def values_and_rest(words: Sequence[str], ends: Callable[[str], bool]) -> tuple[list[str], list[str]]:
-    """The words before the first for which ``ends`` is true, and the rest.
+    """Split ``words`` before the first one for which ``ends`` is true.
 
-    argparse takes overrides that stand behind the values of an option, or behind images, for more of them.
+    When overrides follow the values of an option, or images, argparse takes them for more of the same.
     """
     count = next((number for number, word in enumerate(words) if ends(word)), len(words))
     return list(words[:count]), list(words[count:])
 
 
 def images_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Images, and the KEY VALUE overrides that stand behind them, if there are any.
+    """Split ``words`` into images and the KEY VALUE overrides that follow them, if any.
 
-    Overrides start at the first word that begins with the name of a section of the configuration and is no file.
+    Overrides start at the first word that begins with the name of a configuration section and is not a file.
     """
     sections = tuple(f"{name}." for name in get_cfg())
     return values_and_rest(words, lambda word: word.startswith(sections) and not os.path.exists(word))

@@ -1,7 +1,7 @@
 """The forward and backward pass of a training step as one CUDA graph.
 
-A step of a vision transformer is some thousands of small kernels. Where the processor cannot start them as fast as the
-GPU runs them, the GPU waits. A graph is recorded once and started with one call.
+A step of a vision transformer launches thousands of small kernels. Where the CPU cannot launch them as fast as the GPU
+runs them, the GPU idles. A graph is recorded once and launched with one call.
 """
 
 from collections.abc import Callable
@@ -17,23 +17,23 @@ from ..modeling.dcal import DCAL
 
 __all__ = ["CapturedStep", "check_capturable"]
 
-# What a graph cannot hold, or has not been tried with.
+# The only values that a graph supports, or has been tested with.
 _ONLY = {
     "MODEL.META_ARCHITECTURE": "DCAL",
-    "MODEL.HEADS.CLS_LAYER": "Linear",  # fast-reid's others look for the labels that are not -1
+    "MODEL.HEADS.CLS_LAYER": "Linear",  # fast-reid's other layers look for labels that are not -1
     "MODEL.COMPILE": False,
     "MODEL.ACTIVATION_CHECKPOINTING": False,
     "SOLVER.ACCUMULATE": 1,
 }
 
-# Libraries choose their algorithms, and take their memory, in the first steps: as many as PyTorch advises.
+# Libraries choose their algorithms and allocate memory in the first steps. PyTorch recommends this many.
 _STEPS_BEFORE = 3
 
 
 def check_capturable(cfg: CfgNode) -> None:
     """
     Raises:
-        InputError: SOLVER.CUDA_GRAPH is set, with options that a graph cannot hold.
+        InputError: SOLVER.CUDA_GRAPH is set together with options that it does not support.
     """
     if not cfg.SOLVER.CUDA_GRAPH:
         return
@@ -45,20 +45,20 @@ def check_capturable(cfg: CfgNode) -> None:
 
 
 class CapturedStep:
-    """Calls ``function`` on the training inputs of batches of one size, recorded at the first call.
+    """Calls ``function`` on the training inputs of batches of one size, as a graph that the first call records.
 
-    Recording takes some steps on the first batch. They leave no trace: the running statistics and the random numbers
-    are put back, and the gradients are overwritten, as they are in every call. So they must not be set to None.
+    Recording takes a few steps on the first batch. They leave no trace: the running statistics and the random state are
+    restored, and the gradients are overwritten, as in every call. Gradients must therefore not be set to None.
     """
 
     def __init__(self, model: DCAL, function: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> None:
         """
         Args:
             model: on a GPU.
-            function: from ``model.training_inputs`` to the scalars of a step; it leaves gradients.
+            function: takes the output of ``model.training_inputs``, computes gradients and returns the step's scalars.
 
         Raises:
-            InputError: there is no GPU, or another process to average gradients with.
+            InputError: the model is not on a GPU, or there are other processes to average gradients with.
         """
         if model.device.type != "cuda" or comm.get_world_size() > 1:
             raise InputError(
@@ -72,7 +72,7 @@ class CapturedStep:
         self._scalars: dict[str, Tensor] = {}
 
     def __call__(self, batch: dict) -> dict[str, Tensor]:
-        """The scalars of a step; the next call overwrites them."""
+        """Run a step and return its scalars; the next call overwrites them."""
         inputs = self.model.training_inputs(batch)
         if self._graph is None:
             self._record({name: value.clone() for name, value in inputs.items()})
@@ -93,7 +93,7 @@ class CapturedStep:
                 self.function(inputs)
         torch.cuda.current_stream().wait_stream(stream)
         self.model.zero_grad()
-        # The loader's threads go on allocating memory meanwhile.
+        # The loader's threads keep allocating memory during the capture.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._scalars = self.function(inputs)
         for buffer, value in zip(self.model.buffers(), buffers, strict=True):

@@ -1,4 +1,4 @@
-"""Wrong configurations are refused before anything is built: what is wrong, with which value, and what to do."""
+"""Refuse invalid configurations before anything is built, saying what is wrong, with which value, and what to do."""
 
 from fastreid.config import CfgNode
 from fastreid.layers import pooling
@@ -76,15 +76,15 @@ _THREE = {
 
 _DROPPED = ("MODEL.BACKBONE.DROP_RATIO", "MODEL.BACKBONE.ATT_DROP_RATE", "MODEL.BACKBONE.DROP_PATH_RATIO")
 
-# NumPy's seeds have 32 bits, and each process adds its number.
+# NumPy's seeds have 32 bits, and each process adds its rank.
 _MOST_SEEDS = 2**31
 
 
 def check_config(cfg: CfgNode) -> None:
-    """Refuse what cannot work and what fast-reid gets silently wrong.
+    """Refuse settings that cannot work, and settings that fast-reid silently gets wrong.
 
     Raises:
-        InputError: the first thing found.
+        InputError: names the first problem found.
     """
     for key, choices in _CHOICES.items():
         if value_of(cfg, key) not in choices:
@@ -109,7 +109,7 @@ def check_config(cfg: CfgNode) -> None:
             "standard deviation of at least 0, and a share from 0 to 1"
         )
     for is_train in (True, False):
-        build_transforms(cfg, is_train)  # which has checks of its own
+        build_transforms(cfg, is_train)  # has checks of its own
     _check_solver(cfg)
     check_test_options(cfg.TEST)
     if not 0 < cfg.SOLVER.EMA.DECAY < 1:
@@ -136,7 +136,7 @@ def check_config(cfg: CfgNode) -> None:
 def _check_pretrained(cfg: CfgNode) -> None:
     backbone = cfg.MODEL.BACKBONE
     for key in ("PRETRAIN_PATH", "PRETRAIN_SIZE"):
-        if backbone[key] and not backbone.PRETRAIN and not cfg.MODEL.WEIGHTS:  # which take their place
+        if backbone[key] and not backbone.PRETRAIN and not cfg.MODEL.WEIGHTS:  # MODEL.WEIGHTS replaces them
             raise InputError(
                 f"MODEL.BACKBONE.{key} is {backbone[key]!r} but MODEL.BACKBONE.PRETRAIN is False; set it True"
             )
@@ -198,10 +198,10 @@ def _check_losses(cfg: CfgNode) -> None:
 
 
 def check_smoothing(cfg: CfgNode) -> None:
-    """Once the number of classes is known.
+    """Check label smoothing once the number of classes is known.
 
     Raises:
-        InputError: the others would get as much of a label as the class that it names, or more.
+        InputError: each of the other classes would get at least as large a share of a label as the class that it names.
     """
     epsilon, classes = cfg.MODEL.LOSSES.CE.EPSILON, cfg.MODEL.HEADS.NUM_CLASSES
     if epsilon and epsilon >= 1 - 1 / classes:

@@ -1,4 +1,4 @@
-"""Wrong configurations: whether the parts that MODEL names are there, and fit together."""
+"""Configuration checks: whether the parts that MODEL names exist and fit together."""
 
 import difflib
 
@@ -17,7 +17,7 @@ from ..modeling.pair_samplers import PAIR_SAMPLER_REGISTRY
 
 __all__ = ["check_architecture"]
 
-# What fast-reid's own baseline cannot do would be ignored, or fail in the first step.
+# The only values for fast-reid's own baseline: others would be ignored, or fail in the first step.
 _FASTREID_BASELINE = {
     "MODEL.DCAL.GLCA.NUM_BLOCKS": 0,
     "MODEL.DCAL.PWCA.NUM_BLOCKS": 0,
@@ -26,14 +26,14 @@ _FASTREID_BASELINE = {
     "MODEL.ACTIVATION_CHECKPOINTING": False,
 }
 
-# What leaves a feature as it is; others clamp what is negative, or double it.
+# Layers that leave a feature as it is; others clamp negative values, or double all of them.
 _POOL_LAYERS = ("Identity", "Flatten", "GlobalAvgPool", "FastGlobalAvgPool", "GlobalMaxPool")
 
 
 def check_architecture(cfg: CfgNode) -> None:
     """
     Raises:
-        InputError: a name that is not registered, parts that do not fit together, or values that DCAL cannot have.
+        InputError: a name that is not registered, parts that do not fit together, or values that are invalid for DCAL.
     """
     _check_registered(cfg)
     _check_parts(cfg)
@@ -93,7 +93,7 @@ def _check_parts(cfg: CfgNode) -> None:
 
 
 def _check_fits_dcal(key: str, registry: Registry, cfg: CfgNode, ours: str) -> None:
-    """fast-reid's own give and take feature maps, where the branches have tokens."""
+    """fast-reid's own backbones and heads work on feature maps, but the branches have tokens."""
     name = value_of(cfg, key)
     if registry.get(name).__module__.startswith("fastreid."):
         raise InputError(

@@ -25,17 +25,17 @@ logger = logging.getLogger(__name__)
 
 # Not needed at inference: the loss weights, and for features the identity classifiers.
 _LOSS_WEIGHTS = r"loss_weights\..*"
-# A classifier is that of a branch, or of fast-reid's own baseline, which has one head.
+# A classifier belongs to a branch, or to fast-reid's own baseline, which has one head.
 _NOT_FOR_FEATURES = re.compile(rf"heads\.(\w+\.)?weight|{_LOSS_WEIGHTS}")
 _NOT_FOR_CLASSES = re.compile(_LOSS_WEIGHTS)
 _POS_EMBED = "backbone.vit.pos_embed"
 
 
 class RandomState:
-    """PyTorch's random number generators of every process, as something a checkpoint can hold."""
+    """The states of PyTorch's random number generators in every process, in a form that a checkpoint can hold."""
 
     def state_dict(self) -> dict[str, list[Tensor]]:
-        # Asking takes memory of a GPU that a run on the CPU leaves alone.
+        # Asking for the state would allocate memory on a GPU that a run on the CPU does not use.
         cuda = torch.cuda.get_rng_state() if torch.cuda.is_initialized() else torch.empty(0, dtype=torch.uint8)
         states = comm.all_gather((torch.get_rng_state(), cuda))
         return {"cpu": [cpu for cpu, _ in states], "cuda": [cuda for _, cuda in states]}
@@ -55,9 +55,9 @@ class RandomState:
 
 
 class Checkpointer(FastreidCheckpointer):
-    """fast-reid's checkpointer with the three changes that this module's first line names.
+    """fast-reid's checkpointer with the three changes named in this module's first line.
 
-    The names of its files are fast-reid's: ``<name>.pth``, and beside them ``last_checkpoint``.
+    Files are named as in fast-reid: ``<name>.pth``, and ``last_checkpoint`` beside them.
     """
 
     def save(self, name: str, **extra) -> None:
@@ -66,7 +66,7 @@ class Checkpointer(FastreidCheckpointer):
         All processes must call it; the first one writes.
 
         Raises:
-            InputError: it cannot be written, because the disk is full, say. What was there before still is.
+            InputError: the file cannot be written, for instance because the disk is full. An existing file is kept.
         """
         data = {"model": self.model.state_dict(), "grid_size": grid_size_of(self.model)}
         data |= {key: obj.state_dict() for key, obj in self.checkpointables.items()}
@@ -77,8 +77,8 @@ class Checkpointer(FastreidCheckpointer):
             with written_atomically(path) as temporary:
                 torch.save(data | extra, temporary)
             self.tag_last_checkpoint(path.name)
-        except (OSError, RuntimeError) as error:  # PyTorch's writer says RuntimeError of a full disk
-            if "DataLoader worker" in str(error):  # one died; PyTorch tells wherever the main process is
+        except (OSError, RuntimeError) as error:  # PyTorch's writer raises RuntimeError on a full disk
+            if "DataLoader worker" in str(error):  # a worker died; PyTorch raises this wherever the main process is
                 raise
             raise InputError(
                 f"checkpoint {str(path)!r} cannot be written: {str(error).splitlines()[0]}; make room, and go on with "
@@ -90,13 +90,13 @@ class Checkpointer(FastreidCheckpointer):
             temporary.write_text(last_filename_basename)
 
     def resume(self, **told: object) -> dict:
-        """Load the last checkpoint of this run: weights, optimiser, everything. Returns what is left of it.
+        """Load the last checkpoint of this run: weights, optimiser, everything. Returns the rest of its content.
 
         Args:
-            told: what ``save`` was given as extra and must be the same now, where the file has it.
+            told: values that ``save`` was given as extra and that must still be the same, if the file has them.
 
         Raises:
-            InputError: the checkpoint is damaged, or of another model or other data.
+            InputError: the checkpoint is damaged, or belongs to another model or other data.
         """
         path = self.get_checkpoint_file()
         content = read_tensors(path)
@@ -114,7 +114,7 @@ class Checkpointer(FastreidCheckpointer):
         self._load(path, content.pop("model"), may_miss=None)
         self._check_grid(path, content.pop("grid_size", None))
         for key, obj in self.checkpointables.items():
-            if state := content.pop(key):  # that of a gradient scaler which was off is empty
+            if state := content.pop(key):  # the state of a disabled gradient scaler is empty
                 _restore(obj, state, f"checkpoint {path!r} has another {key} than the configuration")
         logger.info("Resuming from %s", path)
         return content
@@ -122,17 +122,17 @@ class Checkpointer(FastreidCheckpointer):
     def load_weights(self, path: str) -> None:
         """Start training from these weights.
 
-        Weights of the losses, and identity classifiers of another size, are left out, and position embeddings of images
-        of another size resized.
+        Loss weights, and identity classifiers of another size, are left out; position embeddings for another image size
+        are resized.
 
-        A GLCA that the file does not have, a baseline's say, or has with another number of blocks, starts as a copy of
-        the loaded blocks where it is configured to be a copy at all.
+        If the file has no GLCA (a baseline's, for example) or one with another number of blocks, the model's GLCA
+        starts as a copy of the loaded blocks, provided that it is configured to start as a copy.
 
         Raises:
             InputError: the file cannot be read or lacks a tensor of the model's backbone.
         """
         weights = read_weights(path)
-        # The weights of the losses stand for the branches of the run that they are of.
+        # Loss weights belong to the branches of the run that they come from.
         state = {name: value for name, value in weights.state.items() if not name.startswith("loss_weights.")}
         old, new = weights.grid_size, grid_size_of(self.model)
         if old and new and old != new and _POS_EMBED in state:
@@ -143,20 +143,20 @@ class Checkpointer(FastreidCheckpointer):
             self.model.copy_into_glca()
 
     def load_for_evaluation(self, path: str, weights: Weights) -> None:
-        """Load what features, or the scores of classes, need; nothing of that may be missing.
+        """Load the tensors that features or class scores need; none of them may be missing.
 
         Args:
             path: for messages.
-            weights: what is in that file.
+            weights: the content of that file.
 
         Raises:
-            InputError: they are of another backbone, size or branch.
+            InputError: the weights are of another backbone, size or branch.
         """
         self._load(path, weights.state, may_miss=_not_needed(self.model))
         self._check_grid(path, weights.grid_size)
 
     def _check_grid(self, path: str, grid_size: list[int] | None) -> None:
-        """16 x 8 and 8 x 16 patches have position embeddings of one shape."""
+        """Shapes do not reveal this: 16 x 8 and 8 x 16 patches have position embeddings of the same shape."""
         own = grid_size_of(self.model)
         if grid_size and own and grid_size != own:
             raise InputError(
@@ -192,14 +192,14 @@ class Checkpointer(FastreidCheckpointer):
 
 
 def _not_needed(model: nn.Module) -> re.Pattern:
-    """The names of what features, or the scores of classes, do not need."""
+    """A pattern for the names of tensors that features or class scores do not need."""
     classifies = any(isinstance(module, ClasHead) for module in model.modules())
     return _NOT_FOR_CLASSES if classifies else _NOT_FOR_FEATURES
 
 
 def evaluation_state(model: nn.Module) -> dict[str, Tensor]:
-    """The weights that features, or the scores of classes, are made with: without loss weights, and for features
-    without identity classifiers."""
+    """The weights that features or class scores depend on: without loss weights, and for features without identity
+    classifiers."""
     not_needed = _not_needed(model)
     return {name: tensor for name, tensor in model.state_dict().items() if not not_needed.fullmatch(name)}
 
@@ -212,13 +212,13 @@ def _configuration_of(path: str | Path) -> str:
 
 
 def grid_size_of(model: nn.Module) -> list[int] | None:
-    """[rows, columns] of patches, which no tensor's shape tells. None: the backbone has no such grid."""
+    """[rows, columns] of patches, which no tensor's shape reveals. None: the backbone has no such grid."""
     grid_size = getattr(getattr(model, "backbone", None), "grid_size", None)
     return grid_size and list(grid_size)
 
 
 def _resized(pos_embed: Tensor, old: list[int], new: list[int]) -> Tensor:
-    """Position embeddings (1, n + N, D) of other tokens and old patches -> the same of new patches."""
+    """Position embeddings (1, n + N, D) of n other tokens and N old patches -> the same for the new patches."""
     return resample_abs_pos_embed(pos_embed, new, old, num_prefix_tokens=pos_embed.shape[1] - prod(old))
 
 

@@ -1,7 +1,7 @@
-"""What happens around the training steps: learning rate, evaluation, log lines, checkpoints, a stop when asked for.
+"""Hooks around the training steps: learning rate, evaluation, log lines, checkpoints, stopping on request.
 
-fast-reid's hooks of the same purpose can miss the ends of the schedule, do not write the last evaluation to the metrics
-file, and can store the metric of an earlier evaluation.
+fast-reid's counterparts can miss the ends of the schedule, do not write the last evaluation to the metrics file, and
+can store the metric of an earlier evaluation.
 """
 
 import logging
@@ -24,7 +24,7 @@ class LearningRateHook(HookBase):
     """Set the learning rate of every step from the iteration alone (see ``learning_rate_factor``)."""
 
     def before_train(self) -> None:
-        """A resumed run may begin with the end of an epoch."""
+        """A resumed run may begin at the end of an epoch, without a step."""
         if self.trainer.iter:
             self._set(self.trainer.iter - 1)
 
@@ -46,7 +46,7 @@ class EvalHook(HookBase):
         trainer = self.trainer
         done, period = trainer.epoch + 1, trainer.cfg.TEST.EVAL_PERIOD
         if done == trainer.max_epoch or (period > 0 and done % period == 0):
-            # An evaluation can take long, and can fail.
+            # Save first: an evaluation can take long, and can fail.
             trainer.save("model_last", epochs=trainer.epoch)
             trainer.last_results = trainer.test(trainer.cfg, trainer.evaluated_model)
             trainer.last_results_iter = trainer.iter - 1
@@ -58,10 +58,10 @@ class EvalHook(HookBase):
 
 
 class CheckpointHook(HookBase):
-    """model_last each epoch, model_<epoch> every SOLVER.CHECKPOINT_PERIOD epochs, model_best, model_final.
+    """Write model_last each epoch, model_<epoch> every SOLVER.CHECKPOINT_PERIOD epochs, model_best, model_final.
 
-    ``metric`` on the first test set decides which is the best: the mean of mAP and Rank-1, or Top-1. Of the
-    model_<epoch> the newest SOLVER.CHECKPOINT_KEEP are kept.
+    ``metric`` on the first test set decides which checkpoint is best: the mean of mAP and Rank-1, or Top-1. The newest
+    SOLVER.CHECKPOINT_KEEP of the model_<epoch> are kept.
     """
 
     def after_epoch(self) -> None:
@@ -75,7 +75,7 @@ class CheckpointHook(HookBase):
             trainer.save("model_best", epochs=done)
         if done % trainer.cfg.SOLVER.CHECKPOINT_PERIOD == 0 and not final:
             trainer.save(f"model_{trainer.epoch:04d}", epochs=done)
-        # The last one written is the one that --resume finds.
+        # --resume continues from the checkpoint written last.
         trainer.save("model_final" if final else "model_last", epochs=done)
         if comm.is_main_process():
             self._remove_old(final)
@@ -83,7 +83,7 @@ class CheckpointHook(HookBase):
     def _remove_old(self, final: bool) -> None:
         folder, keep = Path(self.trainer.cfg.OUTPUT_DIR), self.trainer.cfg.SOLVER.CHECKPOINT_KEEP
         if keep:
-            # Others have names that a user gave, or are of an earlier run that went further.
+            # Other files were named by a user, or belong to an earlier run that went further.
             paths = [folder / f"model_{epoch:04d}.pth" for epoch in range(self.trainer.epoch + 1)]
             for path in [path for path in paths if path.is_file()][:-keep]:
                 path.unlink()
@@ -91,7 +91,7 @@ class CheckpointHook(HookBase):
             (folder / "model_last.pth").unlink(missing_ok=True)
 
     def _new_metric(self) -> float | None:
-        """The metric if this epoch was evaluated; the first process, which has it, tells the others."""
+        """The metric if this epoch was evaluated, else None; the first process has it and sends it to the others."""
         tests = self.trainer.cfg.DATASETS.TESTS
         name = "metric" if len(tests) == 1 else f"{tests[0]}/metric"
         value, iteration = self.trainer.storage.latest().get(name, (None, None))
@@ -101,14 +101,14 @@ class CheckpointHook(HookBase):
 class WriterHook(HookBase):
     """Every SOLVER.LOG_PERIOD steps and after each evaluation, write the means since the last line to all writers.
 
-    At the end of an epoch it waits for the evaluation, so that both stand in one line of metrics.json.
+    At the end of an epoch it waits for the evaluation, so that both are in one line of metrics.json.
     """
 
     def __init__(self, period: int, writers: list[EventWriter]) -> None:
         """
         Args:
             period: iterations between two lines.
-            writers: none in processes other than the first; these take part in averaging.
+            writers: empty in processes other than the first, which only take part in averaging.
         """
         self.period = period
         self.writers = writers
@@ -131,7 +131,7 @@ class WriterHook(HookBase):
 
     def _write(self) -> None:
         trainer = self.trainer
-        # The time after the means, for which it waits.
+        # Time last: computing the means waits for the device.
         trainer.storage.put_scalars(**trainer.meter.flush(), **trainer.timer.lap(), smoothing_hint=False)
         for writer in self.writers:
             writer.write()
@@ -145,7 +145,7 @@ class StopHook(HookBase):
 
     def after_step(self) -> None:
         trainer = self.trainer
-        # After an epoch's last step its evaluation and checkpoint come first, and then after_epoch.
+        # After the last step of an epoch, its evaluation and checkpoint come first; after_epoch then stops the run.
         if (trainer.iter + 1) % trainer.iters_per_epoch and self.request.agreed(trainer.iter + 1):
             trainer.save("model_last", epochs=trainer.epoch, iteration=trainer.iter + 1)
             self._end(trainer.iter + 1)

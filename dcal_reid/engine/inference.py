@@ -1,4 +1,4 @@
-"""A model's features or predictions of a test set, scored."""
+"""Score a model's features or predictions on a test set."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -27,14 +27,14 @@ __all__ = [
 
 
 def has_half_precision(device: str, dtype: str) -> bool:
-    """Whether ``device`` has instructions for bf16 or fp16. A CPU without takes several times as long as for fp32; a
-    GPU without bf16 (before Ampere) has no fused attention for it either."""
+    """Whether ``device`` has instructions for ``dtype``, bf16 or fp16. A CPU without them takes several times as long
+    as in fp32; a GPU without bf16 (before Ampere) has no fused attention for it either."""
     kind = torch.device(device).type
     if kind != "cpu":
         return kind != "cuda" or dtype != "bf16" or torch.cuda.is_bf16_supported(including_emulation=False)
-    # PyTorch's own questions; in 2.10 it has no public ones.
+    # PyTorch's own private checks; 2.10 has no public ones.
     if dtype == "bf16" and torch.cpu._is_avx512_supported() and not torch.cpu._is_avx512_bf16_supported():
-        return False  # oneDNN emulates it, and says that it has it
+        return False  # oneDNN emulates bf16, but reports that it has it
     return torch.backends.mkldnn.is_available() and getattr(torch.ops.mkldnn, f"_is_mkldnn_{dtype}_supported")()
 
 
@@ -44,13 +44,13 @@ def uses_half_precision(cfg: CfgNode) -> bool:
 
 
 def autocast(cfg: CfgNode) -> AbstractContextManager:
-    """bf16 or fp16 where ``uses_half_precision``; losses and rollout switch it off for themselves."""
+    """A context for bf16 or fp16 if ``uses_half_precision``; losses and rollout disable autocast for themselves."""
     dtype = {"bf16": torch.bfloat16, "fp16": torch.float16}[cfg.SOLVER.AMP.DTYPE]
     return torch.autocast(torch.device(cfg.MODEL.DEVICE).type, dtype=dtype, enabled=uses_half_precision(cfg))
 
 
 def mean_over_flip(function: Callable[[Tensor], Tensor], images: Tensor, enabled: bool) -> Tensor:
-    """``function(images)``, or if TEST.FLIP is ``enabled`` its mean over images (B, 3, H, W) and their mirrors."""
+    """``function(images)``, or if TEST.FLIP is ``enabled`` its mean over images (B, 3, H, W) and mirror images."""
     outputs = function(images)
     return (outputs + function(images.flip(dims=[3]))) / 2 if enabled else outputs
 
@@ -60,14 +60,15 @@ def evaluate_dataset(
 ) -> tuple[dict, DCALReidEvaluator | DCALClasEvaluator]:
     """Evaluate on a registered test set, as ``cfg.TEST`` and the head say.
 
-    Classification leaves predictions, accuracies by class, confused pairs and the confusion matrix (also as a picture)
-    in OUTPUT_DIR/evaluation/<dataset>.
+    Classification writes predictions, accuracies by class, confused pairs and the confusion matrix (also as a picture)
+    to OUTPUT_DIR/evaluation/<dataset>.
 
     Args:
-        class_names: of a classification model, by label, where they are known.
+        class_names: of a classification model, by label, if known.
 
     Returns:
-        The metrics in percent (empty but on the first process), and the evaluator, which knows every image's result.
+        The metrics in percent (empty except on the first process), and the evaluator, which has the result of every
+        image.
 
     Raises:
         InputError: a dataset or an image that cannot be used, or classes other than the model's.
@@ -75,7 +76,7 @@ def evaluate_dataset(
     folder = Path(cfg.OUTPUT_DIR, "features", dataset_name) if cfg.TEST.SAVE_FEATURES else None
     metrics, evaluator = score_dataset(cfg, model, dataset_name, class_names, features_folder=folder)
     if is_classification(cfg) and comm.is_main_process():
-        # Here, not above: matplotlib is imported only where pictures are drawn.
+        # Imported here so that matplotlib is loaded only where pictures are drawn.
         from ..visualize.confusion import draw_confusion
 
         folder, result = Path(cfg.OUTPUT_DIR, "evaluation", dataset_name), evaluator.result
@@ -93,7 +94,7 @@ def score_dataset(
     features_folder: Path | None = None,
     progress: bool = False,
 ) -> tuple[dict, DCALReidEvaluator | DCALClasEvaluator]:
-    """``evaluate_dataset`` without its files.
+    """Like ``evaluate_dataset``, but without its files.
 
     Args:
         features_folder: where to write the features of a re-identification model; None: nowhere.
@@ -110,14 +111,14 @@ def score_dataset(
     if progress:
         images = loader.dataset
         loader = tqdm(loader, dataset_name, unit="batch")
-        loader.dataset = images  # which fast-reid counts
+        loader.dataset = images  # fast-reid counts them
     with autocast(cfg):
         metrics = inference_on_dataset(model, loader, evaluator, flip_test=cfg.TEST.FLIP.ENABLED)
     return metrics, evaluator
 
 
 def _check_classes(trained: Sequence[str | None], found: Sequence[str], dataset_name: str) -> None:
-    """The labels of the data set must mean what they meant in training. Where that is not known, None stands."""
+    """The labels of the data set must mean what they meant in training. None stands for an unknown class name."""
     differing = [pair for pair in zip(trained, found, strict=False) if pair[0] not in (None, pair[1])]
     if differing or len(trained) != len(found):
         first = ", the first that differs is {!r} there and {!r} here".format(*differing[0]) if differing else ""
@@ -136,6 +137,6 @@ class _BranchScores(nn.Module):
         self.train(model.training)
 
     def forward(self, batch: dict) -> Tensor:
-        if not len(batch["images"]):  # all are broken, and fast-reid's head cannot take none
+        if not len(batch["images"]):  # all images are broken, and fast-reid's head cannot take an empty batch
             return torch.empty(0, len(self.model.inference.split("+")), len(self.model.heads["sa"].weight))
         return torch.stack(list(self.model.branch_outputs(batch).values()), dim=1)

@@ -1,4 +1,4 @@
-"""What ``tools/train_net.py`` does: train or evaluate, and end with a table."""
+"""The job of ``tools/train_net.py``: train or evaluate, then log a table of results."""
 
 import argparse
 import logging
@@ -45,10 +45,10 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _check_run_folder(args: argparse.Namespace, cfg: CfgNode) -> None:
-    """Who gives the config.yaml of a run means this run, even if its folder has been moved.
+    """The config.yaml of a run stands for this run, even if its folder has been moved.
 
     Raises:
-        InputError: --resume would begin anew elsewhere, or --eval-only would evaluate what the run started from.
+        InputError: --resume would start a new run elsewhere, or --eval-only would evaluate what the run started from.
     """
     folder = Path(args.config_file).parent
     if not args.config_file or not holds_run(folder):
@@ -68,7 +68,7 @@ def _check_run_folder(args: argparse.Namespace, cfg: CfgNode) -> None:
 
 def _run(args: argparse.Namespace) -> None:
     cfg = setup(args)
-    figures = published(args.config_file, args.opts)  # not at the end: the file may be another one by then
+    figures = published(args.config_file, args.opts)  # not at the end, when the file may have changed
     if args.report:
         results = _evaluate_with_report(cfg, args.report)
     else:
@@ -81,7 +81,7 @@ def _run(args: argparse.Namespace) -> None:
 
 
 def _evaluate_with_report(cfg: CfgNode, path: str) -> dict:
-    # Here, not above: OpenCV and matplotlib are imported only where pictures are drawn.
+    # Imported here so that OpenCV and matplotlib are loaded only where pictures are drawn.
     from ..visualize.html_report import check_report_path, write_report
     from .predictor import Predictor
 
@@ -96,14 +96,14 @@ def _evaluate_with_report(cfg: CfgNode, path: str) -> dict:
 
 
 def train(cfg: CfgNode, resume: bool = False) -> dict:
-    """Train as ``cfg`` says and return the metrics of the last evaluation (empty but on the first process)."""
+    """Train as ``cfg`` says and return the metrics of the last evaluation (empty except on the first process)."""
     given = cfg
     if cfg.MODEL.WEIGHTS or (resume and holds_run(cfg.OUTPUT_DIR)):
         cfg = without_pretrained_weights(cfg)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume)
     if comm.is_main_process():
-        save_config(given)  # not before: that of a run which is complete must outlive a start that fails
+        save_config(given)  # not before: a start that fails must not replace the file of a complete run
     results = trainer.train()
     if comm.is_main_process():
         best = trainer.best_epoch + 1 or "none evaluated"
@@ -114,17 +114,17 @@ def train(cfg: CfgNode, resume: bool = False) -> dict:
 
 
 def evaluate(cfg: CfgNode) -> dict:
-    """Evaluate MODEL.WEIGHTS, or if that is empty the backbone as it starts, and return the metrics.
+    """Evaluate MODEL.WEIGHTS, or if that is empty the model before training, and return the metrics.
 
     Raises:
-        InputError: the weights do not fit the model, or are of other classes.
+        InputError: the weights do not fit the model, or have other classes.
     """
     weights = _evaluated_weights(cfg)
     return Trainer.test(cfg, evaluation_model(cfg, weights), weights and weights.class_names)
 
 
 def _evaluated_weights(cfg: CfgNode) -> Weights | None:
-    """What is in MODEL.WEIGHTS; None if that is empty."""
+    """The content of MODEL.WEIGHTS; None if that is empty."""
     if not cfg.MODEL.WEIGHTS:
         logger.warning("MODEL.WEIGHTS is empty: evaluating the model before any training of its own.")
         return None
@@ -132,10 +132,10 @@ def _evaluated_weights(cfg: CfgNode) -> Weights | None:
 
 
 def evaluation_model(cfg: CfgNode, weights: Weights | None = None) -> nn.Module:
-    """The model for features or scores: with MODEL.WEIGHTS, or if that is empty as it starts. In evaluation mode.
+    """The model for features or scores, in evaluation mode: with MODEL.WEIGHTS, or if that is empty before training.
 
     Args:
-        weights: what is in MODEL.WEIGHTS, where it has been read.
+        weights: the content of MODEL.WEIGHTS, if it has been read already.
 
     Raises:
         InputError: the weights do not fit the model.
@@ -160,7 +160,7 @@ def _untrained_classes(cfg: CfgNode) -> int:
 
 
 def without_pretrained_weights(cfg: CfgNode) -> CfgNode:
-    """``cfg`` for a model whose weights come from a checkpoint: the backbone's are not fetched first."""
+    """``cfg`` for a model whose weights come from a checkpoint: pretrained weights are not fetched first."""
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.BACKBONE.PRETRAIN = False
@@ -169,7 +169,7 @@ def without_pretrained_weights(cfg: CfgNode) -> CfgNode:
 
 
 def results_table(rows: Mapping[str, Mapping[str, float]]) -> str:
-    """One row of metrics in percent for each name. The first has all columns."""
+    """One row of metrics in percent for each name. The first row has all columns."""
     columns = [name for name in next(iter(rows.values())) if name != "metric"]
     body = [[name, *(metrics.get(column) for column in columns)] for name, metrics in rows.items()]
     return tabulate(body, headers=["", *columns], floatfmt=".1f", tablefmt="github")

@@ -1,4 +1,4 @@
-"""Start --num-gpus processes: one per GPU (nccl), or on the CPU as many (gloo)."""
+"""Start --num-gpus processes: one per GPU (nccl), or as many on the CPU (gloo)."""
 
 import os
 import signal
@@ -22,8 +22,8 @@ __all__ = ["launch"]
 def launch(main: Callable, args, *, device: str) -> None:
     """Call ``main(args)`` in every process of the job.
 
-    Under ``torchrun`` the processes are there already. Else fast-reid's flags count: ``num_gpus`` processes on each
-    of ``num_machines`` machines, of which this is ``machine_rank``, meeting at ``dist_url``.
+    Under ``torchrun`` the processes exist already. Otherwise fast-reid's flags apply: ``num_gpus`` processes on each of
+    ``num_machines`` machines, of which this one is ``machine_rank``, with their rendezvous at ``dist_url``.
 
     Args:
         main: picklable.
@@ -31,8 +31,8 @@ def launch(main: Callable, args, *, device: str) -> None:
         device: MODEL.DEVICE, resolved: "cuda" or "cpu".
 
     Raises:
-        InputError: no process, or more GPUs than there are, are asked for; machines do not know their number, or where
-            to meet; a process was killed.
+        InputError: fewer than one process or more GPUs than there are; several machines without a valid
+            ``machine_rank`` or without a ``dist_url``; a process was killed.
     """
     if "WORLD_SIZE" in os.environ and "RANK" in os.environ:
         place = (int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1)))
@@ -75,12 +75,12 @@ def launch(main: Callable, args, *, device: str) -> None:
             raise InputError(
                 f"process {error.error_index} was ended by {error.signal_name}; go on with --resume"
             ) from error
-        sys.exit(error.exit_code)  # the process has said why
+        sys.exit(error.exit_code)  # the process has printed the reason
 
 
 @contextmanager
 def _stopping(pids: list[int]) -> Iterator[None]:
-    """The processes save and end, and so does this one: SIGTERM is passed on; Ctrl-C reaches all of them anyway."""
+    """Let the processes save and end, and then this one: SIGTERM is passed on; Ctrl-C reaches all of them anyway."""
 
     def pass_on(number: int, _frame) -> None:
         for pid in pids:
@@ -103,10 +103,10 @@ def _worker(local_rank: int, main: Callable, args, world_size: int, url: str, de
 
 
 def _meeting_of_torchrun() -> dict:
-    """What ``init_process_group`` needs to know in a process that ``torchrun`` has started, perhaps not the first time.
+    """Arguments of ``init_process_group`` in a process that ``torchrun`` has started or restarted.
 
-    One store serves all attempts of --max-restarts, so each must not read the addresses that the one before has left in
-    it (pytorch/pytorch#135712). Several machines do not count the attempts alike: theirs have no number.
+    One store serves all attempts of --max-restarts, so no attempt must read the addresses that the previous one left in
+    it (pytorch/pytorch#135712). Several machines may count their attempts differently, so theirs are not numbered.
     """
     store, rank, world_size = next(dist.rendezvous("env://"))
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") if os.environ.get("GROUP_WORLD_SIZE") == "1" else ""
@@ -114,7 +114,7 @@ def _meeting_of_torchrun() -> dict:
 
 
 def _join(local_rank: int, local_size: int, device: str, **meeting) -> None:
-    """Enter the process group; fast-reid's ``comm`` learns which processes share this machine.
+    """Join the process group, and tell fast-reid's ``comm`` which processes share this machine.
 
     Raises:
         InputError: there is no GPU for this process.
@@ -129,7 +129,7 @@ def _join(local_rank: int, local_size: int, device: str, **meeting) -> None:
     else:
         share = max(1, (os.cpu_count() or 1) // local_size)
         torch.set_num_threads(min(share, torch.get_num_threads()))  # OMP_NUM_THREADS may ask for fewer
-    # The others wait for as long while the first process scores, or the slowest extracts.
+    # How long the others wait at most while the first process scores, or the slowest extracts features.
     dist.init_process_group("nccl" if device == "cuda" else "gloo", timeout=timedelta(hours=2), **meeting)
     for first in range(0, dist.get_world_size(), local_size):
         group = dist.new_group(range(first, first + local_size))
@@ -141,7 +141,7 @@ def _join(local_rank: int, local_size: int, device: str, **meeting) -> None:
 def _run(main: Callable, args) -> None:
     try:
         main(args)
-        # Nobody leaves, and closes its connections, while others are still at work.
+        # No process leaves and closes its connections while others are still at work.
         comm.synchronize()
     finally:
         dist.destroy_process_group()

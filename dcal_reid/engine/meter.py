@@ -12,26 +12,26 @@ __all__ = ["MeanMeter"]
 
 
 class MeanMeter:
-    """Adds scalars up on the device, so that the steps between two log lines need not wait for it."""
+    """Sums scalars on the device, so that the steps between two log lines need not wait for it."""
 
     def __init__(self) -> None:
         self._names: tuple[str, ...] = ()
         self._sums: Tensor | None = None  # (number of names,)
         self._count = 0
-        # Of each step, to tell which one went wrong.
+        # Total loss and image paths of each step, to tell which step went wrong.
         self._steps: list[tuple[Tensor, Sequence[str]]] = []
 
     def add(self, scalars: dict[str, Tensor], paths: Sequence[str] = ()) -> None:
-        """Add the scalars of one step; every step brings the same names.
+        """Add the scalars of one step; every step must have the same names.
 
         Args:
-            scalars: ``total_loss`` and what it is made of.
+            scalars: ``total_loss``, and whatever else is logged.
             paths: the images of the step.
         """
-        # In one tensor: on a GPU each sum of its own would be a call of its own.
+        # In one tensor: separate sums would be separate kernel launches on a GPU.
         values = torch.stack([value.float() for value in scalars.values()])
         self._names = tuple(scalars)
-        # A resumed run's are on the CPU.
+        # The sums of a resumed run are on the CPU.
         self._sums = values if self._sums is None else self._sums.to(values.device) + values
         self._count += 1
         self._steps.append((values[self._names.index("total_loss")], paths))
@@ -59,7 +59,7 @@ class MeanMeter:
         return {"sums": comm.all_gather(sums), "count": self._count}
 
     def load_state_dict(self, state: dict) -> None:
-        """From a checkpoint of another number of processes each takes the mean of their sums."""
+        """If the checkpoint is from another number of processes, each process takes the mean of their sums."""
         sums, rank = state["sums"], comm.get_rank()
         mine = sums[rank] if len(sums) == comm.get_world_size() else _mean(sums)
         self._names, self._count, self._steps = tuple(mine), state["count"], []
@@ -70,7 +70,7 @@ class MeanMeter:
         if not self._count:
             return {}
         self.check_finite()
-        # Between processes on the CPU: there a resumed run's sums are until its first step.
+        # Gathered on the CPU, where the sums of a resumed run are until its first step.
         means = torch.stack(comm.all_gather((self._sums / self._count).cpu())).mean(dim=0)
         result = dict(zip(self._names, means.tolist(), strict=True))
         self._sums, self._count, self._steps = None, 0, []

@@ -26,12 +26,12 @@ __all__ = ["Extracted", "Predictor", "load_model"]
 
 logger = logging.getLogger(__name__)
 
-# Images whose attention is computed together: their queries and keys of all blocks are kept.
+# Images whose attention is computed together; the queries and keys of all blocks are kept in memory.
 _TOGETHER = 8
 
 
 class Extracted(NamedTuple):
-    """What :meth:`Predictor.extract` made of a batch of image files."""
+    """The result of :meth:`Predictor.extract` for a batch of image files."""
 
     indices: np.ndarray  # (n,) int64, positions among the paths
     features: np.ndarray  # (n, D) float32
@@ -41,13 +41,12 @@ class Extracted(NamedTuple):
 def load_model(
     weights: str | os.PathLike, *, config_file: str = "", overrides: Sequence[str] = (), device: str = "auto"
 ) -> nn.Module:
-    """The model in a file, in evaluation mode: uint8 images (B, 3, H, W) of its size -> features (B, D), or of
-    classes the sum of the branches' probabilities (B, classes).
+    """The model in a file, in evaluation mode: uint8 images (B, 3, H, W) of its size -> features (B, D), or for
+    classification the sum of the branches' probabilities (B, classes).
 
     Args:
-        weights: a checkpoint of a run, beside which its config.yaml lies, or a .safetensors that ``tools/export.py``
-            wrote.
-        config_file, overrides: as of ``tools/train_net.py``; default: the configuration that comes with the weights.
+        weights: a checkpoint of a run, with its config.yaml beside it, or a .safetensors from ``tools/export.py``.
+        config_file, overrides: as for ``tools/train_net.py``; default: the configuration that comes with the weights.
         device: auto, cpu, cuda, cuda:1 ...
 
     Raises:
@@ -64,9 +63,9 @@ class Predictor:
     >>> similarity = torch.cosine_similarity(*features, dim=0)
 
     Args:
-        weights: as of :func:`load_model`; also "" for the model that ``config_file`` describes, as it starts.
-        config_file, overrides: as of :func:`load_model`; TEST.IMS_PER_BATCH is the size of a batch, TEST.FLIP averages
-            over an image and its mirror image, SOLVER.AMP is the precision.
+        weights: as for :func:`load_model`; also "" for the model that ``config_file`` describes, before training.
+        config_file, overrides: as for :func:`load_model`; TEST.IMS_PER_BATCH is the batch size, TEST.FLIP averages over
+            an image and its mirror image, SOLVER.AMP is the precision.
         device: auto, cpu, cuda, cuda:1 ...
 
     Attributes:
@@ -90,7 +89,7 @@ class Predictor:
 
     @classmethod
     def of(cls, cfg: CfgNode, model: nn.Module, class_names: list[str] | None = None) -> "Predictor":
-        """From a model in evaluation mode and its configuration, which is checked and has its device resolved."""
+        """From a model in evaluation mode and its configuration, which must be checked and have its device resolved."""
         predictor = cls.__new__(cls)
         predictor._set(cfg, model, class_names)
         return predictor
@@ -107,7 +106,7 @@ class Predictor:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Of the model: galleries keep it, because features of two models must not be compared."""
+        """The model's fingerprint. Galleries keep it, because features of two models must not be compared."""
         return model_file.fingerprint(self.cfg, self.model)
 
     @cached_property
@@ -116,13 +115,13 @@ class Predictor:
         return self._forward(torch.zeros((1, 3, *self.image_size), dtype=torch.uint8)).shape[1]
 
     def without_banner(self, rows: int) -> "Predictor":
-        """A copy that first cuts this many rows of pixels from the bottom of each image, as FGVC-Aircraft needs it."""
+        """A copy that first cuts this many rows of pixels from the bottom of each image, as FGVC-Aircraft needs."""
         predictor = copy(self)
         predictor.transform = build_transforms(self.cfg, is_train=False, banner=rows)
         return predictor
 
     def preprocess(self, images: Sequence[ImageLike]) -> Tensor:
-        """Images in any size to what the model takes: (n, 3, H, W) uint8.
+        """Convert images of any size to what the model takes: (n, 3, H, W) uint8.
 
         Raises:
             InputError: an image that is none, or cannot be decoded.
@@ -143,12 +142,12 @@ class Predictor:
                 of any size.
 
         Returns:
-            (n, D) float32 on the CPU, as evaluation has them: not normalised. For one image n is 1. Of a classification
-            model (n, C), the sum of the branches' probabilities (DCAL sec. 4.1).
+            (n, D) float32 on the CPU, not normalised, as in evaluation. For one image n is 1. A classification model
+            gives (n, C), the sum of the branches' probabilities (DCAL sec. 4.1).
 
         Raises:
-            InputError: an image that is none, or cannot be decoded; something else than a sequence of them; a feature
-                that is no number.
+            InputError: something is neither an image nor a sequence of images; an image cannot be decoded; a feature is
+                not finite.
         """
         if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
             images = [images]
@@ -159,27 +158,27 @@ class Predictor:
 
     def extract(self, paths: Sequence[str]) -> Iterator[Extracted]:
         """Features of many image files, batch by batch, decoded by DATALOADER.NUM_WORKERS processes. Where these are
-        spawned (macOS, Windows) they import the script again, which then needs ``if __name__ == "__main__":``.
+        spawned (macOS, Windows), they import the script again, which then needs ``if __name__ == "__main__":``.
 
-        Under ``torchrun`` each process gets its contiguous part. With DATALOADER.BROKEN_IMAGES skip, files that cannot
+        Under ``torchrun`` each process gets a contiguous part. With DATALOADER.BROKEN_IMAGES skip, files that cannot
         be decoded are reported instead of raising an error.
 
         Raises:
-            InputError: a file that cannot be decoded, or a feature that is no number.
+            InputError: a file cannot be decoded, or a feature is not finite.
         """
         for batch in build_path_loader(self.cfg, list(map(str, paths))):
             yield Extracted(batch["indices"].numpy(), self._forward(batch["images"]).numpy(), batch["broken_paths"])
 
     def attention(self, images: Sequence[ImageLike]) -> AttentionMaps:
-        """Where SA and GLCA look in some images, at least one; see ``DCAL.attention_maps``.
+        """Where SA and GLCA look in one or more images; see ``DCAL.attention_maps``.
 
         Raises:
-            InputError: as for a call; also a backbone without a CLS token, or another network than DCAL's.
+            InputError: as for a call; also a backbone without a CLS token, or a network other than DCAL.
         """
         return self.attention_of(self.preprocess(images))
 
     def attention_of(self, inputs: Tensor) -> AttentionMaps:
-        """:meth:`attention` in what :meth:`preprocess` gives, for those who show it, too."""
+        """:meth:`attention` for what :meth:`preprocess` returns, for callers that also show these images."""
         check_attention(self.model)
         parts = zip(*(self.model.attention_maps(some) for some in inputs.split(_TOGETHER)), strict=True)
         return AttentionMaps(*(None if part[0] is None else torch.cat(part) for part in parts))

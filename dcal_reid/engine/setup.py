@@ -48,17 +48,17 @@ def argument_parser() -> argparse.ArgumentParser:
     """fast-reid's command line: --config-file, --eval-only, --resume, --num-gpus, ... and KEY VALUE overrides."""
     parser = default_argument_parser()
     parser.description = "Train or evaluate DCAL."
-    # fast-reid's own is one port per user, on which a second job of several processes fails.
+    # fast-reid's default is one port per user, on which a second job with several processes fails.
     parser.set_defaults(dist_url="auto")
     parser.add_argument("--report", default="", metavar="FILE", help="with --eval-only: write an HTML report there")
     return parser
 
 
 def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
-    """Defaults, then the file and its bases, then ``KEY VALUE ...``; not yet checked or frozen.
+    """Merge the defaults, the file and its bases, and ``KEY VALUE ...``, in this order; not yet checked or frozen.
 
     Raises:
-        InputError: no such file, not YAML, an unknown key (the nearest known one is named), or a value that is none or
+        InputError: no such file, not YAML, an unknown key (the nearest known one is named), or a value that is None or
             of the wrong type.
     """
     if config_file and not Path(config_file).is_file():
@@ -73,11 +73,11 @@ def load_config(config_file: str, overrides: Sequence[str] = ()) -> CfgNode:
 
 
 def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> CfgNode:
-    """``load_config`` for what ``cfg.dump()`` made.
+    """``load_config`` for the output of ``cfg.dump()``.
 
     Args:
         text: YAML, complete: without _BASE_.
-        source: what it is called in errors.
+        source: its name in error messages.
         overrides: KEY VALUE ...
 
     Raises:
@@ -94,13 +94,13 @@ def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> CfgNo
 def _override(cfg: CfgNode, overrides: Sequence[str]) -> None:
     for key in overrides[::2]:
         node, _, name = key.rpartition(".")
-        if node == "MODEL.BACKBONE.TIMM_KWARGS":  # the one node whose keys are not known before
+        if node == "MODEL.BACKBONE.TIMM_KWARGS":  # the one node whose keys are not known in advance
             cfg.MODEL.BACKBONE.TIMM_KWARGS.setdefault(name, None)
     cfg.merge_from_list(list(overrides))
 
 
 def _check_given(cfg: CfgNode) -> None:
-    """yacs takes None for a value of any type."""
+    """yacs accepts None for a value of any type."""
     for key in config_keys(cfg):
         if value_of(cfg, key) is None and not key.startswith("MODEL.BACKBONE.TIMM_KWARGS."):
             raise InputError(f"{key} is None; give a value, or leave the key out")
@@ -108,7 +108,7 @@ def _check_given(cfg: CfgNode) -> None:
 
 @contextmanager
 def _input_errors(cfg: CfgNode, source: str) -> Iterator[None]:
-    """What goes wrong when ``cfg`` is merged with a source, in one line."""
+    """Turn errors from merging a source into ``cfg`` into InputErrors of one line."""
     try:
         yield
     except RecursionError as error:
@@ -121,14 +121,14 @@ def _input_errors(cfg: CfgNode, source: str) -> Iterator[None]:
         raise InputError(f"{source} is not valid YAML: {' '.join(str(error).split())}") from error
     except (ValueError, TypeError, AttributeError) as error:
         message = " ".join(str(error).split())
-        # One name alone, of all mistakes with yacs the usual one.
+        # A single name instead of a tuple, the most common mistake with yacs.
         if message.startswith("Type mismatch (<class 'tuple'> vs. <class 'str'>)"):
             message += "; write names in brackets with a comma and in quotes: \"('CSVReID',)\""
         raise InputError(f"configuration: {message}") from error
 
 
 def _unknown_key(cfg: CfgNode, message: str) -> str:
-    """yacs says "Non-existent config key: A.B" of a file and "Non-existent key: A.B" of an override."""
+    """yacs says "Non-existent config key: A.B" for a file and "Non-existent key: A.B" for an override."""
     message = " ".join(message.split())
     kind, _, key = message.rpartition(":")
     key = key.strip()
@@ -151,11 +151,11 @@ def config_keys(node: CfgNode | None = None, prefix: str = "") -> list[str]:
 
 
 def resolve_device(cfg: CfgNode) -> None:
-    """Replace MODEL.DEVICE ``auto`` by cuda where there is one, else cpu.
+    """Replace MODEL.DEVICE ``auto`` by cuda if there is a GPU, else by cpu.
 
     Raises:
-        InputError: a GPU that is not there, or a device of another kind. On mps (Apple's GPUs) copies with non_blocking
-            lose values (pytorch/pytorch#189690), and there is no float64, which evaluation computes with.
+        InputError: the GPU does not exist, or the device is of another kind. On mps (Apple's GPUs) copies with
+            non_blocking lose values (pytorch/pytorch#189690), and there is no float64, which evaluation uses.
     """
     if cfg.MODEL.DEVICE == "auto":
         cfg.MODEL.DEVICE = _default_device()
@@ -172,8 +172,8 @@ def resolve_device(cfg: CfgNode) -> None:
 
 
 def use_device(cfg: CfgNode) -> None:
-    """``resolve_device``, and make a GPU PyTorch's current one. In several processes each has its own (``launch``),
-    whatever MODEL.DEVICE says.
+    """``resolve_device``, then make a GPU PyTorch's current device. With several processes each has its own GPU (see
+    ``launch``), whatever MODEL.DEVICE says.
 
     Raises:
         InputError: see ``resolve_device``.
@@ -193,7 +193,7 @@ def with_num_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
     """``cfg`` with MODEL.HEADS.NUM_CLASSES filled in where it is 0.
 
     Raises:
-        InputError: it is set, and too small for the training identities, or not the number of classes.
+        InputError: it is set, but too small for the training identities, or not the number of classes.
     """
     given, classes = cfg.MODEL.HEADS.NUM_CLASSES, is_classification(cfg)
     if given == num_classes or (given > num_classes and not classes):
@@ -211,9 +211,9 @@ def with_num_classes(cfg: CfgNode, num_classes: int) -> CfgNode:
 
 
 def setup(args: argparse.Namespace) -> CfgNode:
-    """Everything before the job: the checked and frozen configuration, the log, the seeds.
+    """Everything before the job: checked and frozen configuration, log, seeds.
 
-    Under several processes each call gives the process its own device and its own seed.
+    With several processes, each gets its own device and its own seed.
 
     Raises:
         InputError: see ``load_config``, ``check_config`` and ``resolve_device``; OUTPUT_DIR cannot be written to.
@@ -242,12 +242,12 @@ def setup(args: argparse.Namespace) -> CfgNode:
 
 
 def holds_run(folder: str | Path) -> bool:
-    """Whether there is a checkpoint from which a run goes on."""
+    """Whether the folder has a checkpoint from which a run can resume."""
     return Path(folder, "last_checkpoint").is_file()
 
 
 def _seed_of_the_run(cfg: CfgNode) -> int | None:
-    """The seed that was drawn for the run which goes on in OUTPUT_DIR; None: there is none."""
+    """The seed that was drawn for the run to resume in OUTPUT_DIR; None if there is no such run."""
     folder = Path(cfg.OUTPUT_DIR)
     if not (holds_run(folder) and (folder / "config.yaml").is_file()):
         return None
@@ -263,7 +263,7 @@ def _make_output_folder(cfg: CfgNode) -> None:
 
 
 def save_config(cfg: CfgNode) -> None:
-    """Write OUTPUT_DIR/config.yaml, from which the run can be repeated and its checkpoints evaluated, also on a machine
+    """Write OUTPUT_DIR/config.yaml, from which the run can be repeated and its checkpoints evaluated, even on a machine
     without the run's GPU."""
     cfg = cfg.clone()
     cfg.defrost()

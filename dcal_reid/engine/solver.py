@@ -12,14 +12,14 @@ from ..errors import InputError
 
 __all__ = ["base_learning_rate", "build_optimizer", "learning_rate_factor"]
 
-# What timm's models declare, by the beginning of the name.
+# Parameters that timm's models exempt from weight decay, by the beginning of their names.
 _NOT_DECAYED = ("pos_embed", "cls_token", "reg_token", "relative_position_bias_table")
 
 OPTIMIZERS = ("SGD", "Adam", "AdamW")
 
 
 def base_learning_rate(cfg: CfgNode) -> float:
-    """SOLVER.BASE_LR, scaled in proportion to the batch if SOLVER.LR_FOR_BATCH says for which batch it is."""
+    """SOLVER.BASE_LR, scaled linearly with the batch size if SOLVER.LR_FOR_BATCH says for which batch size it is."""
     solver = cfg.SOLVER
     return solver.BASE_LR * (solver.IMS_PER_BATCH / solver.LR_FOR_BATCH if solver.LR_FOR_BATCH else 1)
 
@@ -27,10 +27,10 @@ def base_learning_rate(cfg: CfgNode) -> float:
 def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     """SOLVER.OPT over every parameter that requires a gradient, each exactly once.
 
-    fast-reid's parameter groups (bias, norm and head factors), merged where they are alike, with three differences:
-    embeddings and biases of positions, CLS tokens and registers get no weight decay, as timm declares; what is a vector
-    and no bias, as layer scale is, gets a norm's; and the loss weights get none, and have a learning-rate factor of
-    their own.
+    fast-reid's parameter groups (bias, norm and head factors), merged where they are equal, with three differences:
+    position embeddings and biases, CLS tokens and registers get no weight decay, as timm declares; vectors that are not
+    biases, such as layer scale, get the weight decay of norms; and the loss weights get no weight decay and a
+    learning-rate factor of their own.
     """
     solver, base_lr = cfg.SOLVER, base_learning_rate(cfg)
     per_parameter = get_default_optimizer_params(
@@ -67,7 +67,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     if solver.OPT == "SGD":
         optimizer = torch.optim.SGD(options, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV, fused=True)
         if solver.MOMENTUM:
-            # Else the first step makes them, of memory as it is, also where fp16 overflows and writes nothing there.
+            # Otherwise the first step allocates them uninitialised, even where fp16 overflows and it writes nothing.
             for parameter in names:
                 if parameter.requires_grad:
                     optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
@@ -76,12 +76,12 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def learning_rate_factor(cfg: CfgNode, iteration: int, iters_per_epoch: int) -> float:
-    """What the base learning rate is multiplied with in iteration 0, 1, ... MAX_EPOCH * iters_per_epoch - 1.
+    """The factor of the base learning rate in iteration 0, 1, ... MAX_EPOCH * iters_per_epoch - 1.
 
-    Linear from WARMUP_FACTOR (constant: held there), 1 in iteration WARMUP_ITERS. Then, with CosineAnnealingLR, 1
-    until DELAY_EPOCHS, and from there a cosine that reaches ETA_MIN_LR in the last iteration; with MultiStepLR,
-    which has no delay, times GAMMA at each epoch of STEPS. A function of the iteration alone: a resumed run, or one
-    resumed with another MAX_EPOCH, has no schedule state to restore.
+    Warm-up rises linearly from WARMUP_FACTOR (constant: stays there) to 1 in iteration WARMUP_ITERS. After it,
+    CosineAnnealingLR stays at 1 until DELAY_EPOCHS, then follows a cosine that reaches ETA_MIN_LR in the last
+    iteration; MultiStepLR, which has no delay, multiplies by GAMMA at each epoch of STEPS. The factor depends on the
+    iteration alone: a resumed run, even with another MAX_EPOCH, has no schedule state to restore.
     """
     solver = cfg.SOLVER
     if iteration < solver.WARMUP_ITERS:

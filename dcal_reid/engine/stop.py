@@ -10,15 +10,15 @@ from fastreid.utils import comm
 __all__ = ["StopRequest"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-# Of several processes one may have died, and the others then wait for it for ever: seconds until they have agreed to
-# stop, and from then on until everything is saved.
+# Seconds that several processes have to agree to stop, and then again to save everything: if one of them has died, the
+# others would wait for it forever.
 _PATIENCE = 60.0
 
 
 class StopRequest:
-    """Remembers, while it is entered, that one of the signals has come. A second one acts at once, as it did before.
+    """Remembers, while it is entered, that one of the signals has arrived. A second signal acts at once, as usual.
 
-    Without effect outside a process's main thread.
+    Has no effect outside a process's main thread.
     """
 
     def __init__(self) -> None:
@@ -33,13 +33,13 @@ class StopRequest:
 
     def __exit__(self, kind: type[BaseException] | None, *_) -> None:
         self._restore()
-        if kind is None and self._timer is not None:  # the run came to its end by itself
+        if kind is None and self._timer is not None:  # the run ended by itself
             self._timer.cancel()
 
     def agreed(self, iteration: int) -> bool:
-        """Whether to stop now; all processes must ask after the same iterations, and get the same answer.
+        """Whether to stop now; all processes must ask after the same iterations, and they get the same answer.
 
-        Several processes ask each other every tenth iteration only, because the answer has to be waited for.
+        Several processes ask each other only every tenth iteration, because they have to wait for the answer.
         """
         if comm.get_world_size() == 1:
             return bool(self._signal)
@@ -51,7 +51,7 @@ class StopRequest:
         return bool(self._signal)
 
     def exit(self) -> None:
-        """End the process with the status that shells and schedulers know the signal by."""
+        """End the process with the status by which shells and schedulers recognise the signal."""
         comm.synchronize()
         sys.exit(128 + self._signal)
 

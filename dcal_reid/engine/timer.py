@@ -1,19 +1,19 @@
-"""How long a training step takes, on a GPU as well."""
+"""Time of a training step, on the CPU or a GPU."""
 
 import datetime
 import time
 
 __all__ = ["StepTimer"]
 
-# Until workers are started and libraries have chosen their algorithms.
+# Steps until workers have started and libraries have chosen their algorithms.
 _WARM_UP_STEPS = 2
 
 
 class StepTimer:
     """The mean seconds of a step between two log lines.
 
-    Steps queue up for a GPU, so the time of a single one says little. The clock goes on while the log line, and the
-    end of an epoch, wait for them.
+    Steps queue up for a GPU, so the time of a single step says little. The clock keeps running while a log line, or the
+    end of an epoch, waits for the queued steps.
     """
 
     def __init__(self) -> None:
@@ -27,12 +27,12 @@ class StepTimer:
         self._since = time.perf_counter()
 
     def pause(self) -> None:
-        """What follows, for instance an evaluation, is not part of a step."""
+        """Stop the clock: what follows, for instance an evaluation, is not part of a step."""
         self._seconds += self._elapsed()
         self._since = None
 
     def add(self, data_seconds: float) -> None:
-        """One more step, which waited so long for its batch."""
+        """Count one more step, which waited ``data_seconds`` for its batch."""
         self._data_seconds += data_seconds
         self._steps += 1
         if self._warm_up and self._steps == self._warm_up:
@@ -40,10 +40,10 @@ class StepTimer:
             self._restart()
 
     def lap(self) -> dict[str, float]:
-        """The means of "time" and "data_time" over the steps since the last call; empty if there was none, or while the
-        first ones warm up.
+        """The means of "time" and "data_time" over the steps since the last call; empty if there was no step, or during
+        warm-up.
 
-        Call it when the device has done them all.
+        Call it when the device has finished all steps.
         """
         if self._warm_up or not self._steps:
             return {}
@@ -55,7 +55,7 @@ class StepTimer:
         return means
 
     def summary(self) -> str:
-        """Steps, time and mean of all that ``lap`` told; empty without any."""
+        """Number of steps, total time and mean of everything that ``lap`` reported; empty if it reported nothing."""
         if not self._total_steps:
             return ""
         seconds = datetime.timedelta(seconds=round(self._total_seconds))

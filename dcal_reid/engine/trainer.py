@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 
 class Trainer(TrainerBase):
-    """Trains a model of the fast-reid contract (a batch in, a dict of losses out) as ``cfg`` says.
+    """Trains a model that follows fast-reid's contract (a batch in, a dict of losses out) as ``cfg`` says.
 
     Example::
 
@@ -62,9 +62,9 @@ class Trainer(TrainerBase):
         super().__init__()
         check_capturable(cfg)
         self.data_loader = build_train_loader(cfg)
-        if not is_classification(cfg):  # which is tested on the data set that it is trained on
+        if not is_classification(cfg):  # classification is tested on the data set that it is trained on
             for name in cfg.DATASETS.TESTS:
-                load_test_items(cfg, name)  # what is wrong with it is told before the training
+                load_test_items(cfg, name)  # so that errors in it surface before training
         self.class_names: list[str] | None = self.data_loader.class_names
         self.cfg = cfg = with_num_classes(cfg, self.data_loader.dataset.num_classes)
         check_smoothing(cfg)
@@ -81,7 +81,7 @@ class Trainer(TrainerBase):
                 *(cfg.SOLVER.WARMUP_ITERS, self.max_iter),
             )
         model = build_model(cfg)
-        # The BNNecks' running statistics too: those of the last batches are of other features than the average makes.
+        # Averages the BNNecks' running statistics too: the model's own do not fit the features of averaged weights.
         self.ema = ModelEmaV3(model, cfg.SOLVER.EMA.DECAY, use_warmup=True) if cfg.SOLVER.EMA.ENABLED else None
         if cfg.MODEL.COMPILE:
             model.compile()
@@ -127,23 +127,23 @@ class Trainer(TrainerBase):
 
     @property
     def evaluated_model(self) -> nn.Module:
-        """What is evaluated: the averaged weights where there are any."""
+        """The model to evaluate: with averaged weights if there are any."""
         return self.ema.module if self.ema else self.model
 
     def resume_or_load(self, resume: bool) -> None:
-        """Go on from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set.
+        """Resume from the last checkpoint in OUTPUT_DIR if asked to and there is one, else load MODEL.WEIGHTS if set.
 
         Raises:
-            InputError: weights or a checkpoint that do not fit, or a run that is beyond SOLVER.MAX_EPOCH.
+            InputError: the weights or the checkpoint do not fit, or the run is already beyond SOLVER.MAX_EPOCH.
         """
         if resume and self.checkpointer.has_checkpoint():
             options = [{k: v for k, v in group.items() if k != "params"} for group in self.optimizer.param_groups]
             state = self.checkpointer.resume(**self._told)
-            # The checkpoint has the momenta; learning rate and weight decay are the configuration's.
+            # The momenta come from the checkpoint, learning rate and weight decay from the configuration.
             for group, option in zip(self.optimizer.param_groups, options, strict=True):
                 group.update(option)
             self.start_epoch, self.start_iter = self._place(**state["place"])
-            # With another batch size an iteration is another part of an epoch.
+            # With another batch size an iteration is a different share of an epoch.
             self._continues_metrics = state["place"]["iters_per_epoch"] == self.iters_per_epoch
             self.best_metric, self.best_epoch = state["best_metric"], state["best_epoch"]
             if self.start_epoch > self.max_epoch:
@@ -162,11 +162,11 @@ class Trainer(TrainerBase):
                 self.ema.set(self._bare_model)
 
     def save(self, name: str, epochs: int, iteration: int | None = None) -> None:
-        """Write a checkpoint from which ``resume_or_load`` goes on.
+        """Write a checkpoint from which ``resume_or_load`` can resume.
 
         Args:
             name: of the file, without suffix.
-            epochs: how many are complete, with their evaluation.
+            epochs: how many are complete, including their evaluation.
             iteration: how many steps are done; None: as many as at the end of this epoch.
         """
         place = {"epochs": epochs, "iteration": iteration or self.iter, "iters_per_epoch": self.iters_per_epoch}
@@ -175,22 +175,22 @@ class Trainer(TrainerBase):
 
     @cached_property
     def _told(self) -> dict:
-        """What must be the same where the run goes on; inference reads some of it."""
+        """Values that must be the same when the run resumes; inference reads some of them."""
         told = {"class_names": self.class_names} if self.class_names is not None else {}
         told["training_images"] = self.data_loader.dataset.digest()
         return told | {"num_classes": self.cfg.MODEL.HEADS.NUM_CLASSES}
 
     def _place(self, epochs: int, iteration: int, iters_per_epoch: int) -> tuple[int, int]:
-        """Where a checkpoint goes on, also if an epoch has another number of steps since the batch size was changed."""
+        """Where a checkpoint resumes, even if a new batch size has changed the number of steps per epoch."""
         done = iteration - epochs * iters_per_epoch
         return epochs, epochs * self.iters_per_epoch + done * self.iters_per_epoch // iters_per_epoch
 
     def train(self) -> dict:
-        """Train what is left and return the results of the last evaluation.
+        """Train the remaining epochs and return the results of the last evaluation.
 
         Raises:
             InputError: a loss that is not a number, an image that cannot be decoded, a full disk.
-            SystemExit: SIGINT or SIGTERM came; everything is saved.
+            SystemExit: SIGINT or SIGTERM arrived; everything is saved.
         """
         if self.start_epoch >= self.max_epoch:
             logger.info("The run is complete: %d of %d epochs done. Evaluating it.", self.start_epoch, self.max_epoch)
@@ -205,7 +205,7 @@ class Trainer(TrainerBase):
         return self.last_results
 
     def _finish(self) -> None:
-        """Write model_final where the run ended before it could: the same epoch has a checkpoint before it."""
+        """Write model_final if the run ended before that, but after another checkpoint of the same epoch."""
         folder = Path(self.cfg.OUTPUT_DIR)
         if comm.all_gather((folder / "model_final.pth").is_file())[0]:
             return
@@ -214,7 +214,7 @@ class Trainer(TrainerBase):
             (folder / "model_last.pth").unlink(missing_ok=True)
 
     def _loop(self) -> None:
-        """``TrainerBase.train``, which can begin only where an epoch begins."""
+        """Replaces ``TrainerBase.train``, which can start only at the beginning of an epoch."""
         logger.info("Training from iteration %d of %d on", self.start_iter, self.max_iter)
         self.model.train()
         self.iter = self.start_iter
@@ -230,7 +230,7 @@ class Trainer(TrainerBase):
                         self.run_step()
                         self.after_step()
                         self.iter += 1
-                    # It waits for a GPU. Weights that are not numbers must not be evaluated, nor get into a checkpoint.
+                    # This waits for a GPU. Weights that are not numbers must neither be evaluated nor saved.
                     self.meter.check_finite()
                     self.timer.pause()
                     self.after_epoch()
@@ -246,12 +246,12 @@ class Trainer(TrainerBase):
 
     def _build_hooks(self) -> list:
         cfg, writers = self.cfg, []
-        # With all steps of an epoch done, its log line and its evaluation are made again.
+        # If all steps of an epoch are done, its log line and its evaluation are repeated.
         first = min(self.start_iter, (self.start_epoch + 1) * self.iters_per_epoch - 1)
         if comm.is_main_process():
             metrics = Path(cfg.OUTPUT_DIR, "metrics.json")
             prepare_metrics_file(metrics, first if self._continues_metrics else 0)
-            if not self.start_iter:  # what --resume would find is of the run before
+            if not self.start_iter:  # otherwise --resume would find the previous run
                 Path(cfg.OUTPUT_DIR, "last_checkpoint").unlink(missing_ok=True)
             writers = [
                 ProgressPrinter(self.max_iter, self.iters_per_epoch, cfg.SOLVER.IMS_PER_BATCH),
@@ -292,7 +292,7 @@ class Trainer(TrainerBase):
         self.meter.add(scalars, paths)
 
     def _gradients(self, losses_of_step: Callable[[], dict[str, Tensor]], parts: int = 1) -> dict[str, Tensor]:
-        """Forward and backward pass. Returns what is worth logging."""
+        """Forward and backward pass. Returns the scalars to log."""
         with autocast(self.cfg):
             losses = losses_of_step()
             total = sum(losses.values())
@@ -318,10 +318,10 @@ class Trainer(TrainerBase):
         """Evaluate on every data set of DATASETS.TESTS.
 
         Args:
-            class_names: as of ``evaluate_dataset``.
+            class_names: as for ``evaluate_dataset``.
 
         Returns:
-            On the first process the metrics, by data set if there are several; on others an empty dict.
+            The metrics on the first process, by data set if there are several; an empty dict on the others.
         """
         share_buffers(model)
         model = without_wrapper(model)

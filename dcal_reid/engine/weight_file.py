@@ -1,4 +1,4 @@
-"""What a file of weights holds: a checkpoint, or exported weights."""
+"""Reading files of weights: checkpoints and exported weights."""
 
 import json
 from collections.abc import Callable
@@ -13,21 +13,21 @@ from ..files import read_tensors
 
 __all__ = ["EXPORT_VERSION", "Weights", "export_metadata", "read_weights"]
 
-# Of files of exported weights.
+# The format of files of exported weights.
 EXPORT_VERSION = "1"
 
 
 class Weights(NamedTuple):
-    """What a checkpoint, or exported weights, hold for those who use the model."""
+    """The part of a checkpoint, or of exported weights, that is needed to use the model."""
 
-    state: dict[str, Tensor]  # of the model, or of its average where a checkpoint has both
+    state: dict[str, Tensor]  # of the model, or of its average if a checkpoint has both
     grid_size: list[int] | None  # [rows, columns] of patches; None: the file does not say
     class_names: list[str] | None  # by label; None: the file does not say
-    num_classes: int  # identities or classes, as the file says or as the classifier has rows; 0: neither is there
+    num_classes: int  # identities or classes, from the file or from the classifier's rows; 0: it has neither
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read a checkpoint, or what ``weights.save_weights`` wrote.
+    """Read a checkpoint, or a file from ``weights.save_weights``.
 
     Raises:
         InputError: see ``read_tensors`` and :func:`export_metadata`.
@@ -39,12 +39,12 @@ def read_weights(path: str | Path) -> Weights:
         try:
             told[name] = content.get(name) if metadata is None else json.loads(metadata.get(name, "null"))
             valid = told[name] is None or is_as_written(told[name])
-        except (ValueError, RecursionError):  # no JSON
+        except (ValueError, RecursionError):  # not JSON
             valid = False
         if not valid:
             raise InputError(f"checkpoint {str(path)!r} is damaged: its {name} is not as it was written")
     state = _evaluated(content)
-    # Other files do not say it, and an architecture of a user's own has its classifier under another name.
+    # Other files do not store it, and a user's own architecture may have another name for its classifier.
     found = (len(state[name]) for name in ("heads.sa.weight", "heads.weight") if name in state)
     return Weights(state, told["grid_size"], told["class_names"], told["num_classes"] or next(found, 0))
 
@@ -53,7 +53,7 @@ def _are(kind: type, values: object) -> bool:
     return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
-# What a file may say beside its tensors, and whether it is what we write.
+# What a file may contain besides its tensors, and a check that each value is in the form that we write.
 _TOLD: dict[str, Callable[[object], bool]] = {
     "grid_size": lambda value: _are(int, value) and len(value) == 2,
     "class_names": lambda value: _are(str, value),
@@ -62,7 +62,7 @@ _TOLD: dict[str, Callable[[object], bool]] = {
 
 
 def export_metadata(weights: str) -> dict[str, str]:
-    """What ``weights.save_weights`` wrote beside the tensors; nothing for another file.
+    """The metadata that ``weights.save_weights`` wrote beside the tensors; empty for any other file.
 
     Raises:
         InputError: a damaged file, or one of another version.
@@ -84,5 +84,5 @@ def export_metadata(weights: str) -> dict[str, str]:
 
 
 def _evaluated(content: dict) -> dict[str, Tensor]:
-    """The weights that were evaluated: the averaged ones where a checkpoint has both."""
+    """The weights that were evaluated: the averaged ones if a checkpoint has both."""
     return next((content[name] for name in ("ema", "model") if isinstance(content.get(name), dict)), content)

@@ -1,4 +1,4 @@
-"""One file with everything that inference needs: weights, configuration, names of classes."""
+"""One file with everything that inference needs: weights, configuration, class names."""
 
 import json
 import logging
@@ -23,7 +23,7 @@ __all__ = ["fingerprint", "load", "save_weights"]
 
 logger = logging.getLogger(__name__)
 
-# What decides, beside the weights, how features come out.
+# The settings that determine the features, besides the weights.
 _DECIDES = (
     "MODEL.BACKBONE.TIMM_MODEL", "MODEL.BACKBONE.TIMM_KWARGS", "MODEL.DCAL.INFERENCE", "MODEL.DCAL.GLCA",
     "MODEL.PIXEL_STATS", "MODEL.PIXEL_MEAN", "MODEL.PIXEL_STD", "INPUT.SIZE_TEST", "INPUT.CROP", "TEST.FLIP",
@@ -33,20 +33,20 @@ _DECIDES = (
 def load(
     weights: str = "", config_file: str = "", overrides: Sequence[str] = (), device: str = "auto"
 ) -> tuple[CfgNode, nn.Module, list[str] | None]:
-    """A model to use, in evaluation mode, with its configuration and the names of its classes.
+    """Load a model in evaluation mode, with its configuration and its class names.
 
     Args:
-        weights: what :func:`save_weights` wrote, or a checkpoint. Empty: the model that the configuration describes, as
-            it starts.
+        weights: a file from :func:`save_weights`, or a checkpoint. Empty: the model that the configuration describes,
+            before training.
         config_file: default: the configuration in the file, or ``config.yaml`` beside the checkpoint.
-        overrides: KEY VALUE ..., but MODEL.WEIGHTS and MODEL.DEVICE.
+        overrides: KEY VALUE ..., except MODEL.WEIGHTS and MODEL.DEVICE.
         device: auto, cpu, cuda, cuda:1 ...
 
     Returns:
-        The configuration, the model, and the names if the file has them.
+        The configuration, the model, and the class names if the file has them.
 
     Raises:
-        InputError: no configuration can be found, or it and the weights do not fit together.
+        InputError: no configuration can be found, or it does not fit the weights.
     """
     for key, option in (("MODEL.WEIGHTS", "--weights"), ("MODEL.DEVICE", "--device")):
         if key in overrides[::2]:
@@ -91,13 +91,13 @@ def save_weights(path: str | Path, cfg: CfgNode, model: nn.Module, class_names: 
         class_names: of a classification model.
 
     Raises:
-        InputError: another suffix.
+        InputError: the path has another suffix.
     """
     if Path(path).suffix != ".safetensors":
         raise InputError(f"weights are written as safetensors, not as {str(path)!r}; give a name.safetensors")
     cfg = cfg.clone()
     cfg.defrost()
-    # The paths of this machine mean nothing on another.
+    # Paths on this machine mean nothing on another.
     cfg.MODEL.WEIGHTS, cfg.MODEL.DEVICE = "", "auto"
     cfg.MODEL.BACKBONE.PRETRAIN_PATH, cfg.MODEL.BACKBONE.PRETRAIN_SIZE = "", ()
     metadata = {"dcal_reid": EXPORT_VERSION, "fingerprint": fingerprint(cfg, model), "config": cfg.dump()}
@@ -109,6 +109,6 @@ def save_weights(path: str | Path, cfg: CfgNode, model: nn.Module, class_names: 
 
 
 def fingerprint(cfg: CfgNode, model: nn.Module) -> str:
-    """The name of all that decides how features come out: weights, architecture, size of the images, read-out."""
+    """Identifies everything that determines the features: weights, architecture, image size, read-out."""
     settings = {key: value_of(cfg, key) for key in _DECIDES}
     return model_fingerprint(evaluation_state(model), json.dumps(settings, sort_keys=True))

@@ -1,4 +1,4 @@
-"""The progress line, and metrics.json of runs that are resumed or started anew in the same folder."""
+"""The progress line, and metrics.json for runs that are resumed or restarted in the same folder."""
 
 import datetime
 import importlib.util
@@ -56,7 +56,7 @@ class ProgressPrinter(EventWriter):
 
 
 def peak_memory() -> int:
-    """Bytes: the most that tensors took on the GPU, or without one the most that this process took (0: not known)."""
+    """Peak bytes of tensors on the GPU, or without one of this process (0: not known)."""
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
     if importlib.util.find_spec("resource") is None:  # Windows
@@ -68,9 +68,9 @@ def peak_memory() -> int:
 
 
 def prepare_metrics_file(path: Path, start_iter: int) -> None:
-    """Leave in metrics.json only what belongs to the run that now goes on at ``start_iter``.
+    """Keep in metrics.json only what belongs to the run that continues at ``start_iter``.
 
-    0, for a run that starts anew or counts its iterations otherwise, keeps the file of the run before as
+    If that is 0, because the run starts anew or counts its iterations differently, the previous run's file is kept as
     metrics.1.json, metrics.2.json, ... A resumed run drops the lines written after its checkpoint.
     """
     if not path.is_file() or not path.stat().st_size:

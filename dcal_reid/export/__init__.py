@@ -1,4 +1,4 @@
-"""A trained model for elsewhere: one file of weights, ONNX, the program of torch.export."""
+"""Export of a trained model: one file of weights, ONNX, a torch.export program."""
 
 from .onnx_model import export_onnx
 from .weights import export_weights

@@ -1,4 +1,4 @@
-"""Whether an exported model gives what the model in PyTorch gives."""
+"""Whether an exported model gives the same features as the model in PyTorch."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -14,16 +14,16 @@ from .graph import FeatureGraph
 __all__ = ["MIN_COSINE", "Agreement", "agreement", "expected_features", "require_agreement"]
 
 MIN_COSINE = 0.9999
-_MAX_RELATIVE = 0.015  # length of a difference, in lengths of the feature; that of MIN_COSINE alone is 0.014
+_MAX_RELATIVE = 0.015  # length of a difference relative to the feature; MIN_COSINE alone allows 0.014
 
 
 class Agreement(NamedTuple):
-    """Of two sets of features of the same images."""
+    """How well two sets of features of the same images agree."""
 
     images: int
     min_cosine: float
     max_difference: float
-    max_relative: float  # length of a difference, in lengths of the expected feature
+    max_relative: float  # length of a difference relative to the expected feature
 
     def __str__(self) -> str:
         return (
@@ -45,7 +45,7 @@ def agreement(expected: np.ndarray, found: np.ndarray) -> Agreement:
 
 
 def expected_features(predictor: Predictor, images: Sequence[ImageLike]) -> np.ndarray:
-    """What PyTorch makes of images, in fp32: (n, D)."""
+    """PyTorch's features of images, in fp32: (n, D)."""
     graph = FeatureGraph(predictor).eval()
     with torch.no_grad():
         return torch.cat([graph(batch).cpu() for batch in predictor.batches(images)]).numpy()
@@ -54,7 +54,7 @@ def expected_features(predictor: Predictor, images: Sequence[ImageLike]) -> np.n
 def require_agreement(
     what: str, expected: np.ndarray, function: Callable[[Sequence[ImageLike]], np.ndarray], images: Sequence[ImageLike]
 ) -> Agreement:
-    """Compare in batches of 1, 2 and all that are left, because a graph may have kept the size it was traced with.
+    """Compare in batches of 1, 2 and all remaining images, because a graph may have kept its traced batch size.
 
     Raises:
         InputError: a feature differs, in its direction or in its length.

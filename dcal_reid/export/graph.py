@@ -14,10 +14,10 @@ __all__ = ["FeatureGraph", "check_exportable", "trace"]
 
 
 class FeatureGraph(nn.Module):
-    """Images (B, 3, H, W) uint8 -> features (B, D), or probabilities (B, classes), as ``Predictor`` has them, in fp32.
+    """Images (B, 3, H, W) uint8 -> features (B, D), or probabilities (B, classes), as from ``Predictor``, in fp32.
 
-    uint8, and normalised inside, because mean and standard deviation differ from model to model, and a caller who
-    forgets them or divides by 255 once too often gets features that look like features.
+    Images are uint8 and normalised inside, because mean and standard deviation differ between models, and a caller who
+    forgets them or divides by 255 once too often gets features that look plausible.
     """
 
     def __init__(self, predictor: Predictor) -> None:
@@ -32,7 +32,7 @@ class FeatureGraph(nn.Module):
 def check_exportable(predictor: Predictor) -> None:
     """
     Raises:
-        InputError: local queries that are selected at random, or MODEL.COMPILE.
+        InputError: local queries are selected at random, or MODEL.COMPILE is set.
     """
     cfg, model = predictor.cfg, predictor.model
     selects = isinstance(model, DCAL) and "glca" in model.inference and model.glca.needs_selection
@@ -48,11 +48,11 @@ def check_exportable(predictor: Predictor) -> None:
 def trace(predictor: Predictor) -> ExportedProgram:
     """The graph of a model, for any number of images of its size."""
     graph = FeatureGraph(predictor).eval()
-    # Two images, because a graph traced with one is a graph for one.
+    # Two images, because a graph traced with one takes only one.
     images = torch.zeros((2, 3, *predictor.image_size), dtype=torch.uint8, device=predictor.model.device)
     with torch.no_grad():
         program = torch.export.export(graph, (images,), dynamic_shapes=({0: Dim("batch", min=1)},))
-    # The paths of this machine mean nothing on another. What runs without autocast is a graph within the graph.
+    # Paths on this machine mean nothing on another. Code that runs without autocast is a graph within the graph.
     for module in program.graph_module.modules():
         for node in module.graph.nodes if isinstance(module, GraphModule) else ():
             node.meta.pop("stack_trace", None)

@@ -26,7 +26,7 @@ from .sample import check_images
 __all__ = ["export_onnx", "require_packages"]
 
 _PREDICTOR = Path(__file__).with_name("onnx_predictor.py")
-# What a file of protocol buffers can hold; larger weights would need a second file.
+# The most that one protobuf file can hold; larger weights would need a second file.
 _MOST_BYTES = 2**31 - 2**24
 
 
@@ -37,22 +37,22 @@ def export_onnx(
     program: str | Path = "",
     with_predictor: bool = False,
 ) -> None:
-    """Write a model as ONNX, and print how it agrees with PyTorch.
+    """Write a model as ONNX, and print how well it agrees with PyTorch.
 
     The graph takes ``images`` (batch, 3, H, W) uint8 RGB, any number of them, and gives ``features`` (batch, D) or
-    ``probabilities`` (batch, classes), float32. The metadata say how to prepare images for it: see ``OnnxPredictor``.
+    ``probabilities`` (batch, classes), float32. The metadata say how to prepare images: see ``OnnxPredictor``.
 
     Args:
         predictor: of the model.
         output: ends in .onnx.
         images: files and folders to compare on; default: generated images.
-        program: also write the program of torch.export there (.pt2), which ``torch.export.load`` reads.
-        with_predictor: copy ``onnx_predictor.py`` beside the model, with which Python needs no PyTorch.
+        program: also write a torch.export program to this path (.pt2), for ``torch.export.load``.
+        with_predictor: copy ``onnx_predictor.py`` beside the model, to run it in Python without PyTorch.
 
     Raises:
-        InputError: onnx, onnxscript or onnxruntime is not installed, a model that cannot be a graph, or a graph that
-            does not give the features of PyTorch, which is then not written; names that are not UTF-8 or in no folder;
-            weights beyond 2 GB; or see ``check_images``.
+        InputError: onnx, onnxscript or onnxruntime is not installed; the model cannot be exported, or its graph does
+            not give the features of PyTorch and is not written; a name is not UTF-8 or its folder does not exist; the
+            weights exceed 2 GB; or see ``check_images``.
         OSError: a file cannot be written.
     """
     require_packages()
@@ -99,7 +99,7 @@ def _write(predictor: Predictor, graph: ExportedProgram, path: Path) -> None:
     import onnx
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
-    # The name of the dynamic dimension has to be given again, or it is s0.
+    # The name of the dynamic dimension has to be given again, or it becomes s0.
     exported = torch.onnx.export(
         graph,
         dynamo=True,
@@ -108,7 +108,7 @@ def _write(predictor: Predictor, graph: ExportedProgram, path: Path) -> None:
         output_names=["probabilities" if is_classification(predictor.cfg) else "features"],
         verbose=False,
     )
-    # Each node has the names of all modules that it comes from.
+    # Otherwise each node stores the names of all modules that it comes from.
     ClearMetadataAndDocStringPass()(exported.model)
     exported.model.metadata_props.update(_metadata(predictor))
     exported.save(path, external_data=False)
@@ -116,7 +116,7 @@ def _write(predictor: Predictor, graph: ExportedProgram, path: Path) -> None:
 
 
 def _metadata(predictor: Predictor) -> dict[str, str]:
-    """All that is to be known beside the graph. Values that are not words are JSON."""
+    """All that users of the graph need to know. Values that are not plain text are JSON."""
     inputs = predictor.cfg.INPUT
     crop = predictor.image_size if inputs.CROP.ENABLED else None
     metadata = {

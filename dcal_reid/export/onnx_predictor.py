@@ -1,6 +1,6 @@
 """Features of images from a file that ``tools/export_onnx.py`` wrote, without PyTorch.
 
-This file stands alone, on numpy, Pillow and onnxruntime: copy it to where the model runs.
+This file needs only numpy, Pillow and onnxruntime: copy it to where the model runs.
 
 >>> from onnx_predictor import OnnxPredictor
 >>> features = OnnxPredictor("model.onnx")(["a.jpg", "b.jpg"])  # (2, D)
@@ -20,7 +20,7 @@ from PIL import Image, ImageOps
 __all__ = ["OnnxPredictor"]
 
 _VERSION = "1"
-# The only ones that are opened: every further decoder is one more that a hostile file could reach.
+# Only these are opened: every further decoder is one more that a hostile file could reach.
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF")
 ImageLike = str | os.PathLike | Image.Image | np.ndarray
 
@@ -30,18 +30,18 @@ class OnnxPredictor:
 
     Args:
         path: model.onnx.
-        providers: onnxruntime's; default: CUDA where onnxruntime has it, and the CPU.
+        providers: onnxruntime's; default: CUDA if onnxruntime has it, and the CPU.
         batch_size: images that go through the model at once.
         threads: on the CPU; default: as many as there are cores.
 
     Attributes:
         image_size: (height, width) of the images as the model sees them.
         dim: D, or the number of classes.
-        fingerprint: of the model: galleries keep it, because features of two models must not be compared.
+        fingerprint: of the model. Galleries keep it, because features of two models must not be compared.
         class_names: of a classification model, by label; otherwise None.
 
     Raises:
-        ValueError: no such file, or not one of ``tools/export_onnx.py``.
+        ValueError: no such file, or not one from ``tools/export_onnx.py``.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class OnnxPredictor:
         providers = providers or [p for p in ("CUDAExecutionProvider", "CPUExecutionProvider") if p in known]
         try:
             self.session = onnxruntime.InferenceSession(os.fspath(path), options, providers=list(providers))
-        except Exception as error:  # onnxruntime's own classes have no common name
+        except Exception as error:  # onnxruntime's own exceptions have no common base class
             raise ValueError(f"model {os.fspath(path)!r} cannot be loaded: {' '.join(str(error).split())}") from error
         metadata = self.session.get_modelmeta().custom_metadata_map
         if metadata.get("dcal_reid") != _VERSION:
@@ -84,11 +84,11 @@ class OnnxPredictor:
                 are BGR), each of any size.
 
         Returns:
-            (n, D) float32: features are not normalised; of a classification model one probability per class. For one
+            (n, D) float32: features, not normalised; from a classification model one probability per class. For one
             image n is 1.
 
         Raises:
-            ValueError: an image that is none, or cannot be decoded.
+            ValueError: an item is not an image, or cannot be decoded.
         """
         if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
             images = [images]
@@ -97,7 +97,7 @@ class OnnxPredictor:
         return np.concatenate(parts) if parts else np.empty((0, self.dim), dtype=np.float32)
 
     def preprocess(self, images: Sequence[ImageLike]) -> np.ndarray:
-        """Images in any size to what the model takes: (n, 3, H, W) uint8.
+        """Convert images of any size to what the model takes: (n, 3, H, W) uint8.
 
         Raises:
             ValueError: as for a call.
@@ -134,7 +134,7 @@ def _as_array(image: ImageLike) -> np.ndarray:
     raise ValueError(f"an image must be a path, a Pillow image or an array (H, W, 3) of uint8, not a {kind}")
 
 
-# From here on as dcal_reid.data has it, to the pixel (tests/export/test_onnx_predictor.py compares the two).
+# From here on the same as in dcal_reid.data, to the pixel (tests/export/test_onnx_predictor.py compares the two).
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
@@ -166,8 +166,8 @@ def _target(size: tuple[int, int], resize: Sequence[int]) -> tuple[int, int]:
 def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bicubic and antialiased in fixed point, as PyTorch resizes uint8: the width first, then the height.
 
-    Pillow's filter is the same, but with weights of 22 bits where these have 15. The pixels differ by 1, and what the
-    model makes of them by more.
+    Pillow's filter is the same, but with weights of 22 bits instead of 15. The pixels differ by 1, and the model's
+    outputs by more.
     """
     if image.shape[1] != width:
         image = _resized_rows(image.swapaxes(0, 1), width).swapaxes(0, 1)
@@ -186,11 +186,11 @@ def _resized_rows(image: np.ndarray, size: int) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _filter(length: int, size: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Which of ``length`` old rows each of ``size`` new rows is made of.
+    """The weights of ``length`` old rows in each of ``size`` new rows.
 
     Returns:
-        (size,) the first old row of each; (size, taps) int32, the weights of this one and those that follow, times
-        2**shift; shift.
+        (size,) the first old row of each new row; (size, taps) int32, the weights of this row and the following ones,
+        times 2**shift; shift.
     """
     scale = length / size
     stretch = max(scale, 1.0)
@@ -202,7 +202,7 @@ def _filter(length: int, size: int) -> tuple[np.ndarray, np.ndarray, int]:
     near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
     weights = np.where(x < 1, near, np.where(x < 2, far, 0)) * (rows < end[:, None])
     weights /= weights.sum(axis=1, keepdims=True)
-    # The most bits with which the largest weight still is an int16, up to 22.
+    # The most bits, up to 22, with which the largest weight still fits into an int16.
     shift = min(22, math.floor(math.log2((2**15 - 0.5) / weights.max())))
     fixed = np.trunc(weights * 2**shift + np.copysign(0.5, weights)).astype(np.int32)
     return first, fixed, shift

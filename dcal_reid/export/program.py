@@ -1,4 +1,4 @@
-"""The program of torch.export: the graph for where PyTorch is but this package is not."""
+"""The torch.export program: the graph for machines with PyTorch but without this package."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,19 +18,19 @@ __all__ = ["save_program"]
 def save_program(
     predictor: Predictor, graph: ExportedProgram, path: str | Path, expected: np.ndarray, images: Sequence[ImageLike]
 ) -> None:
-    """Write a graph with ``torch.export.save``, load it again, and print how it agrees with the model.
+    """Write a graph with ``torch.export.save``, load it again, and print how well it agrees with the model.
 
     It runs on the device that the model is on.
 
     Args:
         predictor: of the model.
-        graph: what ``trace`` made of it.
+        graph: of the model, from ``trace``.
         path: ends in .pt2.
-        expected: (n, D), of the images.
+        expected: (n, D), features of the images.
         images: to compare on.
 
     Raises:
-        InputError: a feature differs; then no file is written.
+        InputError: a feature differs; no file is written in this case.
     """
     with written_atomically(path) as temporary:
         with open(temporary, "wb") as file:

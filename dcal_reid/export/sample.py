@@ -1,4 +1,4 @@
-"""On what an exported model is compared with PyTorch."""
+"""The images on which an exported model is compared with PyTorch."""
 
 import os
 from collections.abc import Sequence
@@ -17,10 +17,10 @@ _FILES, _GENERATED = 200, 16
 
 
 def check_images(predictor: Predictor, given: Sequence[str]) -> list[ImageLike]:
-    """Image files, at most 200 of them, spread evenly over what is given; or generated images of several sizes.
+    """Image files, at most 200 of them, spread evenly over the given ones; or generated images of several sizes.
 
     Args:
-        predictor: each side of the generated images is 0.7 to 2.5 times that of its images.
+        predictor: each side of the generated images is 0.7 to 2.5 times that of its input.
         given: files and folders.
 
     Raises:

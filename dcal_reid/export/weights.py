@@ -1,4 +1,4 @@
-"""Weights, configuration and names of classes in one file."""
+"""Weights, configuration and class names in one file."""
 
 from pathlib import Path
 

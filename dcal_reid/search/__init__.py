@@ -1,4 +1,4 @@
-"""What the tools for a user's own images do: extract features, verify a pair, build and search a gallery."""
+"""The tools for a user's own images: extract features, verify a pair, build and search a gallery."""
 
 from .extraction import extract_features
 from .gallery import add_to_gallery, build_gallery, open_gallery, remove_from_gallery

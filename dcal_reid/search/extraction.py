@@ -1,4 +1,4 @@
-"""What ``tools/extract_features.py`` does: features of many images to one file."""
+"""The job of ``tools/extract_features.py``: write the features of many images to one file."""
 
 import argparse
 import time
@@ -22,11 +22,11 @@ __all__ = ["extract_features", "main"]
 
 
 def main(args: argparse.Namespace) -> None:
-    """Extract as the command line says, in as many processes as it asks for, or as ``torchrun`` has started.
+    """Extract features as the command line says, in as many processes as it asks for or ``torchrun`` has started.
 
     Args:
-        args: ``source`` or ``dataset`` and ``split``, ``output``, ``overwrite``; those of
-            ``dcal_reid.engine.arguments``; and those of ``dcal_reid.engine.launch``.
+        args: ``source`` or ``dataset`` and ``split``, ``output``, ``overwrite``; and the arguments of
+            ``dcal_reid.engine.arguments`` and ``dcal_reid.engine.launch``.
 
     Raises:
         InputError, OSError: see :func:`extract_features`, ``image_records``, ``dataset_records`` and ``Predictor``.
@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
 
 
 def _extract(args: argparse.Namespace) -> None:
-    # Before the model: a wrong path is known at once.
+    # Before the model, so that a wrong path is reported at once.
     records = None if args.dataset else image_records(args.source)
     predictor = feature_predictor(args)
     if records is None:
@@ -48,17 +48,18 @@ def _extract(args: argparse.Namespace) -> None:
 
 
 def extract_features(predictor: Predictor, records: Records, output: str | Path, *, overwrite: bool = False) -> None:
-    """Features of images, with what is known of them, to one ``.npz`` or ``.parquet`` file.
+    """Write the features and the records of images to one ``.npz`` or ``.parquet`` file.
 
-    They are first kept in OUTPUT.parts, and a run that was interrupted goes on from there. Under several processes each
-    extracts a share, and the first one joins them. Broken images that are left out are listed in OUTPUT.broken.txt.
+    Features are first kept in OUTPUT.parts, from which an interrupted run continues. With several processes, each
+    extracts a share, and the first one joins the shares. Broken images that are left out are listed in
+    OUTPUT.broken.txt.
 
-    Disk: twice the features, until the parts are joined. Memory: the list of images, and about 1024 features beside
-    what the model needs for a batch.
+    Disk: twice the features, until the parts are joined. Memory: the list of images, about 1024 features, and what the
+    model needs for a batch.
 
     Raises:
-        InputError: an output that exists, has no folder or is of another kind; OUTPUT.parts of another model or list,
-            or with another job at work in it; an image that cannot be decoded, unless DATALOADER.BROKEN_IMAGES is skip.
+        InputError: the output exists, has no folder or is of another kind; OUTPUT.parts belongs to another model or
+            list, or another job is at work in it; an image cannot be decoded, unless DATALOADER.BROKEN_IMAGES is skip.
         OSError: the output cannot be written.
     """
     output = Path(output)

@@ -1,4 +1,4 @@
-"""Parts of features joined to one file, with one part in memory at a time."""
+"""Join parts of features into one file, with one part in memory at a time."""
 
 import zipfile
 from collections.abc import Callable, Iterable
@@ -17,13 +17,13 @@ Writer = Callable[[Parts, int, Path], None]
 
 
 def feature_writer(path: str | Path, paths: Iterable[str] = ()) -> Writer:
-    """What joins parts to a file of this suffix; it is called with the parts, D and the path.
+    """A function that joins parts into a file with this suffix; it takes the parts, D and the path.
 
     Args:
         paths: of the images.
 
     Raises:
-        InputError: another suffix than .npz and .parquet, pyarrow is not installed, or paths that .parquet cannot hold.
+        InputError: the suffix is neither .npz nor .parquet, pyarrow is missing, or .parquet cannot hold the paths.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in (".npz", ".parquet"):
@@ -54,7 +54,7 @@ def _write_npz(parts: Parts, dim: int, path: Path) -> None:
 
 
 def _write_parquet(parts: Parts, dim: int, path: Path) -> None:
-    """Columns ``path``, ``identity``, ``camera`` and ``feature``, a list of D; the model's fingerprint is metadata."""
+    """Columns ``path``, ``identity``, ``camera`` and ``feature`` (a list of D); the fingerprint is metadata."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

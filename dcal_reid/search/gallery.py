@@ -1,4 +1,4 @@
-"""Galleries of a user's own images: built, opened, extended and reduced, whichever engine searches them."""
+"""Build, open, extend and reduce galleries of a user's own images, with any search engine."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -22,11 +22,11 @@ def open_gallery(location: Location, fingerprint: str | None = None) -> Gallery:
     """The gallery at a location: a ``FaissGallery`` in a folder, or a ``MilvusGallery``.
 
     Args:
-        location: what ``build_gallery`` was given.
-        fingerprint: of the model whose features will be compared; None: none will be.
+        location: as given to ``build_gallery``.
+        fingerprint: of the model whose features will be compared; None: no features will be compared.
 
     Raises:
-        InputError: no gallery there, or one of another model.
+        InputError: there is no gallery, or it is of another model.
     """
     if not isinstance(location, MilvusCollection):
         return FaissGallery.open(location, fingerprint)
@@ -42,18 +42,18 @@ def build_gallery(
     search: str = "",
     overwrite: bool = False,
 ) -> Gallery:
-    """A new gallery of images. Distances are by TEST.METRIC.
+    """Build a new gallery of images, with TEST.METRIC as the distance.
 
-    Features are first kept in LOCATION.parts: a build that was interrupted, or whose index cannot be built, does not
-    extract them again. Memory: all features, twice for a moment.
+    Features are first kept in LOCATION.parts, so that a build that was interrupted, or whose index could not be built,
+    need not extract them again. Memory: all features, for a moment twice.
 
     Args:
         index, search: ``factory`` and ``search`` of ``FaissGallery``, or ``index`` of ``MilvusGallery.create``, which
             takes no search. Default: exact.
-        overwrite: a gallery that is there is replaced, once the features of the new one are there.
+        overwrite: replace an existing gallery, once the features of the new one have been extracted.
 
     Raises:
-        InputError: the gallery exists, its path is not UTF-8, an index that does not exist or needs more images, or see
+        InputError: the gallery exists, its path is not UTF-8, the index does not exist or needs more images; or see
             ``extract_parts``.
     """
     records = _absolute(records)
@@ -61,7 +61,7 @@ def build_gallery(
         return _build_in_milvus(predictor, records, location, index or "FLAT", search, overwrite)
     _check_free(Path(location), overwrite)
     options = {"metric": predictor.cfg.TEST.METRIC, "factory": index or "Flat", "search": search}
-    FaissGallery(predictor.dim, **options)  # refuses unknown ones before long work
+    FaissGallery(predictor.dim, **options)  # refuses unknown options before the long work
     with _features(predictor, records, location) as (features, known):
         gallery = FaissGallery.build(features, known, fingerprint=predictor.fingerprint, **options)
         gallery.save(location)
@@ -71,7 +71,7 @@ def build_gallery(
 def _build_in_milvus(
     predictor: Predictor, records: Records, location: MilvusCollection, index: str, search: str, overwrite: bool
 ) -> Gallery:
-    """The same command goes on with an upload that was interrupted."""
+    """The same command continues an interrupted upload."""
     if search:
         raise InputError(f"--search is {search!r}, but Milvus chooses by itself how hard to search; leave it out")
     place = (location.uri, location.name)
@@ -90,14 +90,16 @@ def _build_in_milvus(
 
 
 def add_to_gallery(predictor: Predictor, records: Records, location: Location) -> tuple[Gallery, int]:
-    """Add images to a gallery. Those whose path is in it are left out, so that a folder that grew can be given again;
-    an image that changed must be removed first. If none of the others can be decoded, the gallery stays as it is.
+    """Add images to a gallery. Images whose path is already in it are left out, so that a folder that has grown can be
+    given again; an image that has changed must be removed first. If none of the new images can be decoded, the gallery
+    stays as it is.
 
     Returns:
-        the gallery, and how many images were there already.
+        the gallery, and how many images were already in it.
 
     Raises:
-        InputError: no gallery there, one of another model or with other kinds of identities, or see ``extract_parts``.
+        InputError: there is no gallery, it is of another model or has other kinds of identities; or see
+            ``extract_parts``.
     """
     gallery = open_gallery(location, predictor.fingerprint)
     records = _as_in(gallery, _absolute(records))
@@ -113,15 +115,15 @@ def add_to_gallery(predictor: Predictor, records: Records, location: Location) -
 
 
 def remove_from_gallery(location: Location, paths: Iterable[str]) -> Gallery:
-    """Remove images from a gallery by their paths: all of them, or none if one is not there.
+    """Remove images from a gallery by their paths: all of them, or none if one of the paths is not in it.
 
     Raises:
-        InputError: no gallery there, or paths that are not in it.
+        InputError: there is no gallery, or a path is not in it.
     """
     gallery = open_gallery(location)
     ids = gallery.ids
     present = gallery.records(ids).paths
-    # A gallery that was not built here may have other than absolute paths.
+    # A gallery that was not built here may have paths that are not absolute.
     names = {os.path.abspath(path): path for path in map(str, paths)}
     as_given = np.isin(list(names.values()), present)
     missing = [path for path, there in zip(names, as_given | np.isin(list(names), present), strict=True) if not there]
@@ -166,12 +168,12 @@ def _features(predictor: Predictor, records: Records, location: Location) -> Ite
 
 
 def _absolute(records: Records) -> Records:
-    """A gallery is used from other folders than the one it was built in."""
+    """Absolute paths, because a gallery is used from folders other than the one it was built in."""
     return Records([os.path.abspath(path) for path in records.paths], records.identities, records.cameras)
 
 
 def _as_in(gallery: Gallery, records: Records) -> Records:
-    """Records as texts or as integers, whichever the gallery has; where nothing is known, either will do."""
+    """Records whose labels are texts or integers, as in the gallery; unknown labels fit either."""
     present = gallery.records(gallery.ids[:1])
     columns = {}
     for name in ("identities", "cameras"):

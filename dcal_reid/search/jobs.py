@@ -1,4 +1,4 @@
-"""What ``tools/build_gallery.py`` and ``tools/search_gallery.py`` do."""
+"""The jobs of ``tools/build_gallery.py`` and ``tools/search_gallery.py``."""
 
 import argparse
 import json
@@ -26,8 +26,8 @@ def build(args: argparse.Namespace) -> None:
     """Build a gallery, add images to one or remove some, as the command line says, and print what it then holds.
 
     Args:
-        args: ``source``, ``index``, ``search``, ``add``, ``remove``, ``remove_list``, ``overwrite``; and those of
-            ``dcal_reid.search.location`` and ``dcal_reid.engine.arguments``.
+        args: ``source``, ``index``, ``search``, ``add``, ``remove``, ``remove_list``, ``overwrite``; and the arguments
+            of ``dcal_reid.search.location`` and ``dcal_reid.engine.arguments``.
 
     Raises:
         InputError: arguments that contradict each other, or see ``build_gallery``, ``add_to_gallery`` and
@@ -51,7 +51,7 @@ def build(args: argparse.Namespace) -> None:
 
 
 def _built(args: argparse.Namespace, location: Location) -> Gallery:
-    # Before the model: a wrong path is known at once.
+    # Before the model, so that a wrong path is reported at once.
     records = image_records(args.source)
     predictor = feature_predictor(args)
     if not args.add:
@@ -83,12 +83,12 @@ def search(args: argparse.Namespace) -> None:
     """Search a gallery for images as the command line says; print a table for each, and write JSON and a picture.
 
     Args:
-        args: ``images``, ``top``, ``threshold``, ``cameras``, ``exclude_camera``, ``json``, ``picture``; and those of
-            ``dcal_reid.search.location`` and ``dcal_reid.engine.arguments``.
+        args: ``images``, ``top``, ``threshold``, ``cameras``, ``exclude_camera``, ``json``, ``picture``; and the
+            arguments of ``dcal_reid.search.location`` and ``dcal_reid.engine.arguments``.
 
     Raises:
-        InputError: no gallery there, one of another model, images that cannot be read, a ``picture`` whose suffix is no
-            format of pictures, or see ``look_up``.
+        InputError: there is no gallery, it is of another model, images cannot be read, the suffix of ``picture`` is not
+            an image format; or see ``look_up``.
         OSError: ``json`` or ``picture`` cannot be written.
     """
     if args.top < 1:
@@ -97,13 +97,13 @@ def search(args: argparse.Namespace) -> None:
     if args.json:
         check_writable(args.json)
     if args.picture:
-        # Here, not above: matplotlib is imported only where pictures are drawn.
+        # Imported here so that matplotlib is loaded only where pictures are drawn.
         from ..evaluation.plot import prepare_picture_path
 
         prepare_picture_path(args.picture)
     queries = list(dict.fromkeys(path for source in args.images for path in image_records(source).paths.tolist()))
     location = gallery_location(args)
-    gallery = open_gallery(location)  # before the model: a wrong path is known at once
+    gallery = open_gallery(location)  # before the model, so that a wrong path is reported at once
     predictor = feature_predictor(args)
     check_fingerprint(f"gallery {str(location)!r}", gallery.fingerprint, predictor.fingerprint)
     features = predictor(queries).numpy()

@@ -25,7 +25,7 @@ Location = str | os.PathLike | MilvusCollection
 
 
 def add_gallery_arguments(parser: argparse.ArgumentParser) -> None:
-    """``GALLERY``, ``--backend`` and ``--uri``."""
+    """Add ``GALLERY``, ``--backend`` and ``--uri``."""
     parser.add_argument("gallery", metavar="GALLERY", help="a folder; with --backend milvus the name of a collection")
     parser.add_argument("--backend", choices=("faiss", "milvus"), default="faiss", help="default: %(default)s")
     parser.add_argument(
@@ -34,7 +34,7 @@ def add_gallery_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def gallery_location(args: argparse.Namespace) -> Location:
-    """What the command line names.
+    """The location that the command line names.
 
     Raises:
         InputError: --uri without --backend milvus, or the other way round.

@@ -15,10 +15,10 @@ __all__ = ["Found", "look_up"]
 
 @dataclass(frozen=True)
 class Found:
-    """The items nearest to one query, from the nearest on."""
+    """The items nearest to one query, nearest first."""
 
     query: str  # path
-    ids: np.ndarray  # (k,) int64; fewer where no more were found
+    ids: np.ndarray  # (k,) int64; fewer if no more were found
     distances: np.ndarray  # (k,) float32: 1 - cos or the euclidean distance
     records: Records  # of k items
 
@@ -38,11 +38,11 @@ def look_up(
         queries: n paths.
         features: (n, D).
         k: how many items for each query.
-        cameras: only these count; empty: all.
-        exclude_cameras: these do not count.
+        cameras: search only these; empty: all.
+        exclude_cameras: leave these out.
 
     Raises:
-        InputError: k below 1, an empty gallery, cameras that it does not have or of which none remains, or features of
+        InputError: k is below 1, the gallery is empty, a camera is not in it, no camera remains, or the features have
             another dimension.
     """
     if not len(gallery):

@@ -14,7 +14,7 @@ def feature_predictor(args: argparse.Namespace) -> Predictor:
     """The model that the command line names.
 
     Raises:
-        InputError: see ``Predictor``; also a model for classification, whose outputs are no features.
+        InputError: see ``Predictor``; also a model for classification, whose outputs are not features.
     """
     predictor = predictor_from(args)
     if is_classification(predictor.cfg):

@@ -1,4 +1,4 @@
-"""Features of many images on disk, part by part, so that a run which was killed goes on where it stopped."""
+"""Features of many images on disk, part by part, so that a killed run can continue where it stopped."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ from ..text import printable
 
 __all__ = ["NothingDecoded", "Part", "Parts", "extract_parts"]
 
-# Images in a part, about: what a kill loses, and what is held in memory.
+# Approximate number of images in a part: what a kill loses, and what is held in memory.
 _PART = 1024
 _META = "parts.json"
 
@@ -32,7 +32,7 @@ class NothingDecoded(InputError):
 
 
 class Part(NamedTuple):
-    """Features of the images ``start`` to ``stop`` without those that are broken."""
+    """Features of the images ``start`` to ``stop``, without the broken ones."""
 
     start: int
     stop: int
@@ -43,10 +43,10 @@ class Part(NamedTuple):
 class Parts:
     """A folder of parts, each written whole or not at all, that belongs to one list of images and one model.
 
-    Each part keeps the sizes and times of its images; parts whose images have changed since are removed.
+    Each part stores the sizes and modification times of its images; parts whose images have changed since are removed.
 
     Args:
-        folder: exists.
+        folder: must exist.
         fingerprint: of the model.
         records: the images.
 
@@ -60,9 +60,9 @@ class Parts:
         for path in records.paths:
             digest.update(f"{path}\0".encode("utf-8", "surrogateescape"))  # a file name need not be UTF-8
         self._owner = {"version": 1, "model": fingerprint, "images": len(records), "list": digest.hexdigest()}
-        self._stamps = _stamps(records.paths)  # before an image is read, so that a later change is seen
+        self._stamps = _stamps(records.paths)  # before an image is read, so that a later change is noticed
         self._check()
-        comm.synchronize()  # every process has checked before the first one writes
+        comm.synchronize()  # all processes check before the first one writes
         if comm.is_main_process():
             with written_atomically(self.folder / _META) as temporary:
                 temporary.write_text(json.dumps(self._owner) + "\n")
@@ -77,7 +77,7 @@ class Parts:
             owner = json.loads((self.folder / _META).read_text())
         except (OSError, ValueError):
             owner = None
-        # Where the disk was full at the start, at most the temporary file of parts.json is there.
+        # If the disk was full at the start, the folder has at most the temporary file of parts.json.
         if owner == self._owner or (
             self.folder.is_dir() and all(path.match(".*.tmp") for path in self.folder.iterdir())
         ):
@@ -124,10 +124,10 @@ class Parts:
                 yield Part(start, stop, file["indices"], file["features"])
 
     def good(self) -> np.ndarray:
-        """(n,) int64, ascending, the images that could be decoded.
+        """Positions of the images that could be decoded, (n,) int64, ascending.
 
         Raises:
-            InputError: the parts do not hold each image once.
+            InputError: the parts do not hold each image exactly once.
         """
         ranges = self._ranges()
         count = sum(stop - start for start, stop in ranges)
@@ -143,13 +143,13 @@ class Parts:
         return np.concatenate(indices)
 
     def list_broken(self, path: str | Path) -> None:
-        """Write the images that could not be decoded to a text file, one per line, and say so; without any, no file.
+        """List the images that could not be decoded in a text file, one per line, and say so; without any, no file.
 
         Raises:
-            NothingDecoded: there are no others; the parts, which hold nothing, are removed.
+            NothingDecoded: no image could be decoded; the parts, which hold no features, are removed.
         """
         broken = np.delete(self.records.paths, self.good())
-        Path(path).unlink(missing_ok=True)  # of a run before
+        Path(path).unlink(missing_ok=True)  # from an earlier run
         if not len(broken):
             return
         with written_atomically(path) as temporary:
@@ -172,7 +172,7 @@ class Parts:
 
 
 def _stamps(paths: np.ndarray) -> np.ndarray:
-    """(n, 2) int64, size and time of change of files, -1 where there is none."""
+    """Size and modification time of files, (n, 2) int64, -1 where there is no file."""
     stamps = np.full((len(paths), 2), -1, dtype=np.int64)
     for row, path in enumerate(paths):
         with suppress(OSError):
@@ -183,7 +183,7 @@ def _stamps(paths: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def _only_job_in(folder: Path) -> Iterator[None]:
-    """A folder, made if needed, that no other job enters before the block is left (except on Windows).
+    """Create a folder if needed, and keep other jobs out of it until the block ends (except on Windows).
 
     Raises:
         InputError: another job is in it.
@@ -206,8 +206,8 @@ def _only_job_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def extract_parts(predictor: Predictor, records: Records, folder: str | Path) -> Iterator[Parts]:
-    """Extract what is not yet in the folder; each of several processes takes a contiguous share of it. No other job
-    enters the folder before the block is left.
+    """Extract what is not yet in the folder; each of several processes takes a contiguous share. No other job can use
+    the folder until the block ends.
 
     Memory: the list of images, a part of about 1024 features, and what the model needs for a batch.
 
@@ -223,11 +223,11 @@ def extract_parts(predictor: Predictor, records: Records, folder: str | Path) ->
 
 def _extract_missing(predictor: Predictor, parts: Parts) -> None:
     gaps, processes = parts.missing(), comm.get_world_size()
-    comm.synchronize()  # every process has looked before the first one goes on
+    comm.synchronize()  # all processes look before the first one goes on
     done = len(parts.records) - sum(map(len, gaps))
     if done and comm.is_main_process():
         print(f"{done:,} of {len(parts.records):,} images are in {parts}, the others follow")
-    # The loader gives each process its share of a gap, the first one a largest.
+    # The loader gives each process its share of a gap; none is larger than the first one's.
     mine = sum(-(-len(gap) // processes) for gap in gaps)
     name = "extract" if processes == 1 else f"extract, 1 of {processes} processes"
     try:
@@ -241,14 +241,14 @@ def _extract_missing(predictor: Predictor, parts: Parts) -> None:
 
 
 def _extract(predictor: Predictor, parts: Parts, gap: range, progress: tqdm) -> None:
-    """This process's share of images that follow each other."""
+    """Extract this process's share of consecutive images."""
     paths = parts.records.paths[gap.start : gap.stop].tolist()
     for start, stop, indices, features in _joined(predictor.extract(paths), paths, progress):
         parts.write(Part(gap.start + start, gap.start + stop, gap.start + indices, features))
 
 
 def _joined(batches: Iterable[Extracted], paths: list[str], progress: tqdm) -> Iterator[Part]:
-    """Batches, which follow each other, joined to parts."""
+    """Join consecutive batches into parts."""
     held: list[Extracted] = []
     start = stop = None
     for batch in batches:

@@ -1,4 +1,4 @@
-"""What a search found, as a table, as JSON and as a picture."""
+"""The results of a search as a table, as JSON and as a picture."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ _NEUTRAL = "#555555"
 
 
 def found_table(found: Found, threshold: float | None = None) -> str:
-    """One row per item. Identities and cameras are left out where none is known."""
+    """One row per item. Identities and cameras are left out if none is known."""
     columns = {"rank": range(1, len(found.ids) + 1), "path": [printable(path) for path in found.records.paths.tolist()]}
     for name, values in (("identity", found.records.identities), ("camera", found.records.cameras)):
         labels = [known(value) for value in values.tolist()]
@@ -30,7 +30,7 @@ def found_table(found: Found, threshold: float | None = None) -> str:
 
 
 def found_as_dict(found: Found, threshold: float | None = None) -> dict:
-    """Everything, ready for JSON; unknown identities and cameras are None, and so are matches without a threshold."""
+    """All results, ready for JSON; unknown identities and cameras are None, and so are matches without a threshold."""
     hits = []
     for row, distance in enumerate(found.distances.tolist()):
         hit = {"rank": row + 1, "id": int(found.ids[row]), "path": str(found.records.paths[row])}
@@ -48,13 +48,13 @@ def draw_found(
     Args:
         path: the picture to write; its suffix is the format.
         found: of at least one query; the first 50 are drawn.
-        size: (height, width) that the model takes. Images are shown in this shape, in a resolution for people.
-        threshold: items below this distance match; None: it is not said which do.
+        size: (height, width) that the model takes. Images are shown in this shape, at a resolution for viewing.
+        threshold: items below this distance match; None: matches are not marked.
 
     Raises:
         InputError: an image that cannot be read.
     """
-    # Here, not above: OpenCV and matplotlib are imported only where pictures are drawn.
+    # Imported here so that OpenCV and matplotlib are loaded only where pictures are drawn.
     from ..visualize.cells import QUERY, RIGHT, WRONG, Cell, ImageRows
 
     found = found[:_MAX_ROWS]

@@ -22,7 +22,7 @@ Item = tuple[str, int | str, int | str]  # path, identity, camera
 
 
 def add_source_argument(parser: argparse.ArgumentParser) -> None:
-    """SOURCE, which ``image_records`` reads; it may be left out."""
+    """Add SOURCE, which ``image_records`` reads; it may be left out."""
     parser.add_argument(
         "source",
         nargs="?",
@@ -33,7 +33,7 @@ def add_source_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def image_records(source: str | os.PathLike) -> Records:
-    """The images that a command line names, each once, with identity and camera as texts, "" where not known.
+    """The images that a command line names, each once, with identity and camera as texts, "" if not known.
 
     Args:
         source: one of
@@ -44,7 +44,8 @@ def image_records(source: str | os.PathLike) -> Records:
             Paths in a file are relative to its folder; those in a CSV must not leave it.
 
     Raises:
-        InputError: no such source, no image in it, images that do not exist, or one that has two identities or cameras.
+        InputError: no such source, no image in it, images that do not exist, or an image with two identities or
+            cameras.
     """
     source = os.fspath(source)
     suffix = os.path.splitext(source)[1].lower()
@@ -65,7 +66,7 @@ def image_records(source: str | os.PathLike) -> Records:
 
 
 def dataset_records(name: str, split: str, cfg: CfgNode) -> Records:
-    """The images of a registered dataset, with identities and cameras as it numbers or names them.
+    """The images of a registered dataset, with identities and cameras as the dataset numbers or names them.
 
     Args:
         name: of the dataset, which lies below FASTREID_DATASETS.

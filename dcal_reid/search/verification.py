@@ -1,4 +1,4 @@
-"""Whether two images show the same identity, by a threshold with a known false-accept rate."""
+"""Decide whether two images show the same identity, by a threshold with a known false-accept rate."""
 
 import argparse
 import sys
@@ -19,13 +19,14 @@ from .model import feature_predictor
 
 __all__ = ["Threshold", "check_threshold", "main", "threshold_at"]
 
-# Features of one image by one model are at least this similar (cosine), in whatever precision and on whatever device.
+# Features of one image by one model have at least this cosine similarity, in any precision and on any device.
 _SAME = 0.98
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A pair is accepted as one identity if its distance is below ``distance``; how often that is right."""
+    """A pair is accepted as one identity if its distance is below ``distance``; the rates say how often this is
+    right."""
 
     distance: float  # 1 - cos, or the euclidean distance
     far: float  # as asked for: the share of negative pairs that are accepted, at most
@@ -46,13 +47,13 @@ def threshold_at(data: FeatureSet, far: float, metric: str = "cosine", device: s
     """The threshold at a false-accept rate, from all pairs of a query and a gallery item that are not junk.
 
     Args:
-        data: of an evaluation, on other identities than those that the model was trained on.
+        data: of an evaluation on identities that the model was not trained on.
         far: the share of negative pairs that may be accepted.
         metric: ``cosine`` or ``euclidean``.
         device: where the distances are computed.
 
     Raises:
-        InputError: a rate outside 0..1 or one that so few negative pairs cannot tell, or no positive pair.
+        InputError: the rate is outside 0..1 or too low for the number of negative pairs, or there is no positive pair.
     """
     matches = find_matches(*data.labels)
     negatives = matches.num_query * matches.num_gallery - len(matches.gallery)
@@ -79,12 +80,12 @@ def main(args: argparse.Namespace) -> bool:
     """Compare two images as the command line says, print the decision, and return whether they match.
 
     Args:
-        args: ``images`` (two), ``threshold`` or ``features`` and ``far``; and those of
+        args: ``images`` (two), ``threshold`` or ``features`` and ``far``; and the arguments of
             ``dcal_reid.engine.arguments``.
 
     Raises:
-        InputError: see :func:`threshold_at` and ``Predictor``; also features of another dimension than the model's, or
-            a broken image.
+        InputError: see :func:`threshold_at` and ``Predictor``; also features with another dimension than the model's,
+            or a broken image.
     """
     if (args.threshold is None) == (args.features is None):
         raise InputError("give --features of an evaluation (TEST.SAVE_FEATURES True writes them), or --threshold")
@@ -111,7 +112,7 @@ def main(args: argparse.Namespace) -> bool:
 
 
 def _check_same_model(file: str, data: FeatureSet, predictor: Predictor) -> None:
-    """Compare what this model makes of the first image that is still there with what the file has."""
+    """Compare this model's feature of the first image that still exists with the one in the file."""
     row = next((row for row, path in enumerate(data.paths) if Path(path).is_file()), None)
     if row is None:
         unknown = "are not here, so it is not known whether its features are of this model"
@@ -126,16 +127,16 @@ def _check_same_model(file: str, data: FeatureSet, predictor: Predictor) -> None
 
 
 def check_threshold(threshold: float | None) -> None:
-    """Refuse what is no distance.
+    """Refuse a threshold that is not a distance.
 
     Raises:
-        InputError: a number that is not above 0, or is infinite.
+        InputError: the number is not above 0, or is infinite.
     """
     if threshold is not None and not 0 < threshold < float("inf"):
         raise InputError(f"--threshold is {threshold:g}; it is a distance, so give a number above 0")
 
 
 def _distance(features: np.ndarray, metric: str) -> float:
-    """Of two features (2, D), as evaluation computes it."""
+    """The distance of two features (2, D), as evaluation computes it."""
     scaled = ScaledFeatures(features, metric)
     return float(scaled.shown(pair_distances(scaled, np.array([0]), scaled, np.array([1])))[0])

@@ -63,7 +63,7 @@ def create_app(predictor: Predictor, gallery: Gallery, settings: Settings, folde
         yield
         service.close()
 
-    # The usual pages at /docs load scripts from other hosts.
+    # FastAPI's pages at /docs would load scripts from other hosts.
     app = FastAPI(
         title="dcal_reid gallery search", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan
     )
@@ -189,7 +189,7 @@ def _hit(hit: Hit, branch: str | None) -> schemas.HitInfo:
 
 
 def _picture(request: Request, data: bytes, tag: str) -> Response:
-    """Browsers keep it, and ask each time whether it is still the same: ids of two galleries are not."""
+    """Browsers cache the picture, but ask each time whether it has changed: another gallery may use the same id."""
     headers = {"ETag": f'"{tag}"', "Cache-Control": "private, no-cache"}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)

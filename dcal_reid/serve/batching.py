@@ -1,4 +1,4 @@
-"""Requests that wait for the model at the same time go through it together."""
+"""Requests that wait for the model at the same time are batched."""
 
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,18 +11,18 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 
 
 class Batcher(Generic[Item, Result]):
-    """Call ``function`` in one thread, each time with the items that have come since the last call, at most ``size``.
+    """Call ``function`` in one thread, each time with the items that arrived since the last call, at most ``size``.
 
-    Nobody waits for a batch to fill: an item that comes alone is computed alone. If a batch fails, each of its items is
-    computed again alone.
+    No item waits for a batch to fill: one that arrives alone is computed alone. If a batch fails, its items are
+    computed again, one by one.
 
     Args:
         function: a list of items -> their results in the same order.
-        size: most items in a call.
+        size: maximum number of items in a call.
         worker: an executor of one thread; batchers may share it.
 
     Attributes:
-        calls, items: how many there have been, those of the batches that failed too.
+        calls, items: how many there have been, including those of failed batches.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Batcher(Generic[Item, Result]):
         return future.result()
 
     def _run(self) -> None:
-        """Take what waits; nothing if an earlier call has taken it."""
+        """Compute the waiting items, if no earlier call has taken them."""
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._size))]
         if batch:
             self._compute(batch)

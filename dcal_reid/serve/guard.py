@@ -1,4 +1,4 @@
-"""What is refused before any route sees it, and the headers that every answer has."""
+"""Requests that are refused before any route sees them, and the headers of every response."""
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -26,7 +26,7 @@ class Guard:
     more requests than can wait (503).
 
     Args:
-        max_bytes: of a body. One without Content-Length is refused as soon as it has more.
+        max_bytes: of a body. A body without Content-Length is refused as soon as it exceeds this.
         max_requests: at one time, other than GET, HEAD and OPTIONS.
     """
 
@@ -56,10 +56,10 @@ class Guard:
             self.requests -= writes
 
     def _refusal(self, scope: Scope) -> HTTPException | None:
-        """Why a request is refused by its first line and headers alone; None: it is not."""
+        """Why a request is refused by its first line and headers alone; None if it is not refused."""
         headers = Headers(scope=scope)
         length = headers.get("content-length", "")
-        if length.isdecimal() and float(length) > self.max_bytes:  # int() takes no more than 4300 digits
+        if length.isdecimal() and float(length) > self.max_bytes:  # int() accepts at most 4300 digits
             return self._too_large()
         if scope["method"] in _READING:
             return None

@@ -30,7 +30,7 @@ class Metrics:
             self._seconds[route] += seconds
 
     def text(self, **values: float) -> str:
-        """Everything, and more values of the moment: counters if the name ends in ``_total``, else gauges."""
+        """All metrics, and the current ``values``: counters if the name ends in ``_total``, else gauges."""
         with self._lock:
             lines = ["# TYPE dcal_reid_requests_total counter"]
             for (method, route, status), number in sorted(self._requests.items()):
@@ -51,7 +51,7 @@ class Metrics:
 
 
 class MetricsMiddleware:
-    """Counts every request under its route, not under its path: there is no limit to different paths."""
+    """Counts every request under its route, not under its path: the number of different paths is unlimited."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics

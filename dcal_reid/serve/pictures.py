@@ -1,4 +1,4 @@
-"""Uploaded bytes to images, and images to what a browser shows."""
+"""Decode uploads to images, and encode images for the browser."""
 
 import io
 
@@ -17,11 +17,11 @@ _LONGEST_SIDE = 512  # pixels of a picture that is shown
 
 
 class UnsupportedImage(InputError):
-    """A file that is no image, or one in a format that is not accepted."""
+    """A file that is not an image, or one in a format that is not accepted."""
 
 
 def decode_upload(data: bytes, max_pixels: int) -> torch.Tensor:
-    """What a stranger sent, to an image (3, H, W) uint8, RGB.
+    """Decode an untrusted upload to an image (3, H, W) uint8, RGB.
 
     The number of pixels is read from the file's header, before anything is decoded.
 

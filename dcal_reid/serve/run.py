@@ -18,12 +18,12 @@ def run_server(location: Location, predictor: Predictor, settings: Settings) -> 
 
     Args:
         location: of the gallery.
-        predictor: of the model that the gallery's features are from.
+        predictor: of the model that the gallery's features come from.
         settings: see :class:`Settings`.
 
     Raises:
-        InputError: no gallery, one of another model, no threshold given and none found, or fastapi, uvicorn or
-            python-multipart is missing.
+        InputError: there is no gallery, it is of another model, no threshold is given and none found, or fastapi,
+            uvicorn or python-multipart is missing.
     """
     try:
         import python_multipart  # noqa: F401  (fastapi needs it for uploads, and says so only then)

@@ -1,4 +1,4 @@
-"""What the API answers."""
+"""The responses of the API."""
 
 from pydantic import BaseModel, Field
 
@@ -6,7 +6,7 @@ __all__ = ["Camera", "Error", "GalleryInfo", "Health", "HitInfo", "ItemInfo", "S
 
 
 class Error(BaseModel):
-    """Every answer that is not a success."""
+    """Every response that is not a success."""
 
     detail: str = Field(description="one line: what is wrong, and what to do about it")
 
@@ -57,7 +57,7 @@ class HitInfo(ItemInfo):
 
 
 class SearchResult(BaseModel):
-    """The nearest items, from the nearest on."""
+    """The nearest items, nearest first."""
 
     hits: list[HitInfo]
     threshold: float = Field(description="that was used")

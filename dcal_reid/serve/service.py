@@ -1,4 +1,4 @@
-"""What the server does, without HTTP: search, pictures and changes of one gallery by one model."""
+"""The server without HTTP: search, pictures and changes of one gallery with one model."""
 
 import hashlib
 import logging
@@ -28,7 +28,7 @@ __all__ = ["Hit", "SearchService"]
 logger = logging.getLogger(__name__)
 
 _BATCH = 16  # images that go through the model at one time
-_IMAGES = 2 * _BATCH  # that are in memory at one time: the next batch gathers while one is computed
+_IMAGES = 2 * _BATCH  # images in memory at one time: the next batch gathers while one is computed
 _CACHED = 512  # pictures
 _STORED = re.compile(r"[0-9a-f]{12}4[0-9a-f]{3}[89ab][0-9a-f]{15}\.png")  # a file that was added: uuid4().hex
 
@@ -42,7 +42,7 @@ class Hit(NamedTuple):
 
 
 class SearchService:
-    """Thread-safe: the model runs in one thread, and what waits for it goes through it together.
+    """Thread-safe: the model runs in one thread, and requests that wait for it are batched.
 
     Args:
         predictor, gallery: of the same model.
@@ -50,8 +50,9 @@ class SearchService:
 
     Attributes:
         threshold: the distance below which a hit is a match, if a search names none.
-        false_positive_rate: of that threshold; None where it was given, or is a guess.
-        branches: whose attention can be drawn; none for a backbone without a CLS token, and for fast-reid's network.
+        false_positive_rate: of that threshold; None if the threshold was given, or is a guess.
+        branches: those whose attention can be drawn; none with a backbone without a CLS token, or with fast-reid's
+            network.
 
     Raises:
         InputError: no threshold is given and none can be found.
@@ -84,7 +85,7 @@ class SearchService:
             branch: "" for no attention.
 
         Raises:
-            InputError: an image that cannot be used, or a camera or a branch that is not there.
+            InputError: the image cannot be used, or there is no such camera or branch.
         """
         threshold = self.threshold if threshold is None else threshold
         self._check_branch(branch)
@@ -130,7 +131,7 @@ class SearchService:
         try:
             return self.gallery.add(feature, path, identity, camera)
         except Exception:
-            path.unlink()  # of no item
+            path.unlink()  # belongs to no item
             raise
 
     def remove(self, item_id: int) -> None:

@@ -1,4 +1,4 @@
-"""What the person who starts the server decides."""
+"""Options that the person who starts the server chooses."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +25,8 @@ class Settings:
 
     host: str = "127.0.0.1"  # address to listen on
     port: int = 8000
-    allowed_hosts: tuple[str, ...] = ()  # names that requests may be addressed to, beside localhost and host
-    threshold: float | None = None  # distance below which a hit is a match; None: found from the gallery
+    allowed_hosts: tuple[str, ...] = ()  # names that requests may be addressed to, besides localhost and host
+    threshold: float | None = None  # distance below which a hit is a match; None: derived from the gallery
     allow_add: bool = False
     uploads: Path | None = None  # where added images are stored
     max_upload_bytes: int = 10 * 2**20  # of a whole request

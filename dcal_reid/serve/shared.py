@@ -22,7 +22,7 @@ class NotInGallery(InputError):
 
 
 class Item(NamedTuple):
-    """What may be told of an item: of its path only the name of the file. What is not known is None."""
+    """What clients may learn about an item: of its path only the file name. Unknown values are None."""
 
     id: int
     identity: str | None
@@ -31,12 +31,12 @@ class Item(NamedTuple):
 
 
 class SharedGallery:
-    """One gallery behind a lock, written to its folder after each change. Before a change it is read again if another
-    process has written there.
+    """One gallery behind a lock, written to its folder after each change. Before a change it is reloaded if another
+    process has written to the folder.
 
     Args:
         gallery: any.
-        folder: of a ``FaissGallery``; what is in Milvus needs none.
+        folder: of a ``FaissGallery``; a gallery in Milvus needs none.
 
     Attributes:
         cameras: how many items each camera has.
@@ -60,7 +60,7 @@ class SharedGallery:
         return self.gallery.records(self.gallery.ids)
 
     def search(self, feature: np.ndarray, k: int, cameras: Collection[str] = ()) -> list[tuple[Item, float]]:
-        """The ``k`` items nearest to one feature (1, D), with their distances; of some cameras, or without any, of all.
+        """The ``k`` items nearest to one feature (1, D), with their distances; of all cameras if none is given.
 
         Raises:
             InputError: a camera that the gallery does not have.
@@ -98,7 +98,7 @@ class SharedGallery:
         self._as_stored("cameras", camera)
 
     def add(self, feature: np.ndarray, path: Path, identity: str, camera: str) -> Item:
-        """One feature (1, D) with its record.
+        """Add one feature (1, D) with its record.
 
         Raises:
             InputError: text where the gallery has numbers.
@@ -114,10 +114,11 @@ class SharedGallery:
         return item
 
     def remove(self, item_id: int) -> Path:
-        """The path of the item that is no more.
+        """Remove an item and return its path.
 
         Raises:
-            NotInGallery: no such item, or another process has built the gallery again and the id is another image's.
+            NotInGallery: no such item, or another process has rebuilt the gallery and the id now belongs to another
+                image.
         """
         with self._lock:
             shown = self.path(item_id)
@@ -131,17 +132,17 @@ class SharedGallery:
         return path
 
     def _refresh(self) -> None:
-        """Before a change."""
+        """Before a change, reload the gallery if another process has written it."""
         if self.folder is None or self.gallery.is_current():
             return
         try:
             self.gallery = FaissGallery.open(self.folder, self.gallery.fingerprint)
-        except InputError as error:  # not of the request
+        except InputError as error:  # not the request's fault
             raise RuntimeError("another process has written a gallery that cannot be used here") from error
         self._look_through()
 
     def _save(self) -> None:
-        """After a change, which is forgotten if it cannot be written."""
+        """Write a change; if that is not possible, discard it."""
         try:
             self.gallery.save(self.folder)
         except Exception:

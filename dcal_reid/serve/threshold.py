@@ -1,4 +1,4 @@
-"""The distance below which a hit counts as a match, where nobody has given one."""
+"""The distance below which a hit counts as a match, if none is given."""
 
 import logging
 
@@ -16,23 +16,23 @@ logger = logging.getLogger(__name__)
 
 FALSE_POSITIVE_RATE = 0.01
 _SAMPLE = 128  # images, hence 8,128 pairs
-_IDENTICAL = 1e-3  # of the largest distance: what is closer is taken for the same image
+_IDENTICAL = 1e-3  # share of the largest distance: closer pairs are taken for the same image
 
 
 def find_threshold(predictor: Predictor, gallery: SharedGallery) -> tuple[float, float | None]:
-    """The distance that 1 % of the pairs of different identities are closer than, among at most 128 images of the
-    gallery, and this rate, 0.01. Images of no known identity are left out, and so are pairs of identical images: one of
-    their labels is wrong. Images that cannot be read are warned of and left out.
+    """The distance below which 1 % of the pairs of different identities lie, among at most 128 images of the gallery,
+    and this rate, 0.01. Images without a known identity are left out, and so are pairs of identical images, because one
+    of their labels is wrong. Images that cannot be read are left out with a warning.
 
-    Without two known identities it is a guess, whose rate is None: from pairs of any images, as if an image of no known
-    identity had one of its own.
+    Without two known identities the distance is a guess, and its rate None: it is from pairs of any images, as if each
+    image without a known identity had one of its own.
 
     Raises:
         InputError: there are no such pairs.
     """
     records = gallery.everything()
     rows = np.flatnonzero([known(identity) is not None for identity in records.identities.tolist()])
-    # By identity, so that the first and the last one are of two.
+    # Sorted by identity, so that the first and the last image show two if there are two.
     rows = rows[np.argsort(records.identities[rows], kind="stable")]
     guessed = len(rows) == 0 or records.identities[rows[0]] == records.identities[rows[-1]]
     if guessed:
@@ -63,6 +63,6 @@ def find_threshold(predictor: Predictor, gallery: SharedGallery) -> tuple[float,
 
 
 def _distances(features: np.ndarray, metric: str) -> np.ndarray:
-    """Between all pairs of n features (n, D), as a gallery measures them: (n, n)."""
+    """Distances between all pairs of n features (n, D), as a gallery measures them: (n, n)."""
     scaled, (row, column) = ScaledFeatures(features, metric), np.indices((len(features), len(features)))
     return scaled.shown(pair_distances(scaled, row.ravel(), scaled, column.ravel())).reshape(row.shape)

@@ -34,9 +34,9 @@ def draw_attention(
 ) -> None:
     """One row per image: the image, each map as a heat map over it, and the selected patches.
 
-    Every map is divided by its own maximum, which the picture says: colours compare places within one map and say
-    nothing between maps. Below each map stands how far that maximum is above the map's mean; near 1 the attention is
-    the same everywhere, whatever the colours.
+    Every map is divided by its own maximum, as the picture says: colours can be compared within a map, but not between
+    maps. The text below each map is its maximum as a multiple of its mean; near 1 the attention is the same everywhere,
+    whatever the colours.
 
     Args:
         path: the picture to write; its suffix is the format.
@@ -122,8 +122,8 @@ def _check(
 
 
 def enlarge(image: np.ndarray, longest: float = math.inf) -> np.ndarray:
-    """(H, W, 3), the shorter side at least SHORTEST_SIDE, so that heat maps are smooth on small crops too; but the
-    longer side is not enlarged beyond ``longest``."""
+    """Enlarge an image (H, W, 3) until its shorter side is at least SHORTEST_SIDE, so that heat maps are smooth on
+    small crops too, but its longer side not beyond ``longest``."""
     factor = max(1.0, min(SHORTEST_SIDE / min(image.shape[:2]), longest / max(image.shape[:2])))
     size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
@@ -139,7 +139,7 @@ def overlay(image: np.ndarray, values: np.ndarray, maximum: float | None = None)
 
 
 def _peak(values: np.ndarray) -> float:
-    """How many times the mean the maximum is; 1 where all values are the same."""
+    """The maximum as a multiple of the mean; 1 if all values are the same."""
     return float(values.max() / values.mean()) if values.any() else 1.0
 
 
@@ -154,7 +154,7 @@ def _outline(axes: Axes, chosen: np.ndarray, shape: tuple[int, int]) -> None:
     """A line around every group of chosen patches (gh, gw) of an image (H, W)."""
     height, width = shape[0] / chosen.shape[0], shape[1] / chosen.shape[1]
     padded = np.pad(chosen, 1)
-    # A patch's side is a line where the patch and its neighbour across that side differ.
+    # A line is drawn along the sides of a patch where it differs from its neighbour.
     across = [((x, y), (x + 1, y)) for y, x in np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1])]
     along = [((x, y), (x, y + 1)) for y, x in np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1])]
     # Pixel centres are whole numbers in matplotlib, so an image begins at -0.5.

@@ -17,7 +17,7 @@ from .pair_attention import draw_pair_attention
 
 __all__ = ["draw_attention_of", "image_files", "show_attention"]
 
-# Characters of an image's name beside it.
+# Characters of an image's name that are shown beside it.
 NAME_LENGTH = 26
 
 
@@ -31,16 +31,16 @@ def show_attention(
     split: str = "query",
     count: int = 8,
 ) -> None:
-    """Draw where SA and GLCA look and what GLCA selects, one row per image; or of a pair where SA and PWCA look.
+    """Draw where SA and GLCA look and what GLCA selects, one row per image; or, for a pair, where SA and PWCA look.
 
     Args:
         predictor: with a backbone that has a CLS token.
         output: the picture to write; its suffix is the format.
-        images: image files, and folders, of each of which ``count`` images are drawn.
+        images: image files, and folders; of each folder ``count`` images are drawn.
         pair: two image files, each other's distractor.
         dataset: the name of a dataset of which ``count`` images are drawn, evenly spread.
         split: of the dataset: query (the test images, if it is for classification) | gallery | train.
-        count: how many of a folder or dataset.
+        count: how many images of a folder or dataset.
 
     Raises:
         InputError: not exactly one of images, pair and dataset, nothing to draw, an image that cannot be read, or a
@@ -89,7 +89,7 @@ def draw_attention_of(
 
 
 def image_files(places: Sequence[str], count: int) -> list[str]:
-    """Image files, and of each folder at most ``count``, evenly spread over all that lie in and below it.
+    """The given image files, and from each folder at most ``count``, evenly spread over all images in and below it.
 
     Raises:
         InputError: no such file or folder, or a folder without images.
@@ -120,6 +120,6 @@ def _show_pair(predictor: Predictor, output: str | Path, pair: Sequence[str]) ->
 
 
 def _name(path: str) -> str:
-    """The file's name, its middle left out where it is long."""
+    """The file's name, without its middle if it is long."""
     name, half = Path(path).stem, NAME_LENGTH // 2
     return name if len(name) <= NAME_LENGTH else f"{name[:half]}…{name[-half:]}"

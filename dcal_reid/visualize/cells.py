@@ -1,4 +1,4 @@
-"""Rows of framed images with captions: what rank lists and predictions are drawn with."""
+"""Rows of framed images with captions, for pictures of rank lists and predictions."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ class ImageRows:
         size: (height, width) of the shape in which images are shown.
         caption_lines: in the longest caption.
         legend: what the colours of the frames mean, by colour.
-        note: said beside the legend.
+        note: shown beside the legend.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class ImageRows:
             columns + 1,
             # A narrow empty column sets the first image apart.
             width_ratios=[1, FIRST_GAP, *[1] * (columns - 1)],
-            # The captions are in the margins, which the layout makes as large as they need.
+            # The captions are in the margins, which the layout makes large enough.
             height_ratios=[LINE_HEIGHT, *[LINE_HEIGHT, image_height] * rows],
         )
         axes = self.figure.add_subplot(self.grid[0, :])
@@ -95,7 +95,7 @@ class ImageRows:
             self._draw_cell(self.figure.add_subplot(self.grid[2 + 2 * row, column]), cell)
 
     def _draw_cell(self, axes: Axes, cell: Cell) -> None:
-        # In a resolution for people, whatever the model takes.
+        # At a resolution for viewing, whatever size the model takes.
         image = F.resize(as_image(cell.image), self.pixels, antialias=True)
         axes.imshow(image.permute(1, 2, 0).numpy(), interpolation="bicubic")
         axes.set(xticks=[], yticks=[])

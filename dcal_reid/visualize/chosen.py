@@ -1,4 +1,4 @@
-"""Which queries and which test images are shown."""
+"""Choose the queries and the test images to show."""
 
 from collections.abc import Sequence
 
@@ -20,18 +20,18 @@ def chosen_queries(
     identities: Sequence[int] = (),
     count: int = 6,
 ) -> list[int]:
-    """Positions of queries among the queries of an evaluation.
+    """Choose queries of an evaluation; returns their positions among its queries.
 
     Args:
         evaluator: after its evaluation.
-        order: worst | best (by average precision) | spread (evenly from the worst to the best), of those that have a
-            match.
+        order: worst | best (by average precision) | spread (evenly from the worst to the best), among queries that have
+            a match.
         queries: these positions instead, whether they have a match or not.
         identities: only queries of these.
-        count: how many; not for ``queries``, all of which are taken.
+        count: how many; does not apply to ``queries``, all of which are taken.
 
     Raises:
-        InputError: an order, a query or an identity that is not there.
+        InputError: an order, a query or an identity that does not exist.
     """
     data, result = evaluator.features(), evaluator.result
     if order not in ORDERS:
@@ -63,7 +63,8 @@ def _worst_first(result: RankingResult) -> np.ndarray:
 
 
 def mistakes_first(result: ClassificationResult, count: int) -> list[int]:
-    """Images, half of them mistakes if there are so many, each half evenly spread from sure to unsure predictions."""
+    """``count`` images, half of them mistakes if there are enough, each half evenly spread from sure to unsure
+    predictions."""
     order = np.argsort(-result.probabilities[:, 0], kind="stable")
     wrong, right = (order[(result.rank[order, 0] == 1) == correct] for correct in (False, True))
     mistakes = min(len(wrong), max(count // 2, count - len(right)))
@@ -71,5 +72,5 @@ def mistakes_first(result: ClassificationResult, count: int) -> list[int]:
 
 
 def spread(values: np.ndarray, count: int) -> list:
-    """``count`` of some values, evenly spread from the first to the last."""
+    """``count`` of the values, evenly spread from the first to the last."""
     return values[np.linspace(0, len(values) - 1, count).round().astype(int)].tolist() if count else []

@@ -17,7 +17,7 @@ __all__ = ["draw_confusion"]
 
 # In inches.
 WIDTH, HEIGHT = 14.0, 7.0
-# More classes than this are numbered: their names would overlap.
+# More classes than this are numbered, because their names would overlap.
 MOST_NAMED = 40
 MOST_PAIRS = 12
 # Characters of a class name on an axis and in a pair.
@@ -28,8 +28,8 @@ EMPTY, BAR, REVERSE = "#d9d9d9", "#d7191c", "#f4a09c"
 def draw_confusion(path: str | Path, result: ClassificationResult, *, title: str = "") -> None:
     """The confusion matrix as a heat map, each row in percent, beside a list of the most confused pairs.
 
-    Colours follow the square root, so that a few percent away from the diagonal can be seen. Up to 40 classes are
-    named on the axes; more are numbered, as the picture says. The pairs are those of ``result.most_confused``, the
+    Colours follow the square root, so that a few percent off the diagonal can be seen. Up to 40 classes are
+    named on the axes; more are numbered, as the picture says. The pairs are those of ``result.most_confused``, with the
     mistakes of the rarer direction in a lighter red.
 
     Args:
@@ -75,7 +75,7 @@ def _draw_pairs(axes: Axes, result: ClassificationResult) -> None:
     axes.set_title("most confused, both ways: true class → predicted class", fontsize=11)
     axes.set_axis_off()
     pairs, images = result.most_confused(MOST_PAIRS), np.bincount(result.labels, minlength=len(result.class_names))
-    # Every pair has the same height, few or many. The bars leave half of the width for what is written after them.
+    # Every pair has the same height, however many there are. The bars leave half of the width for the text after them.
     most = max((pair.count + pair.reverse for pair in pairs), default=1)
     axes.set(xlim=(0, 2 * most), ylim=(MOST_PAIRS, 0))
     if not pairs:

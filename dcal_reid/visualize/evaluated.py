@@ -1,4 +1,4 @@
-"""A dataset evaluated for pictures of it; no file is written."""
+"""Evaluate a dataset for pictures of it; no file is written."""
 
 import torch
 from fastreid.config import CfgNode
@@ -13,7 +13,7 @@ __all__ = ["evaluated_classes", "evaluated_features", "evaluated_retrieval"]
 
 
 def evaluated_retrieval(predictor: Predictor, dataset: str) -> DCALReidEvaluator:
-    """Queries and gallery of a registered dataset, scored as TEST of the predictor's configuration says.
+    """Queries and gallery of a registered dataset, scored as TEST in the predictor's configuration says.
 
     Raises:
         InputError: a model for classification, or a dataset or an image that cannot be used.

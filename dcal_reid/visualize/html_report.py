@@ -44,8 +44,8 @@ class Section:
         title: the heading.
         text: a paragraph.
         picture: a PNG, in base64.
-        alt: the picture in words.
-        headers, rows: of the table. Numbers stand on the right, fractional ones with two decimals.
+        alt: describes the picture in words.
+        headers, rows: of the table. Numbers are right-aligned, fractional ones with two decimals.
         chart: the picture has no photographs, so that its colours may be inverted on a dark page.
     """
 
@@ -62,8 +62,8 @@ def check_report_path(output: str | Path) -> None:
     """Check that the report can be written later.
 
     Raises:
-        InputError: no name.html, or in a folder that is not there.
-        OSError: it cannot be written.
+        InputError: the path is not a name.html, or its folder does not exist.
+        OSError: the file cannot be written.
     """
     output = Path(output)
     if output.suffix.lower() not in (".html", ".htm") or not output.parent.is_dir():
@@ -79,20 +79,20 @@ def write_report(
     count: int = 6,
     evaluator: DCALReidEvaluator | DCALClasEvaluator | None = None,
 ) -> dict[str, float]:
-    """Evaluate a model and write what was found to one HTML file, for re-identification or for classification.
+    """Evaluate a model and write the results to one HTML file, for re-identification or for classification.
 
     Args:
         predictor: the model, and how it is evaluated (TEST).
         output: the file to write, name.html.
-        dataset: what is evaluated; default: the first of DATASETS.TESTS.
-        count: hardest queries, or predictions, that are shown.
-        evaluator: of an evaluation on ``dataset``; None: it is evaluated here, and nothing else is written.
+        dataset: the dataset to evaluate on; default: the first of DATASETS.TESTS.
+        count: how many of the hardest queries, or predictions, are shown.
+        evaluator: of a finished evaluation on ``dataset``; None: evaluate it here, and write nothing else.
 
     Returns:
         The metrics in percent.
 
     Raises:
-        InputError: no name.html or no folder for it, or a dataset or an image that cannot be used.
+        InputError: the path is not a name.html or its folder does not exist, or a dataset or an image cannot be used.
         OSError: the file cannot be written.
     """
     output, dataset = Path(output), dataset or predictor.cfg.DATASETS.TESTS[0]
@@ -128,7 +128,7 @@ def render(
     configuration: str,
     footer: str,
 ) -> str:
-    """The HTML page. Whatever the texts hold, it is shown as it is.
+    """The HTML page. Texts are escaped, so they are shown as they are.
 
     Args:
         title, subtitle, footer, configuration: texts.
@@ -261,7 +261,7 @@ def _tiles(metrics: Mapping[str, float]) -> dict[str, float]:
 
 
 def _attention_section(predictor: Predictor, title: str, paths: Sequence[str], names: Sequence[str]) -> Section:
-    """A backbone without a CLS token has no such picture, nor has fast-reid's network; then the section says so."""
+    """Attention maps; for a backbone without a CLS token or fast-reid's network, the section says there are none."""
     titles = [shortened(name, _NAME_LENGTH) for name in names]
     try:
         picture = _picture(lambda path: draw_attention_of(path, predictor, paths, row_titles=titles))

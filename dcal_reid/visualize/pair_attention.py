@@ -36,14 +36,14 @@ def draw_pair_attention(
 ) -> None:
     """Two rows: each image as the target, with the other one as its distractor.
 
-    The maps of PWCA over target and distractor have one scale, so that their colours can be compared. Below each map
-    stands which share of the attention falls on its patches; what is missing falls on CLS tokens.
+    The maps of PWCA over target and distractor share one scale, so that their colours can be compared. The text below
+    each map is the share of the attention that falls on its patches; the rest falls on CLS tokens.
 
     Args:
         path: the picture to write; its suffix is the format.
         images: (2, 3, H, W) uint8, RGB.
-        sa: (2, gh, gw), of ``attention_maps``.
-        pwca: of ``pair_attention_maps``.
+        sa: (2, gh, gw), from ``attention_maps``.
+        pwca: from ``pair_attention_maps``.
         names: of both images.
 
     Raises:

@@ -88,7 +88,7 @@ def draw_predictions_of(
 
 
 def _first_decodable(paths: Sequence[str]) -> str:
-    """With DATALOADER.BROKEN_IMAGES skip not every image can be decoded. If none can, the first."""
+    """The first image that can be decoded; with DATALOADER.BROKEN_IMAGES skip not all can. If none can, the first."""
     for path in paths:
         with suppress(InputError):
             read_image(path)
@@ -99,12 +99,12 @@ def _first_decodable(paths: Sequence[str]) -> str:
 def draw_predictions(path: str | Path, predictions: Sequence[Prediction], *, size: tuple[int, int]) -> None:
     """One row per test image: the image in a blue frame, then its most probable classes.
 
-    A class is shown by its training image, framed green where it is the true class and red where it is another.
+    A class is shown by its training image, framed green if it is the true class and red if it is another.
 
     Args:
         path: the picture to write; its suffix is the format.
         predictions: at least one, of any length.
-        size: (height, width) that the model takes. Images are shown in this shape, in a resolution for people.
+        size: (height, width) that the model takes. Images are shown in this shape, at a resolution for viewing.
 
     Raises:
         InputError: no prediction, or an image that cannot be read.

@@ -17,18 +17,18 @@ __all__ = ["RankRow", "draw_rank_lists"]
 class RankRow:
     """One query and the first k of its rank list, nearest first.
 
-    Junk (the query's identity in the query's camera) must not be among the gallery images: whoever makes the list
-    leaves it out, as the protocol does.
+    Junk (the query's identity in the query's camera) must not be among the gallery images: the caller leaves it out, as
+    the protocol does.
 
     Args:
         query: the query's image: a file, or its pixels.
-        pid: its identity, as it shall be shown.
+        pid: its identity, as it is to be shown.
         average_precision: of the query's whole rank list, 0..1; NaN if the gallery holds no match.
         gallery: k images.
         distances: k numbers.
         matches: k flags, whether the image shows the query's identity.
-        camid, camids: the cameras of the query and of the gallery images, as they shall be shown (3 as "camera 3",
-            a text as it is); None if unknown.
+        camid, camids: the cameras of the query and of the gallery images, as they are to be shown (3 as "camera 3", a
+            text as it is); None if unknown.
         first_rank: the rank of the first gallery image that matches; None if unknown.
     """
 
@@ -55,8 +55,8 @@ def draw_rank_lists(
     Args:
         path: the picture to write; its suffix is the format.
         rank_lists: at least one, of any length.
-        size: (height, width) that the model takes. Images are shown in this shape, in a resolution for people.
-        note: said above the rank lists.
+        size: (height, width) that the model takes. Images are shown in this shape, at a resolution for viewing.
+        note: shown above the rank lists.
 
     Raises:
         InputError: no rank list, or an image that cannot be read.

@@ -1,4 +1,4 @@
-"""Queries of a dataset with what was found for them."""
+"""Pictures of queries of a dataset with the results of their searches."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -41,17 +41,17 @@ def show_ranks(
 
     Args:
         output: the picture to write; its suffix is the format.
-        cfg: TEST says how features are scored; of a predictor, its own.
-        predictor: what makes the features, where none are given, and the attention.
+        cfg: TEST says how features are scored; with a predictor, its own configuration.
+        predictor: computes the features, if none are given, and the attention.
         features: ``features.npz`` of an earlier evaluation.
-        dataset: what is evaluated, where no features are given; default: the first of DATASETS.TESTS.
+        dataset: the dataset to evaluate on, if no features are given; default: the first of DATASETS.TESTS.
         order, queries, identities, count: see ``chosen_queries``.
-        top: gallery images each.
+        top: gallery images per query.
         attention: lay the SA rollout over the images.
-        curves: where CMC, AP, ROC and the distances of pairs are drawn; empty: nowhere.
+        curves: the file to draw CMC, AP, ROC and the distances of pairs to; empty: they are not drawn.
 
     Returns:
-        The evaluator, which knows every query's result.
+        The evaluator, which has the result of every query.
 
     Raises:
         InputError: files or options that cannot be used, or a model whose attention cannot be drawn.
@@ -66,7 +66,7 @@ def show_ranks(
     if features and dataset:
         raise InputError("--features has its own images; give it or --dataset, not both")
     if attention:
-        predictor.attention([np.zeros((*predictor.image_size, 3), dtype=np.uint8)])  # before long work
+        predictor.attention([np.zeros((*predictor.image_size, 3), dtype=np.uint8)])  # fails before the long work
     if features:
         evaluator = evaluated_features(features, cfg)
     else:
@@ -83,15 +83,15 @@ def show_ranks(
 
 
 def rank_rows(evaluator: DCALReidEvaluator, queries: Sequence[int], length: int) -> list[RankRow]:
-    """What an evaluation found for some queries, as pictures show it.
+    """The rank lists of some queries of an evaluation, ready to be drawn.
 
     Args:
         evaluator: after its evaluation.
         queries: their positions in ``evaluator.result``.
-        length: how many gallery images each.
+        length: how many gallery images per query.
 
     Raises:
-        InputError: a query that is not there, or a length below 1.
+        InputError: a query does not exist, or the length is below 1.
     """
     data, result = evaluator.features(), evaluator.result
     rows = []
@@ -114,7 +114,7 @@ def rank_rows(evaluator: DCALReidEvaluator, queries: Sequence[int], length: int)
 
 
 def with_attention(found: RankRow, predictor: Predictor) -> RankRow:
-    """A rank list whose images are what the model sees, under the SA rollout of each.
+    """A rank list whose images are shown as the model sees them, each under its SA rollout.
 
     Raises:
         InputError: an image that cannot be read, or a backbone without a CLS token.
@@ -127,7 +127,7 @@ def with_attention(found: RankRow, predictor: Predictor) -> RankRow:
 
 
 def _usual_size(paths: Sequence[str]) -> tuple[int, int]:
-    """(height, width) in which images are shown if the model is not known: of the one with the median shape."""
+    """(height, width) in which images are shown if the model is not known: that of the query with the median shape."""
     sizes = []
     for path in paths:
         try:

@@ -1,4 +1,4 @@
-"""Writing a picture in which a text is what it says."""
+"""Write pictures in which text is drawn literally."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ __all__ = ["DPI", "save_picture"]
 
 DPI = 120  # pixels per inch of a picture
 
-# Matplotlib's own font has no Chinese, Japanese or Korean. These have, on Linux, Windows and macOS.
+# Matplotlib's own font has no Chinese, Japanese or Korean. These fonts for Linux, Windows and macOS do.
 _FONTS_WITH_MORE = (
     "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Micro Hei", "Droid Sans Fallback",
     "Microsoft YaHei", "SimHei", "Yu Gothic", "Malgun Gothic", "PingFang SC", "Hiragino Sans GB", "Arial Unicode MS",
@@ -21,10 +21,10 @@ _FONTS_WITH_MORE = (
 
 
 def save_picture(figure: Figure, path: str | Path) -> None:
-    """``save_figure`` without formulas: the "$" in names of classes and files stays a "$".
+    """``save_figure`` without formulas: a "$" in the name of a class or file stays a "$".
 
-    What is not UTF-8 in the name of a file cannot be drawn, and is a "?". Letters that are not in Matplotlib's font
-    come from another that is installed.
+    Parts of a file name that are not UTF-8 cannot be drawn, and become a "?". Characters that Matplotlib's font lacks
+    come from another installed font.
     """
     installed = font_manager.get_font_names()
     more = [name for name in _FONTS_WITH_MORE if name in installed]

@@ -56,7 +56,8 @@ def args(base, tmp_path):
 
 @pytest.fixture
 def pretend(monkeypatch, tmp_path):
-    """Has each run call a script in place of training. It finds ``folder``, ``metrics(**line)`` and ``final()``."""
+    """Make each run call a script instead of training. The script can use ``folder``, ``metrics(**line)`` and
+    ``final()``."""
     head = (
         "import json, os, signal, sys, time\n"
         "from pathlib import Path\n"

@@ -8,7 +8,7 @@ from dcal_reid.ablation.plots import draw_curves, draw_metrics
 
 @pytest.fixture
 def figures(monkeypatch):
-    """Those that were saved, in order."""
+    """The saved figures, in order."""
     saved = []
     monkeypatch.setattr(plots, "save_figure", lambda figure, path: saved.append(figure))
     return saved

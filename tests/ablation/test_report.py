@@ -26,7 +26,7 @@ def test_what_is_varied_is_run_in_every_combination_and_the_best_is_named(args, 
 
 
 def test_differences_are_paired_by_seed(args, pretend):
-    """The interval against scipy's own for one sample. A seed of which one of the two has no result does not count."""
+    """The interval equals scipy's own for one sample. A seed counts only if both variants have a result for it."""
     values = {"parallel": [50.0, None, 60.0, 55.0], "stacked": [53.0, 70.0, 61.0, 60.0]}
     pretend(f"mAP = {values}[folder.parent.name][int(sys.argv[-3])]\n"
             "metrics(iteration=9, mAP=mAP) if mAP else sys.exit(1); final()\n")  # fmt: skip
@@ -41,7 +41,7 @@ def test_differences_are_paired_by_seed(args, pretend):
 
 
 def test_folds_are_repetitions_as_seeds_are(args, pretend, tmp_path):
-    """One row for all of them, and each is compared with the baseline on the same."""
+    """One row for all folds, and each fold is compared with the baseline on the same fold."""
     values = {("parallel", "a"): 50.0, ("parallel", "b"): 70.0, ("stacked", "a"): 53.0, ("stacked", "b"): 71.0}
     pretend(f"values = {values}\nname, fold = folder.parent.name, Path(sys.argv[-5]).stem\n"
             "metrics(iteration=9, mAP=values[name, fold] + int(sys.argv[-3])); final()\n")  # fmt: skip
@@ -86,14 +86,14 @@ def test_what_training_costs_is_told_of_all_runs(args, pretend):
 
 
 def test_the_papers_figures_stand_beside(args, pretend, monkeypatch):
-    """Where the data set is the paper's."""
+    """If the data set is the paper's."""
     pretend("for number in range(6): metrics(iteration=19 + 20 * number, mAP=50.0, **{'Rank-1': 60.0})\nfinal()\n")
     args.group, args.seeds = "table3_veri", [0]
     assert not any(run.published for run in group_runs(args))
     args.config_file = ""
-    # ViT-B is not built: what it costs is not asked.
+    # ViT-B is not built, because its cost is not asked for.
     monkeypatch.setattr(sys.modules[report.__module__], "cost", lambda cfg: None)
-    # Nor are there images of VeRi-776.
+    # There are no images of VeRi-776 either.
     monkeypatch.setattr(sys.modules[train_unfinished.__module__], "load_dataset", lambda name, cfg: None)
     run_group(args)
     row = table(args)["dcal"]
@@ -101,7 +101,7 @@ def test_the_papers_figures_stand_beside(args, pretend, monkeypatch):
 
 
 def test_cost(args):
-    """Against timm's own model: GLCA is one block, one norm and one BNNeck more."""
+    """Against timm's own model: GLCA adds one block, one norm and one BNNeck."""
     args.group = "table3_cub"
     costs = {run.variant: cost(run.cfg) for run in group_runs(args)}
     vit = timm.create_model(
@@ -128,7 +128,7 @@ def test_cost_of_inference_without_glca_is_the_baselines(args):
 
 @pytest.mark.parametrize("baseline", ["parallel", ""])
 def test_nothing_is_said_of_what_is_not_in_the_table(args, pretend, capsys, baseline):
-    """Of one variant no run came to its end: there is no best of several, and no difference."""
+    """No run of one variant finished, so there is no best of several and no difference."""
     pretend("if 'parallel' in str(folder): sys.exit(1)\n" + COMPLETE)
     args.baseline = baseline
     with pytest.raises(SystemExit):
@@ -140,7 +140,7 @@ def test_nothing_is_said_of_what_is_not_in_the_table(args, pretend, capsys, base
 
 
 def test_a_cost_is_that_of_the_configuration_and_leaves_it_as_it_is(args, tmp_path):
-    """Neither its weights nor its GPU are asked for."""
+    """It needs neither the configuration's weights nor its GPU."""
     cfg = group_runs(args)[0].cfg.clone()
     expected = cost(cfg)
     cfg.defrost()

@@ -23,7 +23,7 @@ def test_some_variants_of_a_group(args, base):
     args.group, args.variants, args.seeds = "vehicles", ["dcal_noise", "baseline", "baseline"], [3]
     chosen = group_runs(args)
     assert [run.variant for run in chosen] == ["baseline", "dcal_noise"]
-    # It stays based on a variant that was not chosen.
+    # The variant stays based on one that was not chosen.
     assert chosen[1].cfg.MODEL.DCAL.PWCA.DISTRACTORS == "noise" and chosen[1].cfg.SOLVER.MAX_EPOCH == 1
 
 
@@ -45,7 +45,7 @@ def test_a_value_that_is_given_twice_is_run_once(args):
     assert [run.variant for run in group_runs(args)] == names * len(args.seeds)
 
 
-# Ten iterations an epoch.
+# Ten iterations per epoch.
 @pytest.mark.parametrize(("epochs", "period", "lines", "expected"), [
     (3, 1, [9, 19, 29], 29), (3, 1, [9, 19], None), (3, 2, [19, 29], 29), (3, 2, [19], None),
     (3, 0, [29], 29), (3, 5, [29], 29), (1, 1, [9], 9), (3, 1, [], None),
@@ -143,7 +143,7 @@ def test_metrics_are_in_order_within_each_test_set():
 
 
 def test_metrics_of_several_test_sets(args):
-    """In the order in which they are shown, and without what is no metric of the table."""
+    """In the order in which they are shown, without values that are not metrics of the table."""
     run = group_runs(args)[0]
     run.folder.mkdir(parents=True)
     line = {"iteration": 9, "VeRi/Rank-1": 1.0, "VeRi/mAP": 2.0, "VeRi/metric": 3.0, "CSVReID/mAP": 4.0}
@@ -153,7 +153,7 @@ def test_metrics_of_several_test_sets(args):
 
 
 def test_two_values_do_not_share_a_folder(args):
-    """Slashes are none in its name."""
+    """A slash in a value is replaced in the name of the folder."""
     args.vary = [["DATASETS.CSV.IMAGE_ROOT", "crops/a", "crops-a"]]
     with pytest.raises(InputError, match=r"--vary .*'crops/a' and 'crops-a' would .* the same folder"):
         group_runs(args)

@@ -40,8 +40,8 @@ def test_a_run_without_the_metrics_of_its_end_has_failed(args, pretend, capsys):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_after_it_was_saved(args, pretend, capsys, request, number):
-    """It reaches the parent alone; the run must not live on."""
-    # A background job of a shell starts with interrupts ignored.
+    """The signal reaches only the parent, but the run must not survive it."""
+    # Background jobs of a shell start with SIGINT ignored.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     pretend(

@@ -37,7 +37,7 @@ def test_images(tmp_path):
 
 @pytest.mark.parametrize("name", ["persons", "vehicles", "birds"])
 def test_both_loaders_give_images_of_the_same_kind(name, tmp_path):
-    """The same shape; means and spread as alike as random erasing lets them be."""
+    """The same shape; mean and spread are as similar as random erasing allows."""
     crops = CROPS[name]
     write_images(tmp_path, crops.file_size, identities=8)
     cfg = loader_config(crops, tmp_path, batch=8)

@@ -35,7 +35,7 @@ def test_memory_is_the_peak_above_what_was_there():
 
 @pytest.mark.parametrize("error", [TypeError, OSError, AttributeError])
 def test_memory_is_not_known_everywhere(error, monkeypatch):
-    """On Windows and on macOS no process can be asked for it in this way."""
+    """Windows and macOS have no such way to ask for it."""
 
     def no_library(name):
         raise error

@@ -24,7 +24,7 @@ def build(cfg, **changes):
 
 def losses_and_gradients(model, batch):
     model.train().zero_grad()
-    torch.manual_seed(7)  # the same distractors
+    torch.manual_seed(7)  # so that both draw the same distractors
     losses = model(batch)
     sum(losses.values()).backward()
     gradients = {id(p): p.grad.clone() for p in model.parameters() if p.grad is not None}

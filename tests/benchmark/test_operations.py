@@ -9,7 +9,7 @@ from dcal_reid.benchmark.operations import activation_memory, count_operations, 
 
 
 def test_operations_of_a_linear_layer():
-    """2 m n k forward; as many for the weight's gradient, and for the input's where it is wanted."""
+    """2 m n k forward; as many for the weight's gradient, and for the input's gradient if it is needed."""
     layer, x = nn.Linear(5, 7, bias=False), torch.randn(3, 5)
     assert count_operations(lambda: layer(x)) == 2 * 3 * 5 * 7
     assert count_operations(lambda: layer(x).sum().backward()) == 2 * 2 * 3 * 5 * 7
@@ -20,14 +20,14 @@ def test_operations_of_a_linear_layer():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("queries", [17, 1])
 def test_fused_attention_is_counted_on_the_cpu(dtype, queries):
-    """q k^T and its product with v; backward the scores again and two products for each of the two."""
+    """Forward: q k^T and its product with v. Backward: the scores again, and two products for each of the two."""
     q = torch.randn(2, 3, queries, 8, dtype=dtype, requires_grad=True)
     k = torch.randn(2, 3, 17, 8, dtype=dtype, requires_grad=True)
     product = 2 * 2 * 3 * queries * 17 * 8
     with torch.no_grad():
         assert count_operations(lambda: F.scaled_dot_product_attention(q, k, k)) == 2 * product
     found = count_operations(lambda: F.scaled_dot_product_attention(q, k, k).sum().backward())
-    # Explicit attention, where PyTorch takes it, keeps the scores.
+    # Explicit attention, where PyTorch uses it, keeps the scores.
     assert found in (7 * product, 6 * product)
 
 
@@ -35,7 +35,7 @@ def test_activation_memory_leaves_parameters_out_and_counts_a_storage_once():
     layer = nn.Linear(100, 100)
     x = torch.randn(10, 100)
     assert activation_memory(layer, lambda: layer(x).sum()) == 4 * 10 * 100  # the input
-    # sin keeps its input, which is the layer's output and not kept by anything else, exp its own output.
+    # sin keeps its input, the layer's output, which nothing else keeps; exp keeps its own output.
     assert activation_memory(layer, lambda: layer(x).sin().exp().sum()) == 3 * 4 * 10 * 100
     # Two views of one storage.
     pair = torch.randn(2, 10, 100, requires_grad=True)

@@ -1,4 +1,4 @@
-"""Hours of a whole training, from the time of a step."""
+"""Hours of a whole training, estimated from the time of a step."""
 
 from pathlib import Path
 

@@ -5,7 +5,7 @@ from dcal_reid.benchmark import soak
 
 @pytest.fixture
 def states(monkeypatch):
-    """Two cycles after the warm-up, of which the states are given."""
+    """Two cycles after the warm-up, with the given states."""
 
     def give(*memories, files=6):
         left = iter(memories)

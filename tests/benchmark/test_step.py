@@ -23,7 +23,7 @@ def test_step(capsys, case, amp):
     assert f"Training step, {case}, batch 8, read-out mean" in out
     assert all(f"| {way} " in out for way in ("ours", "timm, SA alone", "naive DCAL"))
     assert "fast-reid's vision transformer is left out" in out and "one large matrix product" in out
-    # Twice SA's blocks, but of the last one CLS tokens alone, and GLCA.
+    # SA's blocks twice, but only the CLS tokens of the last one, and GLCA.
     assert 1.2 < ratios["operations: ours / timm"] < 2.3
     assert 1 < ratios["memory: ours / timm"] < 4
     assert ratios["memory: ours / naive"] < 1

@@ -15,7 +15,7 @@ def test_sizes_are_the_published_ones():
 
 @pytest.mark.parametrize("dim", [128, 1536])
 def test_noise_makes_the_task_neither_easy_nor_impossible(dim):
-    """At the size of Market-1501, of which a part is looked at."""
+    """At the size of Market-1501, on a part of it."""
     data = synthetic.synthetic("market1501", dim)
     result = rank_features(
         data.features[:100],
@@ -44,7 +44,7 @@ def test_labels_are_those_of_the_size(monkeypatch):
 
 
 def test_without_noise_there_is_one_feature_for_each_identity(monkeypatch):
-    """More of them than are made at a time."""
+    """For more identities than are made at a time."""
     monkeypatch.setitem(synthetic.SIZES, "toy", (60, 9000, 7, 3))
     data = synthetic.synthetic("toy", 8, noise=0.0)
     centres = np.stack([data.features[data.pids == pid][0] for pid in range(7)])

@@ -1,4 +1,4 @@
-"""Small datasets written to disk. Every image has its own colours, so that it can be told from every other."""
+"""Small datasets written to disk. Every image has its own colours, so that it can be told apart from all others."""
 
 from pathlib import Path
 

@@ -155,7 +155,7 @@ def test_any_two_identities_differ_in_two_marks(seed, count):
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), camera=st.sampled_from(CAMERAS))
 def test_identities_differ_in_small_local_details(seed, camera):
-    # The same generator gives the same pose, light, background and noise: what differs are the marks.
+    # The same generator gives the same pose, light, background and noise: only the marks differ.
     first, second = demo._people(2, np.random.default_rng(seed))
     images = [render(marks, camera, np.random.default_rng(seed)) for marks in (first, second)]
     difference = np.abs(np.subtract(*(np.asarray(image, dtype=float) for image in images))).max(axis=2)

@@ -15,7 +15,7 @@ def test_names_are_unique_and_say_what_the_mark_is():
 @settings(max_examples=10)
 @given(seed=st.integers(0, 2**32 - 1), first=st.sampled_from(SPECIES), second=st.sampled_from(SPECIES))
 def test_classes_differ_in_a_small_part_alone(seed, first, second):
-    # The same generator gives the same pose, body, background, light and noise: what differs is the mark.
+    # The same generator gives the same pose, body, background, light and noise: only the mark differs.
     images = [render(species, np.random.default_rng(seed)) for species in (first, second)]
     difference = np.abs(np.subtract(*(np.asarray(image, dtype=float) for image in images))).max(axis=2)
     share = (difference > 8).mean()
@@ -37,7 +37,7 @@ def test_members_of_a_family_are_close():
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_mark_has_its_colour(family):
-    """Over one scene the pixels in which two colours of a mark differ are nearer to the one that is named."""
+    """Over one scene, the pixels in which two colours of a mark differ are nearer to the named colour."""
     members = [species for species in SPECIES if species.family == family]
     one, other = members[0], next(species for species in members[1:] if species.mark == members[0].mark)
     images = [np.asarray(render(species, np.random.default_rng(5)), dtype=float) for species in (one, other)]

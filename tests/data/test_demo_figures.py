@@ -14,7 +14,7 @@ def pixels(marks, camera=CAMERAS[0], seed=3, **options):
 
 @pytest.mark.parametrize("name", Marks._fields)
 def test_every_choice_of_a_mark_can_be_seen(name):
-    """Over one scene each looks unlike all the others, in a small part of the image."""
+    """Over one scene, each choice looks unlike all the others, in a small part of the image."""
     images = [pixels(PLAIN._replace(**{name: choice})) for choice in getattr(CHOICES, name)]
     for number, image in enumerate(images):
         for other in images[:number]:
@@ -33,7 +33,7 @@ def test_the_generator_decides_every_pixel(seed, camera):
 
 @pytest.mark.parametrize("camera", CAMERAS, ids=lambda camera: camera.background)
 def test_a_bad_detection_shows_less_of_the_marks(camera):
-    """Two people who differ in every mark differ in fewer of its pixels."""
+    """Two people who differ in every mark differ in fewer pixels of such a detection."""
     other = Marks(*(choices[-1] for choices in CHOICES))
     shares = []
     for cut_off in (False, True):

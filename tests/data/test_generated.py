@@ -11,7 +11,7 @@ STAMP = {"version": 1, "seed": 0}
 
 
 def images(*names):
-    """One after the other, as they are asked for."""
+    """Images, made one after the other when they are asked for."""
     return ((name, Image.new("RGB", (8, 8), "red")) for name in names)
 
 
@@ -58,7 +58,7 @@ def test_a_failure_leaves_the_old_one(tmp_path):
 
 @pytest.mark.parametrize("before", [None, 0])
 def test_another_process_may_be_first(tmp_path, before):
-    """It wrote the same while the images were made, in the place of an older one or of none, and reads it already."""
+    """It wrote the same while the images were made, with or without an older dataset there, and already reads it."""
     folder, theirs = tmp_path / "demo", []
     if before is not None:
         write_once(folder, {"version": before}, images("old.jpg"))

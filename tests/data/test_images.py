@@ -140,7 +140,7 @@ def test_truncated_image_is_named(tmp_path, suffix, kept):
 def test_empty_missing_and_no_image(tmp_path):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("not an image")
-    smooth(8, 8).save(tmp_path / "ppm.jpg", "PPM")  # which Pillow could read
+    smooth(8, 8).save(tmp_path / "ppm.jpg", "PPM")  # a format that Pillow could read
     (tmp_path / "folder.jpg").mkdir()
     expected = {
         "empty": "0 bytes",

@@ -78,7 +78,7 @@ def test_training_never_ends(market, cfg):
 
 
 def test_batches_do_not_depend_on_the_number_of_workers(market, cfg, monkeypatch):
-    """Audit, row 18: with fast-reid nothing but luck repeats a run."""
+    """Audit, row 18: with fast-reid a run is repeated only by luck."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)), raising=False)
     alone = take(build_train_loader(cfg), 5)
     for workers in (1, 3):
@@ -98,7 +98,8 @@ def test_a_resumed_run_sees_the_batches_it_would_have_seen(market, cfg, num_work
 
 
 def test_distractors_have_random_numbers_of_their_own(market, cfg):
-    """With those of the training batches, and of the same data set, each image would be its own distractor."""
+    """With the random numbers of the training batches, and the same data set, each image would be its own
+    distractor."""
     cfg.DATALOADER.SAMPLER_TRAIN, cfg.MODEL.DCAL.PWCA.EXTERNAL = "TrainingSampler", ("Market1501",)
     loaders = build_train_loader(cfg), build_distractor_loader(cfg)
     images, distractors = (itertools.chain.from_iterable(take(loader.batch_sampler, 9)) for loader in loaders)
@@ -173,7 +174,7 @@ def test_processes_test_contiguous_parts_without_gap_or_overlap(market, cfg, pro
 
 
 def test_banners_are_cut_off_in_training_and_in_test(class_cfg, tmp_path, monkeypatch):
-    """As if the images had none."""
+    """The result is the same as for images without banners."""
 
     def batches():
         test_loader, _ = build_classification_test_loader(class_cfg, "ImageFolderFGVC")
@@ -204,7 +205,7 @@ def test_the_workers_end_soon_after_an_error(market, cfg, num_workers):
     with pytest.raises(InputError) as caught:
         next(iter(build_train_loader(cfg)))
     assert not multiprocessing.active_children() and time.perf_counter() - start < 4
-    assert caught.value.__traceback__ is not None  # still held, and the workers have ended nevertheless
+    assert caught.value.__traceback__ is not None  # still held, but the workers have ended nevertheless
 
 
 def test_a_broken_test_image_stops_with_one_line(market, cfg, num_workers):
@@ -261,14 +262,14 @@ def test_workers_are_capped_to_the_cores_of_this_process(market, cfg, processes,
         loader = build_train_loader(cfg)
     assert loader.num_workers == 2
     assert "DATALOADER.NUM_WORKERS 3 is capped to 2" in caplog.text
-    processes(0, 4, local_size=2)  # on two machines
+    processes(0, 4, local_size=2)  # as on two machines
     assert build_test_loader(cfg, "Market1501")[0].num_workers == 2
     cfg.DATALOADER.NUM_WORKERS = 0
     assert build_train_loader(cfg).num_workers == 0
 
 
 def test_workers_can_be_spawned(market, cfg):
-    """Where processes are not forked, everything a worker needs is pickled."""
+    """Where processes are not forked, everything that a worker needs is pickled."""
     for loader in (build_train_loader(cfg), build_test_loader(cfg, "Market1501")[0]):
         dataset, collate = pickle.loads(pickle.dumps((loader.dataset, loader.collate_fn)))
         keys = next(iter(loader.batch_sampler))
@@ -277,7 +278,7 @@ def test_workers_can_be_spawned(market, cfg):
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal can be blocked")
 def test_ctrl_c_while_workers_start_leaves_them_alone(market, cfg, monkeypatch):
-    """Spawned ones import for seconds before they ignore it."""
+    """Spawned workers import for seconds before they ignore it."""
     cfg.DATALOADER.NUM_WORKERS = 1
     loader, start = build_train_loader(cfg), multiprocessing.context.SpawnProcess.start
     loader.multiprocessing_context = "spawn"
@@ -292,7 +293,7 @@ def test_ctrl_c_while_workers_start_leaves_them_alone(market, cfg, monkeypatch):
 
 
 def test_memory_is_pinned_for_cuda_alone(market, cfg, monkeypatch):
-    """Audit: fast-reid's loader pins always and fails without a driver."""
+    """Audit: fast-reid's loader always pins, and fails without a driver."""
     assert not build_train_loader(cfg).pin_memory
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert not build_train_loader(cfg).pin_memory

@@ -187,7 +187,7 @@ def test_output_size(cfg, image, settings, size):
         # audit, section 2, row 8: enabled, but nothing happens
         ({"AUTOAUG.ENABLED": True}, "INPUT.AUTOAUG.PROB is 0"),
         ({"AUGMIX.ENABLED": True}, "INPUT.AUGMIX.PROB is 0"),
-        # row 9: holds on to whole images
+        # row 9: keeps references to whole images
         ({"RPT.ENABLED": True}, "random patch is not supported"),
         ({"FLIP.ENABLED": True, "FLIP.PROB": 1.5}, "INPUT.FLIP.PROB is 1.5"),
         ({"REA.ENABLED": True, "REA.VALUE": [300.0, 0.0, 0.0]}, "INPUT.REA.VALUE"),
@@ -257,5 +257,5 @@ def test_a_banner_is_cut_off_before_anything_else(cfg, image):
     for is_train in (True, False):
         expected = build_transforms(cfg, is_train)(image[:, :-20])
         assert torch.equal(build_transforms(cfg, is_train, banner=20)(image), expected)
-    # An image that is all banner is better than none.
+    # An image that is all banner is better than no image.
     assert build_transforms(cfg, is_train=False, banner=20)(image[:, :20]).shape == (3, 32, 16)

@@ -40,12 +40,12 @@ def test_without_arguments_everything_comes_with_the_weights():
 
 
 def test_the_model_is_the_one_that_was_named(run_folder, crops):
-    """Its configuration with the overrides, wherever on the line they stand."""
+    """Its configuration has the overrides, wherever they are on the command line."""
     weights = run_folder / "model_final.pth"
     args = parse("TEST.IMS_PER_BATCH", "3", "--weights", weights, "--device", "cpu", "MODEL.DCAL.INFERENCE", "sa")
     found, image = predictor_from(args), crops / "0_0_0.png"
     assert found.cfg.TEST.IMS_PER_BATCH == 3 and found.cfg.MODEL.DEVICE == "cpu"
-    # The first half of both branches' features, each of which has a length of its own.
+    # The first half of both branches' features, which differ in length.
     expected = Predictor(weights, device="cpu")(image)[..., :48]
     torch.testing.assert_close(*(torch.nn.functional.normalize(one, dim=-1) for one in (found(image), expected)))
 

@@ -13,7 +13,7 @@ from dcal_reid.engine.check import check_config
 from dcal_reid.errors import InputError
 
 NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
-# What looks at values on the processor, or brings some from it to the device.
+# Operations that read values on the CPU, or copy some from it to the device.
 WAITING = {"_local_scalar_dense", "nonzero", "masked_select", "lift_fresh", "equal", "_unique2"}
 PWCA = "MODEL.DCAL.PWCA."
 
@@ -27,7 +27,7 @@ class Waiting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func.overloadpacket.__name__
-        # Positions by a mask are looked for on the processor.
+        # Indexing by a mask looks for the positions on the CPU.
         masks = [t for t in args[1] if t is not None and t.dtype == torch.bool] if name == "index" else []
         if name in WAITING or masks:
             self.found.append(name)
@@ -57,7 +57,7 @@ def test_nothing_in_a_step_waits_for_the_device(tiny_cfg, tiny_batch, overrides)
 
 @pytest.mark.parametrize("layer", ["CosSoftmax", "CircleSoftmax"])
 def test_fast_reids_classifiers_with_a_margin_wait(tiny_cfg, tiny_batch, layer):
-    """So they are refused."""
+    """They are therefore refused."""
     tiny_cfg.MODEL.HEADS.CLS_LAYER = layer
     model = build_model(tiny_cfg)
     inputs = model.training_inputs(tiny_batch)
@@ -86,7 +86,7 @@ def test_waiting_would_be_noticed():
 )
 def test_what_a_graph_cannot_hold_is_refused(run_cfg, key, value):
     run_cfg.merge_from_list(["SOLVER.AMP.ENABLED", True, "SOLVER.CUDA_GRAPH", True, key, value])
-    check_config(run_cfg)  # which inference asks, too: of a model that was trained so
+    check_config(run_cfg)  # inference calls it, too, with a model that was trained this way
     with pytest.raises(InputError, match=rf"{key}.*SOLVER\.CUDA_GRAPH"):
         Trainer(run_cfg)
 
@@ -100,7 +100,7 @@ def test_without_a_gpu_it_is_refused(run_cfg):
 @NO_GPU
 @pytest.mark.parametrize("amp", [False, True])
 def test_a_captured_run_is_the_same_run(run_cfg, amp, tmp_path):
-    """With the stochastic depth and the random pairs of the other, to rounding."""
+    """With the same stochastic depth and random pairs, up to rounding."""
     run_cfg.MODEL.DEVICE, run_cfg.SOLVER.AMP.ENABLED = "cuda", amp
     other = copy.deepcopy(run_cfg)
     other.SOLVER.CUDA_GRAPH, other.OUTPUT_DIR = True, str(tmp_path / "captured")

@@ -122,7 +122,7 @@ def test_pretrained_weights_need_pretrain(tiny_cfg, key, value):
     tiny_cfg.MODEL.BACKBONE[key] = value
     with pytest.raises(InputError, match=rf"{key} is .*\.PRETRAIN is False; set it True"):
         check_config(tiny_cfg)
-    tiny_cfg.MODEL.WEIGHTS = "model_best.pth"  # of which they are not a part
+    tiny_cfg.MODEL.WEIGHTS = "model_best.pth"  # a checkpoint replaces them
     check_config(tiny_cfg)
 
 
@@ -137,7 +137,7 @@ def test_a_label_counts_more_than_the_others(tiny_cfg, classes, epsilon, least):
 
 @pytest.mark.parametrize("value", [0.0, -1.0])
 def test_gradients_are_clipped_to_something(tiny_cfg, value):
-    """Clipped to 0 nothing is trained, and below 0 the loss is driven up."""
+    """Clipping to 0 trains nothing, and below 0 it drives the loss up."""
     clip = tiny_cfg.SOLVER.CLIP_GRADIENTS
     clip.CLIP_VALUE, clip.ENABLED = value, False
     check_config(tiny_cfg)

@@ -131,7 +131,7 @@ def test_training_at_another_size_starts_from_resized_position_embeddings(tiny_c
     given, resized = (each.backbone.vit.pos_embed[0] for each in (tiny_model, model))
     assert torch.equal(resized[0], given[0])  # the CLS token's
     grid = resized[1:].reshape(*model.backbone.grid_size, -1)
-    assert torch.allclose(grid, grid[:1, :, :1].expand_as(grid), atol=1e-5)  # what was a column still is
+    assert torch.allclose(grid, grid[:1, :, :1].expand_as(grid), atol=1e-5)  # each column still has one value
     assert (grid[0, 1:, 0] > grid[0, :-1, 0]).all()
     others = [name for name in model.state_dict() if not name.endswith("pos_embed")]
     assert same(model, tiny_model, others)
@@ -178,7 +178,7 @@ def test_training_starts_from_weights_with_other_identities(tiny_cfg, tiny_model
 
 
 def test_training_starts_with_its_own_weights_of_the_losses(tiny_cfg, tmp_path):
-    """Those in a checkpoint are of the branches that it has."""
+    """The loss weights in a checkpoint belong to its own branches."""
     both = build(copy.deepcopy(tiny_cfg), DCAL__PWCA__NUM_BLOCKS=0)
     both.loss_weights.w.data.fill_(5.0)
     Checkpointer(both, str(tmp_path)).save("both")

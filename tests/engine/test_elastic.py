@@ -1,4 +1,4 @@
-"""A process that dies under torchrun: the job goes on where it may be started again, and ends where it may not."""
+"""When a process dies under torchrun, the job continues if restarts are left, and ends otherwise."""
 
 import copy
 import os
@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 from helpers.runs import assert_same_runs, command, start_forked
 
-# More of them: KILLS=20 pytest tests/engine/test_elastic.py
+# For more kills: KILLS=20 pytest tests/engine/test_elastic.py
 KILLS = int(os.environ.get("KILLS", "2"))
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="reads /proc")
 
 
 def start(cfg, restarts):
-    """Train in two processes by torchrun, which may start them again that many times."""
+    """Train in two processes with torchrun, which may restart them that many times."""
     job = ("--standalone", "--nproc-per-node", "2", "--max-restarts", str(restarts))
     launched = command(cfg, "--resume", launcher=("-m", "torch.distributed.run", *job))
     return subprocess.Popen(launched, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def kill(agent, cfg, rank, attempt=0):
-    """SIGKILL to a process of torchrun's attempt, when this attempt has written a checkpoint."""
+    """Send SIGKILL to a process of torchrun's attempt, once this attempt has written a checkpoint."""
     process = until(agent, lambda: find(agent, rank, attempt))
     last = Path(cfg.OUTPUT_DIR, "last_checkpoint")
     before = last.read_text() if last.is_file() else ""
@@ -49,23 +49,23 @@ def until(agent, condition):
 
 
 def ended(agent, seconds):
-    """Wait for torchrun's end. Returns what it has printed."""
+    """Wait until torchrun ends, and return what it has printed."""
     try:
         return agent.communicate(timeout=seconds)
     finally:
-        agent.terminate()  # of one that hangs, its processes too
+        agent.terminate()  # if it hangs, this ends its processes too
 
 
 @pytest.fixture
 def long_cfg(run_cfg, monkeypatch):
-    """Long enough that it is in the middle of training when it has a first checkpoint, and after every kill."""
+    """Long enough to be in the middle of training at the first checkpoint, and after every kill."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # sums depend on the number of threads
     run_cfg.SOLVER.MAX_EPOCH, run_cfg.TEST.EVAL_PERIOD = 10 * KILLS, 5
     return run_cfg
 
 
 def test_a_job_goes_on_after_any_of_its_processes_was_killed(long_cfg):
-    """The other one has lost its peer in the middle of a step, and is ended; both are started again, each time."""
+    """The other process loses its peer in the middle of a step and is ended; both are restarted each time."""
     whole = start_forked(long_cfg, processes=2)
     assert whole.returncode == 0, whole.stderr
     cfg = copy.deepcopy(long_cfg)

@@ -1,4 +1,4 @@
-"""What happens around the steps of a run; for the stop see test_stop.py."""
+"""The hooks around the steps of a run; for stopping see test_stop.py."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def test_old_checkpoints_are_removed_but_not_the_best(run_cfg):
     run_cfg.SOLVER.MAX_EPOCH, run_cfg.SOLVER.CHECKPOINT_PERIOD, run_cfg.SOLVER.CHECKPOINT_KEEP = 5, 1, 2
     folder = Path(run_cfg.OUTPUT_DIR)
     folder.mkdir()
-    # A copy with a name of its own, and what a longer run has left.
+    # A copy with a name of its own, and a checkpoint left by a longer run.
     others = {"model_0001_good.pth", "model_0099.pth"}
     for name in others:
         (folder / name).touch()
@@ -70,7 +70,7 @@ def test_old_checkpoints_are_removed_but_not_the_best(run_cfg):
 
 @pytest.fixture
 def scripted(run_cfg):
-    """A function that trains with given results of the evaluations."""
+    """A function that trains with given evaluation results."""
 
     def train(*results):
         results = iter(results)
@@ -95,14 +95,14 @@ def test_the_first_of_several_test_sets_decides_which_is_the_best(run_cfg, scrip
     run_cfg.DATASETS.TESTS = ("CSVReID", "DemoReID")
     values = [(20.0, 90.0), (30.0, 10.0), (30.0, 50.0)]
     trainer = scripted(*({"CSVReID": {"metric": one}, "DemoReID": {"metric": other}} for one, other in values))
-    # Of two that are alike the earlier.
+    # Of two equal ones the earlier.
     assert (trainer.best_metric, trainer.best_epoch) == (30.0, 1)
     evaluated = [line for line in lines(run_cfg.OUTPUT_DIR) if "CSVReID/metric" in line]
     assert {(line["CSVReID/metric"], line["DemoReID/metric"]) for line in evaluated} == set(values)
 
 
 def test_an_epoch_without_an_evaluation_is_no_best(run_cfg, scripted):
-    """The metric of the epoch before is still there."""
+    """The metric of the previous epoch is still stored."""
     run_cfg.SOLVER.MAX_EPOCH, run_cfg.TEST.EVAL_PERIOD, run_cfg.SOLVER.CHECKPOINT_PERIOD = 4, 2, 1
     scripted({"metric": 10.0}, {"metric": 5.0})
     best = torch.load(Path(run_cfg.OUTPUT_DIR, "model_best.pth"), weights_only=True)
@@ -115,7 +115,7 @@ def test_an_epoch_without_an_evaluation_is_no_best(run_cfg, scripted):
     ("period", "evaluations", "ends", "evaluated"), [(4, 1, [2, 3, 5, 7, 8], [2, 5, 8]), (2, 0, [1, 3, 5, 7, 8], [8])]
 )
 def test_a_line_has_the_means_of_its_steps(run_cfg, tmp_path, scripted, period, evaluations, ends, evaluated):
-    """Whether a period or an evaluation ends it, within an epoch of three steps or at its end."""
+    """Whether a period or an evaluation ends the line, within an epoch of three steps or at its end."""
     run_cfg.SOLVER.LOG_PERIOD = 1
     scripted(*[{"metric": 1.0}] * 3)
     steps = [line["total_loss"] for line in lines(run_cfg.OUTPUT_DIR)]

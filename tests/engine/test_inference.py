@@ -59,7 +59,7 @@ def test_autocast_is_what_the_config_says(run_cfg, dtype):
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_a_processor_without_half_precision_computes_in_fp32(run_cfg, dtype, monkeypatch):
-    """It would take several times as long: checkpoints of a GPU are evaluated on laptops."""
+    """Half precision would take several times as long when a checkpoint from a GPU is evaluated on a laptop."""
     run_cfg.SOLVER.AMP.ENABLED, run_cfg.SOLVER.AMP.DTYPE = True, dtype
     monkeypatch.setattr(torch.ops.mkldnn, f"_is_mkldnn_{dtype}_supported", lambda: False)
     assert not has_half_precision("cpu", dtype)
@@ -80,7 +80,7 @@ def test_a_gpu_without_bf16_has_fp16(monkeypatch):
 
 
 def test_emulated_half_precision_is_none(monkeypatch):
-    """With AVX-512 but without its instructions for bf16 oneDNN emulates them."""
+    """On a CPU with AVX-512 but without its bf16 instructions, oneDNN emulates them."""
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: True)
     monkeypatch.setattr(torch.cpu, "_is_avx512_supported", lambda: True)
     for instructions in (False, True):

@@ -71,7 +71,7 @@ def test_a_report_of_an_evaluation(run_folder, run_cfg, tmp_path, capsys):
     expected = table(capsys.readouterr().out)
     evaluate_with("--eval-only", "--report", str(report), *weights, "TEST.SAVE_FEATURES", "True")
     assert table(capsys.readouterr().out) == expected and "Hardest queries" in report.read_text()
-    # What an evaluation leaves without a report, it leaves with one.
+    # An evaluation with a report leaves the same files as one without.
     assert (run_folder / "features" / "CSVReID" / "features.npz").is_file()
     with pytest.raises(InputError, match=r"cannot be written to 'report\.txt'"):
         evaluate_with("--eval-only", "--report", "report.txt", *weights)
@@ -133,7 +133,7 @@ def test_a_run_that_was_moved_is_not_begun_anew_in_the_old_place(run_folder, run
 
 
 def test_an_evaluation_with_the_configuration_of_a_run_names_its_checkpoint(run_folder, capsys):
-    """That of a fine-tuned run has the weights that it started from."""
+    """The configuration of a fine-tuned run names the weights that it started from."""
     (run_folder / "last_checkpoint").write_text("model_final.pth")
     evaluation = ["--config-file", str(run_folder / "config.yaml"), "--eval-only"]
     with pytest.raises(InputError, match=r"add the checkpoint to evaluate, .* MODEL\.WEIGHTS .*model_final\.pth$"):

@@ -43,7 +43,7 @@ def test_two_processes_train_and_any_number_gives_the_same_metrics(run_cfg):
 
 
 def test_classification_counts_every_image_once_in_any_number_of_processes(class_cfg):
-    """12 test images: of 5 processes the last ones have fewer, or none."""
+    """12 test images: with 5 processes, the last ones have fewer or none."""
     class_cfg.SOLVER.MAX_EPOCH = 1
     trained = start_forked(class_cfg)
     assert trained.returncode == 0, trained.stderr
@@ -58,8 +58,8 @@ def test_classification_counts_every_image_once_in_any_number_of_processes(class
     assert [line.split(",")[0] for line in predictions.read_text().splitlines()] == expected
 
 
-# A batch has two identities x two images for each process; of 24 images, an epoch has 3 steps or 2.
-# Of three gradients the sum depends on their order, which PyTorch changes after the first step of each start.
+# A batch has two identities x two images for each process; with 24 images, an epoch has 3 steps or 2.
+# The sum of three gradients depends on their order, which PyTorch changes after the first step of each start.
 @pytest.mark.parametrize(("processes", "batch", "place", "tolerance"), [(2, 8, "3 of 6", 0.0), (3, 12, "2 of 4", 1e-5)])
 def test_a_killed_run_of_several_processes_resumes(run_cfg, processes, batch, place, tolerance):
     run_cfg.SOLVER.MAX_EPOCH, run_cfg.SOLVER.IMS_PER_BATCH, run_cfg.SOLVER.CHECKPOINT_PERIOD = 2, batch, 1
@@ -67,7 +67,7 @@ def test_a_killed_run_of_several_processes_resumes(run_cfg, processes, batch, pl
     assert whole.returncode == 0, whole.stderr
     expected = weights(run_cfg.OUTPUT_DIR)
 
-    # What a kill in the second epoch leaves: the checkpoint of the first.
+    # A kill in the second epoch leaves the checkpoint of the first.
     folder = Path(run_cfg.OUTPUT_DIR)
     (folder / "last_checkpoint").write_text("model_0000.pth")
     (folder / "model_final.pth").unlink()
@@ -77,7 +77,7 @@ def test_a_killed_run_of_several_processes_resumes(run_cfg, processes, batch, pl
 
 
 def at_once(*commands):
-    """Run commands side by side. Returns what each has printed."""
+    """Run commands side by side, and return what each has printed."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     processes = [subprocess.Popen(one, **pipes) for one in commands]
     outputs = [process.communicate(timeout=300) for process in processes]
@@ -117,7 +117,7 @@ def test_a_process_that_dies_ends_the_job(run_cfg):
 
 
 def test_gradients_are_those_of_one_process_where_the_mathematics_allows_it(run_cfg):
-    """Without batch norm, triplets and pairs, which are of the images of one process, a step is the same."""
+    """Batch norm, triplets and pairs are limited to the images of one process; without them a step is the same."""
     run_cfg.SOLVER.MAX_EPOCH = 1
     run_cfg.MODEL.HEADS.WITH_BNNECK = False
     run_cfg.MODEL.LOSSES.NAME = ("CrossEntropyLoss",)
@@ -134,7 +134,7 @@ def test_gradients_are_those_of_one_process_where_the_mathematics_allows_it(run_
 
 
 def test_triplets_alone_train_in_several_processes(run_cfg):
-    """The classifiers then have no gradient, and a second step would wait for it."""
+    """The classifiers then have no gradients, and a second step would wait for them."""
     run_cfg.SOLVER.MAX_EPOCH = 1
     run_cfg.MODEL.LOSSES.NAME = ("TripletLoss",)
     trained = start_forked(run_cfg, processes=2)
@@ -181,7 +181,7 @@ def test_more_processes_than_gpus_under_torchrun(monkeypatch):
 
 @pytest.mark.parametrize(("machines", "rank"), [("1", "1"), ("2", "2"), ("2", "-1")])
 def test_a_machine_has_one_of_their_numbers(run_cfg, machines, rank):
-    """Else it waits for hours for a process that never comes."""
+    """Otherwise it would wait for hours for a process that never comes."""
     options = ("--num-machines", machines, "--dist-url", "tcp://127.0.0.1:1", f"--machine-rank={rank}")
     with pytest.raises(InputError, match=f"--machine-rank is {rank}; .* the last {int(machines) - 1}$"):
         main(argument_parser().parse_args(command(run_cfg, *options)[2:]))

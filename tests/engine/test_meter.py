@@ -50,7 +50,7 @@ def test_a_checkpoint_of_several_processes_in_one(monkeypatch):
 
 
 def _flush_what_was_restored(rank, folder):
-    """In a group that has a backend for GPUs alone, and says that it is NCCL."""
+    """In a group that has a backend only for GPUs, and claims to be NCCL."""
     backend_of = dist.get_backend
     dist.get_backend = lambda group=None: "nccl" if group in (None, dist.group.WORLD) else backend_of(group)
     dist.init_process_group("cuda:gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2)

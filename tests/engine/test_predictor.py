@@ -114,7 +114,7 @@ def test_nan_features_are_refused(predictor):
 
 @pytest.mark.parametrize("classes", [False, True])
 def test_a_checkpoint_is_read_once(request, classes, monkeypatch):
-    """It has the optimiser's state, too."""
+    """A checkpoint also holds the optimiser's state."""
     folder, read, load = request.getfixturevalue("class_run_folder" if classes else "run_folder"), [], torch.load
     monkeypatch.setattr(torch, "load", lambda path, **options: read.append(path) or load(path, **options))
     predictor = Predictor(folder / "model_final.pth")

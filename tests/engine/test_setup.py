@@ -65,7 +65,7 @@ def test_other_mistakes_are_one_line(config_file, text, overrides, words):
 def test_an_override_may_give_timm_an_argument_that_no_file_has(config_file):
     overrides = ["MODEL.BACKBONE.TIMM_KWARGS.depth", "6", "MODEL.BACKBONE.TIMM_KWARGS.mlp_ratio", "2.5"]
     assert load_config(config_file, overrides).MODEL.BACKBONE.TIMM_KWARGS == {"depth": 6, "mlp_ratio": 2.5}
-    overrides = ["MODEL.BACKBONE.TIMM_KWARGS.init_values", "None"]  # which has meaning there
+    overrides = ["MODEL.BACKBONE.TIMM_KWARGS.init_values", "None"]  # None has a meaning there
     assert load_config(config_file, overrides).MODEL.BACKBONE.TIMM_KWARGS == {"init_values": None}
 
 
@@ -115,7 +115,7 @@ def test_setup_makes_the_run_folder_and_seeds(config_file, tmp_path):
     fresh, others = draw("-1", "c")
     assert fresh.SEED >= 0 and not torch.equal(others, numbers)
     assert draw("-1", "d")[0].SEED != fresh.SEED
-    # A start that fails leaves the configuration of the run that was there.
+    # A start that fails keeps the configuration of the existing run.
     assert not (tmp_path / "c" / "config.yaml").exists()
     save_config(fresh)
     (tmp_path / "c" / "last_checkpoint").write_text("model_last.pth")
@@ -127,7 +127,7 @@ def test_setup_makes_the_run_folder_and_seeds(config_file, tmp_path):
     ("device", "processes", "expected"), [("cuda", 1, "cuda:2"), ("cuda:1", 1, "cuda:1"), ("cuda:1", 4, "cuda:2")]
 )
 def test_a_gpu_becomes_the_one_that_is_used_where_none_is_named(tiny_cfg, device, processes, expected, monkeypatch):
-    """Of several processes each has its own, whatever is named."""
+    """With several processes each has its own, whatever is named."""
     used = []
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)

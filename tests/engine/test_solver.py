@@ -33,7 +33,7 @@ def test_the_learning_rate_is_scaled_to_the_batch_if_asked(tiny_cfg, tiny_model)
 
 
 def test_a_first_step_that_overflows_leaves_nothing_behind(tiny_cfg):
-    """PyTorch's fused SGD makes the momenta in the first step, and fills them in only if it is a finite one."""
+    """PyTorch's fused SGD allocates the momenta in the first step, and fills them only if the step is finite."""
     tiny_cfg.SOLVER.OPT, tiny_cfg.SOLVER.MOMENTUM, tiny_cfg.SOLVER.BASE_LR = "SGD", 0.9, 0.1
     models = [torch.nn.Linear(64, 64) for _ in range(2)]
     models[1].load_state_dict(models[0].state_dict())
@@ -90,12 +90,12 @@ def test_decay_and_learning_rates(tiny_cfg, tiny_model):
 
 
 @pytest.mark.parametrize(("timm_model", "kwargs"), [
-    ("vit_tiny_patch16_224", {"depth": 1, "reg_tokens": 2}),  # which timm 1.0.24 has not declared yet
+    ("vit_tiny_patch16_224", {"depth": 1, "reg_tokens": 2}),  # timm 1.0.24 does not declare them yet
     ("vit_tiny_patch16_224", {"depth": 1, "init_values": 0.1}),  # layer scale
     ("swin_tiny_patch4_window7_224", {"depths": (1, 1), "num_heads": (1, 2), "window_size": 4}),
 ])  # fmt: skip
 def test_what_timm_does_not_decay_is_not_decayed(tiny_cfg, timm_model, kwargs):
-    """Where norms and biases are not, as in the recipes of timm's models."""
+    """If norms and biases are not decayed either, as in the recipes of timm's models."""
     solver = tiny_cfg.SOLVER
     solver.OPT, solver.WEIGHT_DECAY, solver.WEIGHT_DECAY_NORM, solver.WEIGHT_DECAY_BIAS = "AdamW", 0.05, 0.0, 0.0
     backbone = tiny_cfg.MODEL.BACKBONE
@@ -118,7 +118,7 @@ def test_momentum_is_as_configured(tiny_cfg, tiny_model, momentum, nesterov):
 
 
 def test_a_step_changes_every_parameter(tiny_cfg, tiny_model, tiny_batch):
-    """fast-reid's optimiser runs and changes nothing."""
+    """fast-reid's optimiser runs, but changes nothing."""
     tiny_cfg.SOLVER.OPT, tiny_cfg.SOLVER.BASE_LR = "SGD", 0.1
     optimizer = build_optimizer(tiny_cfg, tiny_model)
     before = {name: p.detach().clone() for name, p in tiny_model.named_parameters()}

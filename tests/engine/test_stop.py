@@ -1,4 +1,4 @@
-"""A run that is stopped, killed, or fails ends, resumed, in the weights and metrics of one that was not: to the bit."""
+"""A run that was stopped or killed, or failed, ends after resuming like one that was not: to the bit."""
 
 import copy
 import os
@@ -18,9 +18,9 @@ from dcal_reid.engine import Trainer
 from dcal_reid.engine.stop import StopRequest
 from dcal_reid.errors import InputError
 
-# More of them: KILLS=50 pytest tests/engine/test_stop.py -k any_moment
+# For more kills: KILLS=50 pytest tests/engine/test_stop.py -k any_moment
 KILLS = int(os.environ.get("KILLS", "4"))
-# As on macOS, which does not tell who has sent a signal.
+# As on macOS, which does not say who has sent a signal.
 MACOS = "import os, signal, sys\nvars(signal).pop('sigwaitinfo', None)\n"
 ON_MACOS = ("-c", f"{MACOS}import runpy\ndel sys.argv[0]\nrunpy.run_path(sys.argv[0], run_name='__main__')")
 
@@ -43,7 +43,7 @@ class Signal(HookBase):
             os.kill(os.getpid(), self.number)
 
 
-# Three steps an epoch: within the first epoch, within another, in an epoch's last step.
+# Three steps per epoch: within the first epoch, within another, in an epoch's last step.
 @pytest.mark.parametrize(("iteration", "done"), [(0, 1), (4, 5), (5, 6)])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_between_two_steps(run_cfg, other_cfg, iteration, done, number, capsys):
@@ -64,7 +64,7 @@ def test_a_signal_in_the_last_step_lets_the_run_end(run_cfg):
 
 
 def test_the_log_lines_of_long_periods_are_the_same_too(run_cfg, other_cfg):
-    """Means over steps before and after the stop."""
+    """They are means over steps before and after the stop."""
     for cfg in (run_cfg, other_cfg):
         cfg.SOLVER.LOG_PERIOD, cfg.TEST.EVAL_PERIOD = 4, 2
     run(run_cfg)
@@ -102,7 +102,7 @@ def test_another_batch_size_goes_on_at_the_same_place_of_the_epoch(run_cfg):
     before = Path(run_cfg.OUTPUT_DIR, "metrics.json").read_text()
     trainer, _ = run(run_cfg, resume=True)
     assert trainer.iters_per_epoch == 6 and trainer.start_iter == 10
-    # Its iterations are other ones.
+    # Its iterations are different.
     assert Path(run_cfg.OUTPUT_DIR, "metrics.1.json").read_text() == before
 
 
@@ -121,7 +121,7 @@ def test_a_second_signal_acts_at_once():
 
 
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_whole(run_cfg, other_cfg, monkeypatch):
-    """As the writer of checkpoints sees it: no file may grow beyond a limit."""
+    """To the writer of checkpoints a full disk is a limit on the size of a file."""
     resource = pytest.importorskip("resource")
     run(run_cfg)
     save, saved = Trainer.save, []
@@ -152,7 +152,7 @@ def test_a_kill_at_any_moment_loses_nothing(run_cfg, other_cfg):
         cfg.SOLVER.MAX_EPOCH = 2 + KILLS // 4
 
     def trained(cfg, seconds=None):
-        """Whether it came to its end before it was killed."""
+        """Whether the run finished before it was killed."""
         process = fork(command(cfg, "--resume")[1:])
         process.join(seconds)
         if ended := process.exitcode is not None:
@@ -168,7 +168,7 @@ def test_a_kill_at_any_moment_loses_nothing(run_cfg, other_cfg):
             killed += 1
             continue
         assert_same_runs(run_cfg, other_cfg)
-        # It came to its end in spite of the kills: once more, with less time between them.
+        # The run finished in spite of the kills: try again, with less time between them.
         other_cfg.OUTPUT_DIR += "+"
         longest *= 0.8
     assert trained(other_cfg)
@@ -183,7 +183,7 @@ def test_the_command_line_saves_on_sigterm_and_goes_on(run_cfg, other_cfg):
     started = command(other_cfg, "--num-gpus", "2", "--dist-url", "auto")
     stopped = subprocess.Popen(started, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     metrics = Path(other_cfg.OUTPUT_DIR, "metrics.json")
-    # A first line: both processes have begun to train.
+    # After the first line, both processes have begun to train.
     while not (metrics.is_file() and metrics.stat().st_size) and stopped.poll() is None:
         time.sleep(0.05)
     stopped.terminate()
@@ -199,7 +199,8 @@ def test_the_command_line_saves_on_sigterm_and_goes_on(run_cfg, other_cfg):
     ("number", "launcher"), [(signal.SIGTERM, ()), (signal.SIGINT, ()), (signal.SIGTERM, ON_MACOS)]
 )
 def test_a_signal_to_the_whole_group_leaves_the_workers_alone(run_cfg, number, launcher):
-    """As Ctrl-C in a terminal, ``timeout`` and systemd send it: the main process still waits for their batches."""
+    """Ctrl-C in a terminal, ``timeout`` and systemd send it like this: the main process still waits for the workers'
+    batches."""
     run_cfg.DATALOADER.NUM_WORKERS, run_cfg.SOLVER.MAX_EPOCH = 2, 1000
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     stopped = subprocess.Popen(command(run_cfg, launcher=launcher), **pipes, process_group=0)
@@ -221,7 +222,7 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_alone(run_cfg, number, l
     ],
 )
 def test_workers_end_with_a_process_that_fails_or_is_killed(run_cfg, begin, end, code, said):
-    """They leave signals to the main process; its own must reach them all the same. They hold its output open."""
+    """Workers leave signals to the main process, but its own signals must reach them. They hold its output open."""
     run_cfg.DATALOADER.NUM_WORKERS = 1
     python, _, _, config = command(run_cfg)
     script = (
@@ -237,7 +238,7 @@ def test_workers_end_with_a_process_that_fails_or_is_killed(run_cfg, begin, end,
 
 
 def test_several_processes_get_their_time_to_save(monkeypatch):
-    """It starts anew once they have agreed to stop."""
+    """The time starts anew once they have agreed to stop."""
     ended = []
     monkeypatch.setattr("dcal_reid.engine.stop._PATIENCE", 0.5)
     monkeypatch.setattr("dcal_reid.engine.stop.os._exit", ended.append)

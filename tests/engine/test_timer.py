@@ -15,7 +15,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def warm(clock):
-    """A timer that runs, with its first steps done at second 100."""
+    """A running timer whose first steps ended at second 100."""
     result = StepTimer()
     result.start()
     clock.now = 100.0
@@ -28,7 +28,7 @@ def test_the_wait_for_steps_that_were_only_queued_counts(clock, warm):
     for _ in range(4):
         clock.now += 0.01
         warm.add(0.002)
-    clock.now += 3.96  # the GPU does them
+    clock.now += 3.96  # the GPU runs the steps
     assert warm.lap() == pytest.approx({"time": 1.0, "data_time": 0.002})
     assert warm.lap() == {}
 

@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(run_cfg, tmp_path
 
 @pytest.mark.usefixtures("half_precision")
 def test_a_resumed_run_follows_its_configuration(run_cfg):
-    """A new learning rate counts, and half precision may be switched on."""
+    """A new learning rate takes effect, and half precision may be switched on."""
     run(run_cfg)
     run_cfg.SOLVER.MAX_EPOCH, run_cfg.SOLVER.BASE_LR, run_cfg.SOLVER.ETA_MIN_LR = 4, 0.5, 0.25
     run_cfg.SOLVER.AMP.ENABLED, run_cfg.SOLVER.AMP.DTYPE = True, "fp16"
@@ -176,7 +176,7 @@ def test_a_broken_distractor_is_replaced_by_another(run_cfg, crops):
 
 
 def test_averaged_weights_are_what_is_evaluated(run_cfg):
-    """The average after the warm-up formula of timm, of statistics as of weights, and --eval-only uses it."""
+    """Statistics and weights are averaged by timm's warm-up formula, and --eval-only uses the average."""
     names = ("heads.sa.weight", "heads.sa.bottleneck.0.running_mean", "heads.sa.bottleneck.0.running_var")
     history = []
 
@@ -275,7 +275,7 @@ def test_starting_anew_over_a_run_warns(run_cfg, caplog):
 
 
 def test_what_a_new_run_did_not_write_is_not_resumed(run_cfg):
-    """It was the checkpoint of the run before, with the configuration of the new one."""
+    """It would be the checkpoint of the previous run, with the configuration of the new one."""
     run_cfg.SOLVER.MAX_EPOCH = 1
     run(run_cfg)
 
@@ -317,7 +317,7 @@ def test_broken_distractors_are_told_of(run_cfg, tmp_path, caplog):
 
 
 def test_a_run_goes_on_only_with_its_own_identities(run_cfg, crops):
-    """Of other identities, as many as before, all shapes fit."""
+    """With the same number of other identities, all shapes would fit."""
     run_cfg.SOLVER.MAX_EPOCH = 1
     run(run_cfg)
     before = (crops / "labels.csv").read_text()

@@ -15,7 +15,7 @@ def test_what_a_checkpoint_tells(tmp_path):
     assert weights[1:] == ([4, 2], ["a", "b"], 2) and weights.state.keys() == CLASSIFIER.keys()
     torch.save({"model": CLASSIFIER, "ema": {"heads.sa.weight": torch.ones(5, 8)}}, tmp_path / "a.pth")
     weights = read_weights(tmp_path / "a.pth")
-    # The average is what was evaluated; without a number, its classifier tells the classes.
+    # The average was evaluated; if the file has no number of classes, the classifier gives it.
     assert weights[1:] == (None, None, 5) and weights.state["heads.sa.weight"].all()
     assert export_metadata(str(tmp_path / "a.pth")) == {}
 

@@ -44,7 +44,7 @@ def test_holds_what_inference_needs_and_nothing_of_this_machine(exported, tmp_pa
 
 
 def test_images_on_their_side_have_other_patches(exported):
-    """Of which the position embeddings have the same shape."""
+    """Their position embeddings have the same shape."""
     _, path = exported
     with pytest.raises(
         InputError, match=r"images with 4 x 2 patches, the model's have 2 x 4; use the configuration in it"

@@ -6,7 +6,7 @@ from helpers.forks import run_ranks
 
 from dcal_reid.evaluation.broken import warn_of_broken
 
-# What each of two processes has found; loaders pad, so that both may find the same.
+# What each of two processes has found; loaders pad, so both may find the same file.
 FOUND = [(["c.jpg", "b.jpg"], ["b.jpg", "a.jpg", "d.jpg"]), ([], ["e.jpg"]), ([], [])]
 
 

@@ -23,7 +23,7 @@ def make(labels, best, names=("ant", "bee", "cat"), **changes):
 
 @pytest.fixture
 def result():
-    """Ants are right twice and taken for a bee once, bees for an ant twice; no cat is tested."""
+    """Ants are right twice and taken for a bee once, bees are taken for an ant twice; no cat is tested."""
     return make([0, 0, 0, 1, 1, 1, 1], [0, 0, 1, 0, 0, 1, 2])
 
 

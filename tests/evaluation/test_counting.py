@@ -32,7 +32,7 @@ def count(distances, matches, values, slack, bounds):
 @given(matrices_with_ties(), st.booleans(), st.integers(1, 100), st.integers(0, 2**32 - 1))
 @settings(max_examples=150)
 def test_counts_are_those_of_the_exact_distances(case, tensors, memory, seed):
-    """Of tiles of any size in any order, each row of which is as wrong as its own slack allows."""
+    """For tiles of any size in any order, with each row as wrong as its own slack allows."""
     matrix, *labels = case
     matrix, rng = np.rint(1000 * matrix), np.random.default_rng(seed)
     slack = rng.choice([0.0, 1.0, 350.0], len(matrix))
@@ -78,7 +78,7 @@ def test_a_model_that_gives_one_feature_for_everything_is_ranked_in_gallery_orde
 
 
 def test_few_pairs_are_computed_exactly():
-    """The product decides nearly all comparisons, also where features are all alike."""
+    """The product decides nearly all comparisons, even where features are all alike."""
     query, gallery, *labels = realistic(num_gallery=2000, dim=1536)
     for shift in (0, 100):
         distances = FeatureDistances(query + np.float32(shift), gallery + np.float32(shift))

@@ -34,7 +34,7 @@ def test_tiles_are_within_their_slack(metric, kind, dim):
     seen = np.zeros(expected.shape, dtype=int)
     for tile in FeatureDistances(query, gallery, metric, block=32).tiles():
         error = np.abs(tile.values - expected[tile.query])
-        # Far inside: the bound must hold for every product anywhere.
+        # Far below the bound, which must hold for every product on every machine.
         assert np.all(error <= tile.slack[:, None] / 2)
         seen[tile.query] += 1
     assert np.all(seen == 1)
@@ -109,7 +109,7 @@ def test_matrix_with_nan_is_refused():
 
 
 def test_features_beyond_single_precision():
-    """Their squared distances would be infinite in it, and every match at rank 1."""
+    """In single precision, their squared distances would be infinite, and every match at rank 1."""
     large = 1e17 * features(0, 5, 16, "normal").astype(np.float32)
     with pytest.raises(InputError, match=r"gallery features are as long as \d\.\de\+19, too large for the euclidean"):
         FeatureDistances(large, 100 * large, "euclidean")

@@ -19,7 +19,7 @@ def records(count):
 
 
 def in_a_pool(call):
-    """What ``call`` returns, and how many threads faiss then has, in a thread that was given three."""
+    """What ``call`` returns, and how many threads faiss has afterwards, in a thread that started with three."""
 
     def asked_for_three():
         faiss.omp_set_num_threads(3)

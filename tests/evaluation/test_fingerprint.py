@@ -24,7 +24,7 @@ def test_a_fingerprint_is_of_names_shapes_and_types_in_any_order():
 
 
 def test_a_fingerprint_stays_what_it_is():
-    """Galleries and exports on the disk hold it; another one would make all of them those of another model."""
+    """Galleries and exports on disk store it; if it changed, all of them would seem to be of another model."""
     weights = {
         "norm.num_batches_tracked": torch.tensor(3),
         "head.weight": torch.tensor([[1.0, -2.0], [0.5, 0.0]]),

@@ -14,7 +14,7 @@ from dcal_reid.evaluation.milvus import MilvusGallery
 pytestmark = pytest.mark.usefixtures("faiss_on_one_thread")
 
 DIM = 8
-# Of faiss one of each way to search some cameras alone.
+# For faiss, one index for each way to search only some cameras.
 ENGINES = ["Flat", "HNSW16", "SQ8", "milvus"]
 
 
@@ -26,7 +26,7 @@ def items(count, first=0):
 
 @pytest.fixture(scope="module")
 def uri(tmp_path_factory):
-    """Of Milvus, whose start takes seconds."""
+    """Address of Milvus, which takes seconds to start."""
     return str(tmp_path_factory.mktemp("milvus") / "gallery.db")
 
 

@@ -1,4 +1,4 @@
-"""Evaluation of 1, 2 and 3 processes, which must agree bit for bit."""
+"""Evaluations in 1, 2 and 3 processes must agree bit for bit."""
 
 import itertools
 
@@ -48,7 +48,7 @@ def evaluate(chosen, output_dir=None):
 
 
 def shards(world):
-    """Of different sizes, out of order, with items that two processes have; of three processes one has nothing."""
+    """Shards of different sizes, out of order, with items that two processes have; one of three has nothing."""
     order = np.random.default_rng(2).permutation(150)
     cuts = {2: [0, 40, 150], 3: [0, 90, 90, 150]}[world]
     parts = [order[a:b] for a, b in itertools.pairwise(cuts)]

@@ -49,7 +49,7 @@ def test_flat_is_exact(metric):
     ids, distances = exact(queries, features(), metric, 10)
     assert np.array_equal(hits.ids, ids)
     np.testing.assert_allclose(hits.distances, distances, atol=1e-5)
-    # Those of an item to itself too, which rounding would put below 0.
+    # Including the distance of an item to itself, which rounding would put below 0.
     assert (gallery.search(features(), 1).distances >= 0).all()
 
 
@@ -60,7 +60,7 @@ def test_approximate_indexes_log_their_recall(factory, metric, caplog):
         gallery = FaissGallery.build(features(), records(), metric=metric, factory=factory)
     assert 0.1 < gallery.recall <= 1
     assert f"{factory} with " in caplog.text and f"{100 * gallery.recall:.1f} %" in caplog.text
-    # What was measured is what a search gives.
+    # The measured recall is that of a search.
     queries = np.arange(0, 1500, 30)
     expected = exact_nearest(ScaledFeatures(features(), metric), queries, 11)[:, 1:]
     found = gallery.search(features()[queries], 11).ids
@@ -96,7 +96,7 @@ def test_saved_and_opened(factory, metric, tmp_path):
 @pytest.mark.parametrize("factory", ["Flat", *APPROXIMATE])
 @pytest.mark.parametrize("reopen", [False, True])
 def test_add_and_remove(factory, reopen, tmp_path):
-    """Also of an opened gallery: faiss aborts the process when an index that lies on disk is changed."""
+    """Also with an opened gallery: faiss aborts the process when an index on disk is changed."""
 
     def changed():
         if not reopen:
@@ -195,7 +195,7 @@ def test_folders_that_are_no_gallery(tmp_path):
 
 
 def test_a_folder_whose_name_is_not_utf8(tmp_path):
-    """faiss opens no file in it, so that the gallery must not be called damaged."""
+    """faiss cannot open files in it, but the gallery must not be called damaged."""
     gallery = FaissGallery.build(features(20), records(20))
     message = r"path of a gallery holds UTF-8 only, which '.*udcff' is not; rename the folder, or choose another"
     with pytest.raises(InputError, match=message):
@@ -273,7 +273,7 @@ def test_cameras_of_other_indexes(factory, k, tmp_path):
     gallery.save(tmp_path)
     for one in (gallery, FaissGallery.open(tmp_path)):
         found, before = (search(one, features(3), k, ["2", "5"]) for search in (FaissGallery.search, by_searching_on))
-        # It is never worse, and the same where the index looks everywhere.
+        # The search is never worse, and it is the same if the index looks everywhere.
         assert ((found.ids >= 0) >= (before.ids >= 0)).all()
         assert (found.distances <= before.distances * 1.001 + 1e-3).all()
         if factory in ("PQ8x4", "PCA16,Flat"):
@@ -283,7 +283,7 @@ def test_cameras_of_other_indexes(factory, k, tmp_path):
 
 @pytest.mark.parametrize("factory", ["IVF64,Flat", "HNSW16"])
 def test_the_items_of_a_rare_camera_are_found(factory):
-    """Where an approximate index looks for the nearest of all there may be none of them."""
+    """An approximate index may find none of them where it looks for the nearest of all items."""
     cameras = np.where(np.arange(1500) % 150 == 0, "gate", "hall")
     gallery = FaissGallery(32, factory=factory)
     gallery.add(features(), Records([""] * 1500, np.zeros(1500, dtype=int), cameras))
@@ -418,7 +418,7 @@ def test_a_search_is_as_hard_after_items_were_removed():
 
 
 def test_on_gpus_where_there_are_some(monkeypatch):
-    """The copy is made once, dropped by a change, and not asked for what GPUs cannot do. GPUs are played here."""
+    """The copy is made once, dropped by a change, and not used for what GPUs cannot do. The GPUs are fakes."""
     copies = []
     monkeypatch.setattr(faiss, "get_num_gpus", lambda: 2)
     monkeypatch.setattr(faiss, "index_cpu_to_all_gpus", lambda index, ngpu: copies.append(ngpu) or index, raising=False)
@@ -438,7 +438,7 @@ def test_on_gpus_where_there_are_some(monkeypatch):
 
 
 def test_opened_while_another_process_saves(tmp_path, monkeypatch):
-    """What is opened is removed under it: that is no damage."""
+    """Files are removed while they are opened, which must not count as damage."""
     FaissGallery.build(features(100), records(100)).save(tmp_path)
     others, open_records = FaissGallery.open(tmp_path), RecordStore.open
 
@@ -476,6 +476,6 @@ def test_a_new_gallery_is_empty(text, tmp_path):
 
 @pytest.mark.parametrize("factory", ["IVF1,Flat", "HNSW32"])
 def test_recall_counts_any_of_equally_near_items(factory):
-    """Of twelve copies of each image an exact search, too, finds any ten."""
+    """Of twelve copies of each image, even an exact search finds any ten."""
     copies = np.repeat(features(30), 12, axis=0)[np.random.default_rng(0).permutation(360)]
     assert FaissGallery.build(copies, records(360), factory=factory).recall == 1

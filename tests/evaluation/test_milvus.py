@@ -66,7 +66,7 @@ def test_items_come_and_go(gallery, uri):
     again = MilvusGallery(uri, "g")
     again.add(*items(5, seed=1))
     assert len(again) == 65 == len(gallery)
-    gallery.add(features, records)  # the same paths: nothing is there twice
+    gallery.add(features, records)  # the same paths: no item is duplicated
     assert len(gallery) == 65
     nearest = gallery.search(features[:3], 1).ids[:, 0]
     assert gallery.records(nearest).paths.tolist() == records.paths[:3].tolist()

@@ -46,7 +46,7 @@ def test_equals_a_stable_sort_of_all_distances(items, block, sizes):
 @given(items(), st.integers(1, 90))
 @settings(max_examples=50)
 def test_the_way_of_the_gpu_finds_the_same(items, block):
-    """The code for GPUs, run on CPU tensors."""
+    """The GPU code, run on CPU tensors."""
 
     def on_tensors(self, centre, device):
         prepared = Prepared(self.features, self.scale, centre, device)

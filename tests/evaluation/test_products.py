@@ -21,7 +21,7 @@ def exact(left, right):
 @pytest.mark.parametrize("spread", [1.0, 1e-2, 1e-7])
 @pytest.mark.parametrize("is_centred", [True, False])
 def test_products_are_within_their_bound(dim, length, spread, is_centred):
-    """Where the bound is tight, too: features that are nearly one without a centre, and one far from all others."""
+    """Also where the bound is tight: features that nearly coincide and are not centred, and one far from all others."""
     rng = np.random.default_rng(0)
     common = rng.standard_normal(dim)
     left, right = (length * (common + spread * rng.standard_normal((n, dim))) for n in (9, 20))
@@ -51,7 +51,7 @@ def test_a_buffer_holds_the_products_of_blocks_up_to_its_size():
 
 @pytest.fixture
 def rounds():
-    """Whether CUDA products are rounded to TF32, as training has chosen here."""
+    """Whether CUDA products are rounded to TF32, as training has chosen in this test."""
     matmul = torch.backends.cuda.matmul
     # PyTorch 2.9 renamed the switch.
     name, on = ("fp32_precision", "tf32") if hasattr(matmul, "fp32_precision") else ("allow_tf32", True)
@@ -62,7 +62,7 @@ def rounds():
 
 
 class AtProducts(TorchFunctionMode):
-    """What a function says whenever a product of tensors is computed."""
+    """Records what a function returns whenever a product of tensors is computed."""
 
     def __init__(self, function):
         super().__init__()

@@ -40,7 +40,7 @@ def test_equals_the_definition():
 
 
 def test_the_order_in_which_neighbours_are_found_does_not_matter(monkeypatch):
-    # Rounding makes their sum depend on its order.
+    # Through rounding, their sum depends on its order.
     features = np.repeat(np.array([[1e16], [-1e16], [1]], dtype=np.float32), 8, axis=1)
     expected = expand(features, ExpansionOptions(k=3, alpha=0))
 
@@ -58,7 +58,7 @@ def test_one_neighbour_is_the_item_itself():
 
 
 def test_opposite_neighbours_have_no_weight():
-    """A negative similarity to a power that is no integer is NaN in fast-reid."""
+    """A negative similarity raised to a power that is not an integer is NaN in fast-reid."""
     features = np.array([[1.0, 0], [-1, 0.1]], dtype=np.float32)
     np.testing.assert_allclose(expand(features, ExpansionOptions(k=2, alpha=2.5)), features, rtol=1e-6)
 

@@ -54,7 +54,7 @@ def test_matrix_ranking_equals_the_definition(case, ap):
 
 @st.composite
 def features_with_copies(draw):
-    """Features of which many are copies of each other, some differ in the last bit, and all may be alike."""
+    """Features many of which are copies of each other, while some differ in the last bit, and all may be alike."""
     num_query, num_gallery = draw(st.integers(1, 12)), draw(st.integers(1, 60))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     kinds, dim = draw(st.integers(1, 20)), draw(st.sampled_from([1, 3, 40]))
@@ -106,7 +106,7 @@ class OffBySlack(MatrixDistances):
 @example(larger_case(), 350, False, 1, (0.01, 0.1))
 @settings(max_examples=200)
 def test_ranks_and_rates_are_those_of_the_exact_distances(case, slack, tensors, memory, fprs):
-    """Wherever within the slack a product lies, and however few distances are looked at together."""
+    """Wherever a product lies within its slack, and however few distances are processed together."""
     matrix, matches = np.rint(1000 * case[0]), find_matches(*case[1:])
     if matches.junk.all():
         return
@@ -163,7 +163,7 @@ def test_values_do_not_depend_on_the_number_of_threads():
 @given(features_with_copies(), st.sampled_from(["cosine", "euclidean"]))
 @settings(max_examples=100)
 def test_the_way_of_the_gpu_gives_the_same_values(case, metric):
-    """The code for GPUs, run on CPU tensors."""
+    """The GPU code, run on CPU tensors."""
     query, gallery, *labels = case
     matches = find_matches(*labels)
     if matches.junk.all():

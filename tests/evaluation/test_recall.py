@@ -15,7 +15,7 @@ pytestmark = pytest.mark.usefixtures("faiss_on_one_thread")
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 2**32 - 1))
 @settings(max_examples=100)
 def test_equals_the_definition(count, k, seed):
-    """Of a gallery that finds anything at all, itself or nothing in places."""
+    """With a gallery that may return anything: other items, the item itself, or nothing in some places."""
     rng = np.random.default_rng(seed)
     features = rng.integers(0, 5, (count, 3)).astype(np.float32)
     asked = min(k, count - 1) + 1

@@ -32,7 +32,7 @@ def sets(index, size, half):
 
 @st.composite
 def neighbour_lists(draw):
-    """Lists in which an item need not be its own neighbour: there may be too many copies of it."""
+    """Lists in which an item need not be its own neighbour, because there may be too many copies of it."""
     count = draw(st.integers(1, 25))
     size = draw(st.integers(1, count))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -58,7 +58,7 @@ def random_encoding(rows, columns, density, seed=0):
 
 
 def test_an_encoding_weighs_each_neighbour_by_its_distance():
-    """Pairs that are there one way only, both ways, and with oneself; an item of no neighbours; another's farthest."""
+    """Pairs in one direction, in both, and of an item with itself; an item without neighbours; another's farthest."""
     items = ScaledFeatures(np.random.default_rng(0).standard_normal((12, 3)), "euclidean")
     neighbours = random_encoding(12, 12, 0.4) > 0
     farthest = np.linspace(1, 5, 12)

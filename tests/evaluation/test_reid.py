@@ -203,7 +203,7 @@ def test_rank_lists_are_those_that_were_scored(cfg, rerank):
 
 
 def test_broken_images_are_counted(cfg, caplog):
-    """They are missing from the batches, and named in them."""
+    """Batches do not contain them, but name them."""
     data = TestSet()
     evaluator = DCALReidEvaluator(cfg, data.num_query)
     for left_out in (["b.jpg", "a.jpg"], [], ["b.jpg"]):

@@ -52,14 +52,14 @@ def test_the_file_has_each_query_under_its_own_name(data, file, options, tmp_pat
     assert {len(column) for name, column in queries.items() if name != "unanswered"} == {18}
     assert queries["indices"] == [i for i in range(20) if i not in (0, 12)]
     assert queries["paths"][:2] == ["Stra\udcdfe/1.jpg", "Stra\udcdfe/2.jpg"]
-    # NaN is no JSON.
+    # NaN is not valid JSON.
     assert queries["unanswered"] == [4] and queries["ap"][4] is None and queries["first_rank"][4] == 0
     assert queries["ap"][5] == result.ap[5] and written["metrics"] == dict(result.metrics())
 
 
 @pytest.mark.parametrize("key", ["json_path", "plot_path"])
 def test_what_cannot_be_written_is_told_before_the_work(options, key, tmp_path):
-    """There are no features: they were not looked for."""
+    """There are no features, and nothing looked for them."""
     (tmp_path / "file").touch()
     with pytest.raises((InputError, OSError), match=r"file.x\.png"):
         rescore(str(tmp_path / "none.npz"), options, **{key: str(tmp_path / "file" / "x.png")})

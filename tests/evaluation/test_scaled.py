@@ -27,7 +27,7 @@ def features(seed, count, dim):
 )
 @pytest.mark.parametrize("rows", [slice(None), slice(3, 60, 7), np.array([5, 0, 5]), np.array([], dtype=int)])
 def test_rows_have_the_scale_of_the_metric(kind, rows):
-    """Of more rows than are looked at together."""
+    """For more rows than are processed together."""
     given = kind(10 * features(0, 70, 6))
     expected = (given.detach().double().numpy() if isinstance(given, torch.Tensor) else given.astype(float))[rows]
     euclidean, cosine = (ScaledFeatures(given, metric)[rows] for metric in ("euclidean", "cosine"))
@@ -39,7 +39,7 @@ def test_rows_have_the_scale_of_the_metric(kind, rows):
 @pytest.mark.parametrize("dim", [1, 33, 2**15 + 1])
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 def test_distances_of_pairs_are_those_of_exact_sums(metric, dim):
-    """Of more pairs than are looked at together, and of features too long for more than one pair at a time."""
+    """For more pairs than are processed together, and features too long for more than one pair at a time."""
     a, b = ScaledFeatures(features(0, 5, dim), metric), ScaledFeatures(features(1, 4, dim), metric)
     i, j = np.divmod(np.arange(20), 4)
     i, j = (np.tile(index, 1 if dim > 33 else 200) for index in (i, j))

@@ -42,7 +42,7 @@ def turned(features):
 
 
 def longer(features):
-    features[7] *= 2  # of the same direction: as of a mean over two views that is a sum
+    features[7] *= 2  # the same direction, as if a mean over two views were a sum
 
 
 def scaled(features):

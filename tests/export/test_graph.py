@@ -11,7 +11,7 @@ from dcal_reid.export.graph import check_exportable, trace
 
 @pytest.fixture
 def run_cfg(run_cfg):
-    """Of one block: PyTorch traces each for seconds."""
+    """With one block, because PyTorch needs seconds to trace each."""
     run_cfg.MODEL.BACKBONE.TIMM_KWARGS.depth = run_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 1
     return run_cfg
 

@@ -29,7 +29,7 @@ def features_of_program(path, images):
 
 
 def assert_same_for_any_batch(features, path, predictor, views=(lambda images: images,)):
-    """Batches of 1, 2 and 7 images through one file, against the mean over views of them in PyTorch."""
+    """Batches of 1, 2 and 7 images through one file, against the mean over their views in PyTorch."""
     generator = torch.Generator().manual_seed(3)
     for batch in (1, 2, 7):
         images = torch.randint(0, 256, (batch, 3, *predictor.image_size), dtype=torch.uint8, generator=generator)
@@ -40,14 +40,14 @@ def assert_same_for_any_batch(features, path, predictor, views=(lambda images: i
 
 @pytest.fixture
 def run_cfg(run_cfg):
-    """Of two blocks: PyTorch traces each for seconds."""
+    """With two blocks, because PyTorch needs seconds to trace each."""
     run_cfg.MODEL.BACKBONE.TIMM_KWARGS.depth = run_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 2
     return run_cfg
 
 
 @pytest.fixture
 def predictor_of(run_folder):
-    """A function: the model of the run with other settings under MODEL.DCAL."""
+    """A function that gives the model of the run with other settings under MODEL.DCAL."""
 
     def make(**options):
         overrides = [word for key, value in options.items() for word in ("MODEL.DCAL." + key.replace("__", "."), value)]

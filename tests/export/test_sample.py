@@ -11,7 +11,7 @@ from dcal_reid.export.sample import check_images
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """Empty ones, for they are not opened."""
+    """Empty files, because they are not opened."""
     folder = tmp_path_factory.mktemp("many")
     paths = [folder / f"{number}.jpg" for number in range(450)]
     for path in paths:

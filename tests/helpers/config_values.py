@@ -13,13 +13,13 @@ def flat(node, prefix=""):
 
 
 def differing(cfg, base):
-    """What ``cfg`` has where ``base``, with the same keys, has something else."""
+    """The values of ``cfg`` that differ from those of ``base``, which has the same keys."""
     cfg, base = dict(flat(cfg)), dict(flat(base))
     assert cfg.keys() == base.keys()
     return {key: value for key, value in cfg.items() if value != base[key]}
 
 
 def set_value(cfg, key, value):
-    """Of any type, as no override can."""
+    """Set a value of any type, which an override cannot do."""
     node, _, name = key.rpartition(".")
     (value_of(cfg, node) if node else cfg)[name] = value

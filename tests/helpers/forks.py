@@ -1,4 +1,4 @@
-"""Programs in processes that are forked from one which has imported everything: that takes Python seconds."""
+"""Run programs in processes forked from one that has imported everything, because the imports take seconds."""
 
 import multiprocessing
 import os
@@ -15,7 +15,7 @@ _CONTEXT.set_forkserver_preload(["dcal_reid.engine"])
 
 
 def fork(command, output=os.devnull, errors=os.devnull, **environment):
-    """Begin ``python PROGRAM ARGUMENT ...``, without its start. Returns the process.
+    """Start ``python PROGRAM ARGUMENT ...`` without the time for its imports. Returns the process.
 
     Args:
         command: the program's file, and its arguments.
@@ -29,8 +29,8 @@ def fork(command, output=os.devnull, errors=os.devnull, **environment):
 
 
 def run_forked(command, environments=({},), seconds=300):
-    """Run a program to its end: at once in each of the environments. Returns what ``subprocess.run`` does, with the
-    output of the first and the errors of all."""
+    """Run a program to its end, in all of the environments at the same time. Returns what ``subprocess.run`` does, with
+    the output of the first and the errors of all."""
     with tempfile.TemporaryDirectory() as folder:
         files = [(Path(folder, f"{i}.out"), Path(folder, f"{i}.err")) for i in range(len(environments))]
         processes = [fork(command, *pair, **one) for pair, one in zip(files, environments, strict=True)]
@@ -53,7 +53,7 @@ def _program(command, folder, environment, outputs):
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    # A start would read it while importing PyTorch, which the process forked from did with an environment of its own.
+    # PyTorch reads this when it is imported; the parent process did so with an environment of its own.
     torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))
     for descriptor, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), descriptor)

@@ -1,4 +1,4 @@
-"""What ablation runs are that a script pretends (see ``pretend``), and what they leave."""
+"""Ablation runs that a script fakes (see ``pretend``), and what they leave."""
 
 import csv
 from pathlib import Path

@@ -37,12 +37,12 @@ def command(cfg, *arguments, launcher=()):
 
 
 def start(cfg, *arguments):
-    """Train by the command line, and wait for it."""
+    """Train through the command line, and wait until it ends."""
     return subprocess.run(command(cfg, *arguments), capture_output=True, text=True, timeout=300)
 
 
 def start_forked(cfg, *arguments, processes=1):
-    """What ``start`` does, in less time: in one process, or in several as torchrun would have started them."""
+    """Like ``start``, but faster: in one process, or in several as if torchrun had started them."""
     if processes == 1:
         return run_forked(command(cfg, *arguments)[1:])
     meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "GROUP_WORLD_SIZE": "1"}
@@ -58,7 +58,7 @@ def free_port():
 
 
 def start_until_checkpoint(cfg, *arguments):
-    """Train by the command line. Returns the process, which goes on, when there is a checkpoint to resume from."""
+    """Train through the command line. Returns the process, still running, once there is a checkpoint to resume from."""
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command(cfg, *arguments), **pipes)
     while not Path(cfg.OUTPUT_DIR, "last_checkpoint").is_file() and process.poll() is None:
@@ -79,7 +79,7 @@ def lines_without_clocks(folder):
 
 
 def assert_same_runs(cfg, other):
-    """Weights and metrics, to the bit."""
+    """Weights and metrics must be the same, to the bit."""
     for name in ("model_final", "model_best"):
         expected, actual = (weights(one.OUTPUT_DIR, name) for one in (cfg, other))
         assert expected.keys() == actual.keys()

@@ -29,8 +29,8 @@ def block_output(block, z, context):
 
 
 def naive(model, images, pair_blocks, stream):
-    """The rows of both CLS tokens in the product of the matrices over all tokens there are: both images' pair-wise
-    streams and both self-attention streams, 4 N tokens."""
+    """The rows of both CLS tokens in the product of the matrices over all tokens: both images' pair-wise streams and
+    both self-attention streams, 4 N tokens."""
     x = list(model.backbone.embed(model.preprocess_image(images)))
     n, blocks = len(x[0]), model.backbone.blocks
     z, product = list(x), torch.eye(4 * n)  # Z_0, Z_1, X_0, X_1
@@ -42,7 +42,7 @@ def naive(model, images, pair_blocks, stream):
             out, weights = block_output(block, x[i], x[i])
             new_x.append(out)
             s[place[2 + i], place[2 + i]] = weights
-            if not pairwise:  # Z is X as yet
+            if not pairwise:  # Z is still X
                 s[place[i], place[i]] = weights
                 new_z.append(out)
                 continue
@@ -79,7 +79,7 @@ def test_pairs_equal_the_product_of_full_matrices(tiny_cfg, tiny_batch, pair_blo
 
 
 def test_an_image_and_itself_share_what_self_attention_has(tiny_cfg, tiny_batch):
-    """Duplicated keys get half each, so that own and distractor's weights add up to the rollout of SA."""
+    """Duplicated keys get half each, so the weights of the image and of its distractor add up to the rollout of SA."""
     model = build(tiny_cfg)
     images = tiny_batch["images"][:1].expand(2, -1, -1, -1)
     maps = model.pair_attention_maps(images).rollout

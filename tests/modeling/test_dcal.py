@@ -113,7 +113,7 @@ def test_the_necks_statistics_are_those_of_the_streams_named(tiny_cfg, streams):
 @pytest.mark.parametrize("num_blocks", [1, 2])
 @pytest.mark.parametrize("ratio", [0.1, 0.5, 1.0])
 def test_glca_starts_equal_to_sa(tiny_cfg, tiny_batch, ratio, num_blocks):
-    """Each of its blocks reads what the block beside it reads."""
+    """Each GLCA block reads the same tokens as the block beside it."""
     model = build(tiny_cfg, GLCA__READOUT="cls", GLCA__RATIO=ratio, GLCA__NUM_BLOCKS=num_blocks).eval()
     features = model.branch_features(model.preprocess_image(tiny_batch))
     torch.testing.assert_close(features["glca"], features["sa"], rtol=1e-5, atol=1e-5)
@@ -170,7 +170,7 @@ def test_selection_is_the_rollout_of_the_block_beside(tiny_cfg, tiny_batch, glca
     ],
 )
 def test_selection_by_one_block_alone(tiny_cfg, tiny_batch, selection, glca_input, num_blocks, number):
-    """The one that rollout ends with, which is beside the first GLCA block, or the one before it."""
+    """The block that rollout ends with, which is beside the first GLCA block, or the one before it."""
     options = {"GLCA__SELECTION": selection, "GLCA__INPUT": glca_input, "GLCA__NUM_BLOCKS": num_blocks}
     model = build(tiny_cfg, GLCA__RATIO=0.5, **options).eval()
     x = model.backbone.embed(model.preprocess_image(tiny_batch))
@@ -198,7 +198,7 @@ def test_selection_by_chance_is_new_in_each_step_and_fixed_outside_training(tiny
     assert not torch.equal(seen[0], seen[1])
     assert torch.equal(seen[2], seen[3])
     assert seen[0].shape == seen[2].shape == (8, 9)
-    # So a feature depends neither on the batch nor on the place in it.
+    # So a feature depends neither on the batch nor on its place in the batch.
     assert torch.equal(seen[2][:1].expand(8, -1), seen[2]) and not torch.equal(seen[0][:1].expand(8, -1), seen[0])
 
 
@@ -217,7 +217,7 @@ def test_registers_are_never_local_queries(tiny_cfg, tiny_batch):
     x = model.backbone.embed(model.preprocess_image(tiny_batch))
     assert x.shape == (8, 1 + 3 + 8, 48)
     rollout = torch.rand(8, 12)
-    # In any order, CLS and the eight patches.
+    # CLS and the eight patches, in any order.
     tokens = model.glca.local_queries(x, rollout)
     torch.testing.assert_close(tokens.sum(dim=1), x[:, 0] + x[:, 4:].sum(dim=1))
     maps = model.attention_maps(tiny_batch)
@@ -402,7 +402,7 @@ def test_classification_adds_the_probabilities_of_the_branches(tiny_cfg, tiny_ba
 @pytest.mark.parametrize("blocks", [3, 1])
 @pytest.mark.parametrize("fused", [True, False])
 def test_foreign_images_are_distractors_and_nothing_else(tiny_cfg, tiny_batch, blocks, fused):
-    """The same as if they were in the batch, where they are nobody's image."""
+    """The result is the same as if the foreign images were in the batch."""
     model = build(tiny_cfg, PWCA__NUM_BLOCKS=blocks).eval()
     for block in model.backbone.blocks:
         block.attn.fused_attn = fused
@@ -429,7 +429,7 @@ def test_distractors_from_another_data_set(tiny_cfg, tiny_batch):
     tiny_cfg.MODEL.DCAL.PWCA.DISTRACTORS = "external"
     model = build(tiny_cfg)
     model.loss_weights = None
-    # Oneself as the foreign image: the pair-wise loss is that of self-attention.
+    # With the image itself as the foreign image, the pair-wise loss is that of self-attention.
     losses = model({**tiny_batch, "distractors": tiny_batch["images"]})
     torch.testing.assert_close(losses["loss_pwca"], losses["loss_sa"], rtol=1e-4, atol=1e-4)
     with pytest.raises(InputError, match=r"distractors \(3, 3, 64, 32\) for images \(8, 3, 64, 32\)"):
@@ -459,7 +459,7 @@ def test_noise_on_images_and_labels_is_for_training_only(tiny_cfg, tiny_batch):
 
 
 def loss_and_gradients(model, batch):
-    """With the same distractors and the same dropped paths each time."""
+    """The loss and gradients, each time with the same distractors and the same dropped paths."""
     torch.manual_seed(0)
     model.train().zero_grad()
     total = sum(model(batch).values())
@@ -494,7 +494,7 @@ def test_activation_checkpointing_changes_memory_and_nothing_else(tiny_cfg, tiny
 @pytest.mark.parametrize("readout", ["cls", "mean"])
 @pytest.mark.parametrize("timm_model", ["deit_tiny_patch16_224", "vit_tiny_patch16_224"])
 def test_compiled_in_one_graph_it_gives_the_same(tiny_cfg, tiny_batch, timm_model, readout):
-    """Traced whole, without a break, in training and at inference; the compiler behind it is PyTorch's own matter."""
+    """Traced as a whole, without a graph break, in training and at inference; the compiler backend is up to PyTorch."""
     tiny_cfg.MODEL.BACKBONE.TIMM_MODEL = timm_model
     tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS.depth = tiny_cfg.MODEL.DCAL.PWCA.NUM_BLOCKS = 2
     model = build(tiny_cfg, GLCA__READOUT=readout)

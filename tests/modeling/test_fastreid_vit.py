@@ -43,7 +43,7 @@ def test_are_registered(tiny_cfg, tiny_model):
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_features_are_timms_for_the_same_weights_at_another_size(tiny_cfg, tmp_path, suffix):
-    """To rounding: timm resizes the position embeddings for both, but fuses its attention."""
+    """Up to rounding: timm resizes the position embeddings for both, but fuses its attention."""
     kwargs = dict(tiny_cfg.MODEL.BACKBONE.TIMM_KWARGS)
     torch.manual_seed(0)
     trained = timm.create_model("vit_tiny_patch16_224", num_classes=5, **kwargs)

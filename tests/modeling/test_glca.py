@@ -116,7 +116,7 @@ def test_every_parameter_gets_a_gradient(vit, context, rollout):
 
 @pytest.mark.parametrize("readout", ["cls", "mean"])
 def test_local_keys_are_those_of_the_selected_patches(vit, context, readout):
-    """Against the same block on these tokens alone; and with all patches selected the keys are all."""
+    """Against the same block on only these tokens; with all patches selected, all are keys."""
     response = torch.rand(len(context), context.shape[1])
     local = make(vit, ratio=0.5, readout=readout, keys="local")
     chosen = torch.cat(

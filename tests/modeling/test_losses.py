@@ -50,7 +50,7 @@ def test_triplet_equals_fastreids(tiny_cfg, outputs, margin, normalised, hard):
 
 
 def test_a_soft_margin_does_not_overflow(tiny_cfg):
-    """fast-reid's becomes infinite, which it looks for in every step."""
+    """fast-reid's becomes infinite, and it checks for this in every step."""
     tiny_cfg.MODEL.LOSSES.TRI.MARGIN = 0.0
     features = torch.tensor([[0.0], [1000.0], [0.0], [1000.0]], requires_grad=True)
     loss = BranchLoss(tiny_cfg)(torch.randn(4, 2), features, torch.tensor([0, 0, 1, 1]))["triplet"]

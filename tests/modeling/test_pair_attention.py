@@ -21,7 +21,7 @@ def reference(q, k, v, partner, scale, stream):
     return torch.cat([sa, pwca]).transpose(1, 2).flatten(2)
 
 
-# The last is no permutation: an intra-class partner can be that of several images.
+# The last is not a permutation: an intra-class partner can belong to several images.
 @pytest.mark.parametrize("partner", [[1, 2, 3, 0], [0, 1, 2, 3], [2, 2, 0, 2]])
 @pytest.mark.parametrize("stream", ["sa", "pwca"])
 @pytest.mark.parametrize("streams", [1, 2])

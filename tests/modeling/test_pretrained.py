@@ -68,7 +68,7 @@ def test_refuses_another_architecture(tmp_path):
 
 
 def test_refuses_blocks_on_another_kind_of_patches(tmp_path):
-    """TransReID-SSL's (ICS) are embedded after four convolutions."""
+    """TransReID-SSL (ICS) embeds patches after four convolutions."""
     state = vit().state_dict()
     stem = {"patch_embed.proj.weight": torch.zeros(48, 64, 8, 8), "patch_embed.conv.0.weight": torch.zeros(64, 3, 7, 7)}
     torch.save(state | stem, tmp_path / "weights.pth")
@@ -125,7 +125,8 @@ def prefixed(state, prefix):
 
 
 def transreid(state, other, prefix=""):
-    """As TransReID has it with SIE and JPM, for which it trains b1 in the place of the last block and the norm."""
+    """Weights as TransReID saves them with SIE and JPM, for which it trains b1 in place of the last block and the
+    norm."""
     last = {key: f"0.{key[9:]}" if key.startswith("blocks.1.") else f"1.{key[5:]}" for key in state}
     last = {key: name for key, name in last.items() if key.startswith(("blocks.1.", "norm."))}
     file = prefixed(state | {key: other[key] for key in last} | {"sie_embed": torch.zeros(6, 1, 48)}, "base.")
@@ -184,7 +185,7 @@ def test_the_backbone_of_fastreids_network(tmp_path):
     torch.save({"model": file, "optimizer": {"state": {}, "param_groups": []}, "epoch": 3}, tmp_path / "weights.pth")
     load_pretrained(target, tmp_path / "weights.pth")
     images = torch.randn(2, 3, 64, 32)
-    source.cam_num = 0  # whose embeddings no other network has
+    source.cam_num = 0  # no other network has camera embeddings
     torch.testing.assert_close(target.forward_features(images)[:, 0], source(images).flatten(1))
 
 
@@ -218,7 +219,7 @@ def places(height, width, dim=48):
 @pytest.mark.parametrize("size", [(64, 96), (96, 64), (128, 32), (32, 128), (144, 64)])
 @pytest.mark.parametrize("target", [(64, 96), (96, 64)])
 def test_position_embeddings_of_rectangles_keep_their_places(tmp_path, size, target):
-    """Of some of these the number of patches is a square, or the model's, which timm takes them for."""
+    """For some of these, the number of patches is a square or the model's, and timm takes them for those."""
     source, path = vit(size), tmp_path / "weights.pth"
     torch.save(source.state_dict() | {"pos_embed": places(size[0] // 16, size[1] // 16)}, path)
     model = vit(target)
@@ -232,7 +233,7 @@ def test_position_embeddings_of_rectangles_keep_their_places(tmp_path, size, tar
 
 @pytest.mark.parametrize(("stride", "rows", "columns"), [(12, 21, 10), (11, 22, 11), (8, 31, 15)])
 def test_position_embeddings_of_patches_that_overlap(tmp_path, caplog, stride, rows, columns):
-    """As TransReID's do, of images of 256 x 128."""
+    """As in TransReID, for images of 256 x 128."""
     path, model, fits = tmp_path / "weights.pth", vit((256, 128)), FastReIDViT((256, 128), 16, stride, embed_dim=48)
     given = places(rows, columns)
     assert fits.pos_embed.shape == given.shape

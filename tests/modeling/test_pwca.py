@@ -99,7 +99,8 @@ def test_normalised_queries_and_keys_are_honoured(streams, attention):
 
 
 def test_noise_takes_the_place_of_the_distractors_keys_and_values(block, streams):
-    """Table 4: of no image, so whoever the partner is and whatever the others are, and new in each block."""
+    """Table 4: the noise belongs to no image, so neither the partner nor other images matter, and it is new in each
+    block."""
     x, z = (tokens.requires_grad_() for tokens in streams)
 
     def noisy(x, z, partner):

@@ -37,7 +37,7 @@ def test_is_row_0_of_the_full_product(layers, batch, heads, tokens, seed):
     torch.testing.assert_close(r.sum(dim=1), torch.ones(batch))
 
 
-# A row at a time, three rows, an image, all.
+# One row at a time, three rows, one image, all.
 @pytest.mark.parametrize("values", [1, 3 * 7 * 3, 2 * 3 * 7 * 7, 10**9])
 def test_does_not_depend_on_how_images_and_rows_are_cut(monkeypatch, values):
     qk = random_layers(3, 5, 3, 7, 8)

@@ -10,7 +10,7 @@ from dcal_reid.search import image_records, parts
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread(faiss_on_one_thread):
-    """For every test of galleries."""
+    """faiss uses one thread in every test of galleries."""
 
 
 @pytest.fixture
@@ -20,13 +20,13 @@ def predictor(run_folder):
 
 @pytest.fixture
 def other_predictor(run_folder):
-    """Of the same weights, which reads features out in another way."""
+    """A predictor with the same weights, but another read-out of the features."""
     return Predictor(run_folder / "model_final.pth", overrides=("TEST.FLIP.ENABLED", "True"), device="cpu")
 
 
 @pytest.fixture
 def skipping_predictor(run_folder):
-    """Leaves broken images out."""
+    """A predictor that leaves broken images out."""
     overrides = ("DATALOADER.BROKEN_IMAGES", "skip", "TEST.IMS_PER_BATCH", "2")
     return Predictor(run_folder / "model_final.pth", overrides=overrides, device="cpu")
 
@@ -48,7 +48,7 @@ def make_images(tmp_path):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """A batch is of 5 images, so a part is of 5."""
+    """A batch has 5 images, and so a part has 5."""
     monkeypatch.setattr(parts, "_PART", 4)
 
 

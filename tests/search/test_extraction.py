@@ -1,4 +1,4 @@
-"""Features of images to one file, from the images to the file."""
+"""Extraction of features, from the images to the file."""
 
 from pathlib import Path
 

@@ -76,7 +76,7 @@ def contents(path):
     broken=st.sets(st.integers(0, 8)),
     labels=st.sampled_from([np.int32, np.int64, str]),
 )
-@example(cuts={2, 4}, broken={2, 3}, labels=str)  # a part of which nothing is left
+@example(cuts={2, 4}, broken={2, 3}, labels=str)  # a part without any features
 @example(cuts=set(), broken=set(range(9)), labels=np.int64)
 @settings(max_examples=8)
 def test_rows_are_the_good_images_in_order(suffix, cuts, broken, labels):

@@ -23,7 +23,7 @@ def contents(location):
 
 
 def names(location, predictor):
-    """What is found when everything is asked for."""
+    """The names found by a search for everything."""
     gallery = open_gallery(location, predictor.fingerprint)
     hits = gallery.search(np.ones((1, predictor.dim)), len(gallery))
     return sorted(Path(path).name for path in gallery.records(hits.ids[0]).paths)
@@ -63,7 +63,7 @@ def test_what_exists_is_replaced_only_if_asked_for(predictor, crops, location, t
 
 
 def test_a_folder_whose_name_is_not_utf8_is_refused_before_the_features(predictor, crops, tmp_path, monkeypatch):
-    """faiss opens no such file, and would say so after the last image only."""
+    """faiss cannot open such a file, but would only say so after the last image."""
     monkeypatch.setattr(predictor, "extract", None)
     Path(f"{tmp_path}/\udcff").mkdir()
     monkeypatch.chdir(f"{tmp_path}/\udcff")
@@ -83,7 +83,7 @@ def test_indexes(predictor, crops, location, monkeypatch):
         InputError, match=r"index 'IVF64,Flat' from 40 items: .*; the features stay in '.*gallery\.parts'"
     ):
         build_gallery(predictor, records, location, index="IVF64,Flat")
-    # The features are there already.
+    # The features already exist.
     monkeypatch.setattr(predictor, "_forward", None)
     predictor.dim = 96
     gallery = build_gallery(predictor, records, location, index="IVF4,Flat", search="nprobe=4")
@@ -153,7 +153,7 @@ def test_nothing_but_broken_images_adds_nothing(skipping_predictor, crops, locat
     broken.unlink()
     Image.new("RGB", (32, 64), "blue").save(tmp_path / "new" / "better.png")
     add_to_gallery(skipping_predictor, image_records(tmp_path / "new"), location)
-    assert not Path(f"{location}.broken.txt").exists()  # the one of before
+    assert not Path(f"{location}.broken.txt").exists()  # the earlier one
 
 
 def test_a_collection_is_replaced_once_the_features_are_there(predictor, crops, tmp_path, monkeypatch):
@@ -171,7 +171,7 @@ def test_a_collection_is_replaced_once_the_features_are_there(predictor, crops, 
 
 
 def test_a_gallery_whose_identities_are_numbers(predictor, crops, location):
-    """As one that was filled through the class."""
+    """Like a gallery that was filled through the class."""
     gallery = FaissGallery(predictor.dim, fingerprint=predictor.fingerprint)
     gallery.add(predictor(str(crops / "0_0_0.png")), Records(["0_0_0.png"], [-1], [-1]))
     gallery.save(location)

@@ -13,7 +13,7 @@ from dcal_reid.search import build_gallery, image_records, jobs, open_gallery
 
 @pytest.fixture
 def gallery(crops, tmp_path):
-    """Of all crops, each with a feature of noise."""
+    """A gallery of all crops, each with a feature of noise."""
     paths = sorted(map(str, crops.glob("*.png")))
     features = np.random.default_rng(0).standard_normal((40, 96)).astype(np.float32)
     labels = np.arange(40) % 2
@@ -41,7 +41,7 @@ def test_an_image_that_is_named_in_two_ways_is_removed_once(gallery, crops, monk
 
 
 def test_lists_of_other_systems(gallery, crops, tmp_path, monkeypatch):
-    """With a byte order mark and their own ends of lines, and with a name that has one of Unicode's."""
+    """With a byte order mark and other line endings, and with a name that contains a Unicode line separator."""
     monkeypatch.chdir(crops)
     os.rename("0_0_0.png", "0\u2028\x85.png")
     records = Records([str(crops / "0\u2028\x85.png")], [3], [3])

@@ -28,7 +28,7 @@ def test_an_interrupted_run_goes_on(predictor, records, tmp_path, extracted, mon
     with pytest.raises(ZeroDivisionError):
         extract_features(predictor, records, tmp_path / "all.npz")
     assert not (tmp_path / "all.npz").exists()
-    # What another process has done, and what a kill in the middle of a write leaves.
+    # The work of another process, and what a kill in the middle of a write leaves.
     folder = tmp_path / "all.npz.parts"
     (folder / "0000000005-0000000010.npz").rename(folder / ".0000000005-0000000010.npz.99.tmp")
     monkeypatch.setattr(parts.Parts, "write", write)
@@ -87,7 +87,7 @@ def test_two_jobs_do_not_write_to_one_output(predictor, records, tmp_path, extra
 
 
 def test_an_image_that_is_in_two_parts_is_not_written_twice(predictor, records, tmp_path):
-    """As where the file system has no locks."""
+    """As on file systems without locks."""
     with parts.extract_parts(predictor, records, tmp_path / "all.npz.parts") as done:
         part = next(iter(done))
         done.write(Part(1, 4, part.indices[1:4], part.features[1:4]))
@@ -126,7 +126,7 @@ def test_parts_of_another_model_or_list_are_refused(predictor, other_predictor, 
 @given(spans=st.sets(st.tuples(st.integers(0, 11), st.integers(1, 5)), max_size=6) | st.just({(0, 5), (5, 4), (9, 3)}))
 @settings(max_examples=12)
 def test_each_image_must_be_in_one_part(spans):
-    """Whatever parts there are, against counting."""
+    """For any parts, against counting."""
     images = Records([f"nowhere/{number}.jpg" for number in range(12)], [-1] * 12, [-1] * 12)
     times = Counter()
     with TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ from dcal_reid.evaluation import Records
 from dcal_reid.search import Found
 from dcal_reid.search.report import draw_found, found_as_dict, found_table
 
-# The distance of the second item, to the bit: it is not below it.
+# Exactly the distance of the second item, which is therefore not below it.
 THRESHOLD = float(np.float32(0.4))
 
 

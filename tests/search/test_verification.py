@@ -17,7 +17,7 @@ def data():
 
 
 def pair_distances(data, metric):
-    """Of all pairs that are not junk: negative ones and positive ones."""
+    """Distances of all pairs that are not junk: negative ones and positive ones."""
     query, gallery = data.features[data.query].astype(float), data.features[data.gallery].astype(float)
     if metric == "cosine":
         query, gallery = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (query, gallery))
@@ -37,7 +37,7 @@ def test_the_threshold_accepts_as_many_pairs_as_it_says(data, metric, far):
     assert (found.num_negative_pairs, found.num_positive_pairs) == (len(negatives), len(positives))
     assert np.count_nonzero(negatives < found.distance - 1e-9) == found.accepted_negatives == int(far * len(negatives))
     assert np.mean(positives < found.distance - 1e-9) == pytest.approx(found.true_accept_rate)
-    # No larger one accepts as few negatives.
+    # No larger threshold accepts as few negatives.
     assert np.count_nonzero(negatives < found.distance + 1e-6) > far * len(negatives)
 
 

@@ -12,7 +12,7 @@ _ONCE = {}
 
 
 def once(name, make):
-    """The model and the images are the same in every test; to make them takes longer than most tests."""
+    """The model and the images are the same in every test, because making them takes longer than most tests."""
     if name not in _ONCE:
         _ONCE[name] = make()
     return _ONCE[name]
@@ -59,7 +59,7 @@ def make_app(predictor, gallery_folder):
 
 @pytest.fixture
 def make_client(make_app):
-    """A client of such an application; an error of the server is an answer with status 500."""
+    """A client of such an application; errors in the server become answers with status 500."""
     from fastapi.testclient import TestClient
 
     clients = []
@@ -81,7 +81,7 @@ def client(make_client):
 
 @pytest.fixture
 def picture():
-    """Noise of some size as a file in some format."""
+    """Noise of a given size, as a file in a given format."""
 
     def make(form="PNG", size=(32, 64), seed=0):
         noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)

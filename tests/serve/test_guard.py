@@ -109,7 +109,7 @@ def test_what_is_announced_as_too_large_is_not_read(length):
 
 
 def test_every_place_is_free_again_after_its_request():
-    """However it ends."""
+    """However the request ends."""
 
     async def fail(scope, receive, send):
         raise RuntimeError("no answer")
@@ -123,7 +123,7 @@ def test_every_place_is_free_again_after_its_request():
 
 
 def test_requests_at_one_time():
-    """Two are at work, so a third has to come again; who only reads is not counted."""
+    """While two are in progress, a third has to come again; requests that only read are not counted."""
     statuses = []
 
     async def visitors():
@@ -163,7 +163,7 @@ def test_what_a_route_says_of_caching_stays():
 
 @pytest.mark.parametrize("origin", ["http://localhost", "https://evil.example"])
 def test_the_newer_header_decides(origin):
-    """A browser that sends both says by Sec-Fetch-Site where the request comes from."""
+    """If a browser sends both, Sec-Fetch-Site says where the request comes from."""
     guard = Guard(echo, max_bytes=10, max_requests=1)
     for site, status in (("same-origin", 200), ("cross-site", 403), ("", 403)):
         headers = [("Host", "localhost"), ("Origin", origin), ("Sec-Fetch-Site", site)]

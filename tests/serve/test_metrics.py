@@ -68,7 +68,7 @@ def test_the_histogram_is_cumulative_over_each_route(requests):
 
 
 def test_a_request_that_fails_and_one_with_a_method_of_its_own_are_counted():
-    """A route is known only after the application has seen the request; a method may be anything a stranger sends."""
+    """The route is known only after the application has seen the request; the method may be anything a client sends."""
     metrics = Metrics()
 
     async def fail(scope, receive, send):

@@ -1,4 +1,4 @@
-"""The page in a real browser: what a visitor does, and that no other host is asked for anything."""
+"""The page in a real browser: what a visitor does, and that the page contacts no other host."""
 
 import shutil
 import socket
@@ -28,7 +28,7 @@ def browser():
 
 @pytest.fixture
 def serve():
-    """Start a server for an application; its address."""
+    """Start a server for an application, and give its address."""
     servers = []
 
     def start(app):
@@ -49,7 +49,7 @@ def serve():
 
 @pytest.fixture
 def page(browser):
-    """A page that fails the test if it logs an error or asks another host."""
+    """A page that fails the test if it logs an error or contacts another host."""
     context = browser.new_context(viewport={"width": 1200, "height": 800})
     page, problems, hosts = context.new_page(), [], set()
     page.set_default_timeout(20_000)
@@ -58,7 +58,7 @@ def page(browser):
     page.on("request", lambda request: hosts.add(request.url.split("/")[2] if "://" in request.url else "data"))
     yield page
     context.close()
-    # Chromium itself logs every answer that is an error.
+    # Chromium itself logs every error response.
     assert [text for text in problems if not text.startswith("Failed to load resource: the server responded")] == []
     assert all(host == "data" or host.startswith("127.0.0.1:") for host in hosts), hosts
 

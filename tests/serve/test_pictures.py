@@ -53,7 +53,7 @@ def test_a_decompression_bomb_is_not_decoded(client, side):
 
 
 def test_rotated_uploads(client, paths):
-    """A camera's note that it was held sideways is heeded, as in evaluation."""
+    """A camera's note that it was held sideways is respected, as in evaluation."""
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to the right
     buffer = io.BytesIO()
@@ -93,7 +93,7 @@ def test_pixels_are_those_of_the_file(form, options, size):
 
 
 def test_an_upload_is_read_as_a_file_of_the_gallery_is(tmp_path):
-    """In whatever mode it is stored, and whichever way the camera was held; else an image is far from itself."""
+    """Whatever its mode, and whichever way the camera was held; otherwise an image would be far from itself."""
     colour, turned = Image.fromarray(noise(9, 5)), Image.Exif()
     turned[0x0112] = 8
     pictures = {mode: colour.convert(mode) for mode in ("L", "1", "P")} | {

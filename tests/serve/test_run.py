@@ -9,7 +9,7 @@ testclient = pytest.importorskip("fastapi.testclient", reason='needs pip install
 
 @pytest.fixture
 def run(predictor, gallery_folder, monkeypatch):
-    """A function (options): what uvicorn would have run, and with which options."""
+    """A function (options) that returns what uvicorn would have run, and with which options."""
     from dcal_reid.serve.run import run_server
 
     calls = []
@@ -29,7 +29,7 @@ def test_who_can_be_reached_from_outside_is_warned(run, caplog, host, warned):
     _, options = run(host=host, port=0)
     assert (options["host"], options["port"]) == (host, 0)
     assert ("There is no password" in caplog.text) == warned
-    # Whom a proxy names would else be believed, and every answer would tell what runs here.
+    # Otherwise the address that a proxy names would be trusted, and every response would say what runs here.
     assert options["proxy_headers"] is options["server_header"] is False
 
 

@@ -30,7 +30,7 @@ def test_an_image_that_was_added_is_found(client, uploads, picture, gallery_fold
     assert (hit["id"], hit["identity"]) == (40, "new") and hit["distance"] == pytest.approx(0, abs=1e-5)
     assert client.get("/gallery").json()["cameras"][-1] == {"name": "cam7", "items": 1}
     assert client.get("/images/40").status_code == 200
-    # It is there after a restart, too, with the feature of the file that was stored.
+    # The item is still there after a restart, with the feature of the stored file.
     opened = FaissGallery.open(gallery_folder, predictor.fingerprint)
     found = opened.search(predictor(str(stored)).numpy(), 1)
     assert found.ids.tolist() == [[40]] and found.distances[0, 0] == pytest.approx(0, abs=1e-5)
@@ -56,7 +56,7 @@ def test_remove(client, uploads, picture, paths):
     assert not list(uploads.iterdir())
     assert client.delete(f"/gallery/{item}").status_code == 404
     assert client.get(f"/images/{item}").status_code == 404
-    # The files of those who built the gallery are theirs.
+    # The server must not delete files of the gallery's owner.
     assert client.delete("/gallery/0").status_code == 204
     assert paths[0].is_file()
     info = client.get("/gallery").json()
@@ -64,7 +64,7 @@ def test_remove(client, uploads, picture, paths):
 
 
 def test_only_what_was_added_is_deleted_with_its_item(make_client, picture, paths):
-    """Although the images of the gallery are in the folder of the uploads."""
+    """Even if the images of the gallery are in the folder of the uploads."""
     uploads = paths[0].parent
     client = make_client(allow_add=True, uploads=uploads)
     item = add(client, picture())
@@ -93,7 +93,7 @@ def test_a_file_that_has_gone(client, paths, tmp_path):
 
 @pytest.fixture
 def make_service(predictor, gallery_folder):
-    """A service over the gallery, with some options; perhaps of another model."""
+    """A service over the gallery, with some options, and possibly another model."""
     services = []
 
     def make(predictor=predictor, **options):
@@ -107,7 +107,7 @@ def make_service(predictor, gallery_folder):
 
 
 def test_everybody_gets_the_answer_to_the_own_image(make_service, paths):
-    """Although images of several visitors go through the model together."""
+    """Even though images of several visitors go through the model together."""
     service = make_service()
     with ThreadPoolExecutor(10) as visitors:
         found = list(visitors.map(lambda path: service.search(path.read_bytes(), 1)[0][0], paths))

@@ -30,7 +30,7 @@ def test_what_another_process_adds_is_kept_and_found(client, picture, gallery_fo
 
 
 def test_an_id_that_has_become_another_images_is_not_removed(client, paths, predictor, gallery_folder):
-    """A gallery that is built again counts from 0 again."""
+    """The ids of a rebuilt gallery start from 0 again."""
     turned = [str(path) for path in [paths[0], *reversed(paths[1:])]]
     records = Records(turned, np.array(["a"] * 40), np.array(["b"] * 40))
     FaissGallery.build(np.eye(40, 96, dtype=np.float32), records, fingerprint=predictor.fingerprint).save(
@@ -39,7 +39,7 @@ def test_an_id_that_has_become_another_images_is_not_removed(client, paths, pred
     answer = client.delete("/gallery/3")
     assert answer.status_code == 404 and "item 3 is another image" in answer.json()["detail"]
     assert FaissGallery.open(gallery_folder).records(range(40)).paths.tolist() == turned
-    # Where the id is still the same image's, that image is meant.
+    # If the id still belongs to the same image, it is removed.
     assert client.delete("/gallery/0").status_code == 204
 
 
@@ -129,7 +129,7 @@ def test_what_is_told_of_an_item():
     (2, (), [4, 0]), (100, (), [4, 0, 1, 2, 3]), (2, ("1",), [0, 2]), (9, ("1", "2"), [4, 0, 1, 2]), (0, (), [4]),
 ])  # fmt: skip
 def test_search(k, cameras, expected):
-    """From the axis of item 4 to that of item 0, and then further from one after the other."""
+    """The query is nearest to the axis of item 4, then to that of item 0, and then to the others in order."""
     gallery = shared(np.arange(5), [1, 2, 1, -1, 2])
     feature = np.array([[0.9, 0.3, 0.2, 0.1, 1, 0]], dtype=np.float32)
     found = gallery.search(feature, k, cameras)

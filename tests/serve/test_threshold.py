@@ -10,7 +10,7 @@ from dcal_reid.serve.threshold import find_threshold
 
 
 def test_one_percent_of_pairs_are_closer(run_folder, crops, caplog):
-    """Of different identities; without identities, of different images."""
+    """Pairs of different identities; without identities, pairs of different images."""
     predictor = Predictor(run_folder / "model_final.pth", device="cpu")
     paths = sorted(map(str, crops.glob("*.png")))
     features = predictor(paths)
@@ -32,7 +32,7 @@ def test_one_percent_of_pairs_are_closer(run_folder, crops, caplog):
 
 @pytest.mark.parametrize("text", [True, False])
 def test_only_known_identities_are_compared(predictor, paths, text):
-    """Otherwise an image and its copy without an identity are a pair of two, and the threshold is 0."""
+    """Otherwise an image and its copy without an identity would count as two identities, and the threshold be 0."""
     paths = list(map(str, paths))
     known = np.array([path.rpartition("/")[2][0] if text else ord(path.rpartition("/")[2][0]) for path in paths])
     nothing = np.full(len(paths), "" if text else -1)
@@ -44,10 +44,10 @@ def test_only_known_identities_are_compared(predictor, paths, text):
 
     expected = found(paths, known)
     assert found(2 * paths, np.concatenate([nothing, known])) == expected
-    # Of one identity alone there is no pair.
+    # One identity alone has no such pair.
     one = np.where(known == known[0], known, nothing)
     assert found(paths, one)[1] is None
-    # Without any, copies are not taken for two identities.
+    # Without any identity, copies are not taken for two identities.
     threshold, rate = found(2 * paths, np.concatenate([nothing, nothing]))
     assert rate is None and threshold == pytest.approx(found(paths, nothing)[0], rel=0.1) and threshold > 1e-4
     with pytest.raises(InputError, match="give one with --threshold"):
@@ -55,7 +55,7 @@ def test_only_known_identities_are_compared(predictor, paths, text):
 
 
 def test_copies_under_two_identities_are_no_pair(predictor, paths):
-    """Otherwise the threshold is 0, which nothing can match."""
+    """Otherwise the threshold would be 0, which nothing can match."""
     paths = list(map(str, paths))
     names = np.array(["a"] * len(paths) + ["b"] * len(paths))
     unknown = np.full(2 * len(paths), -1)

@@ -10,7 +10,7 @@ from dcal_reid.benchmark.data import benchmark_data
 from dcal_reid.benchmark.serve import benchmark_serve
 
 TOOL = runpy.run_path(str(Path(__file__).parents[2] / "tools" / "benchmark.py"))
-# Every benchmark, with what it cannot do without.
+# Every benchmark, with its required arguments.
 COMMANDS = {
     "ranking": [],
     "rerank": [],

@@ -52,7 +52,7 @@ def test_wrong_commands(crops, tmp_path):
 
 def test_a_file_that_cannot_be_written(crops, tmp_path, monkeypatch, capsys):
     (tmp_path / "check.json").mkdir()
-    # It is told before the images are read.
+    # It is reported before the images are read.
     monkeypatch.setattr("dcal_reid.data.check.check.examine_files", None)
     command = ["CSVReID", "--fast", "--workers", "0", "--json", str(tmp_path / "check.json")]
     args = TOOL["parser"]().parse_intermixed_args([*command, "DATASETS.CSV.PATH", "labels.csv"])

@@ -1,4 +1,4 @@
-"""tools/demo.py where it is called."""
+"""tools/demo.py as it is called."""
 
 import re
 import runpy
@@ -11,7 +11,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "demo.py"
 
 
 def test_its_config_is_found_from_any_folder(tmp_path, monkeypatch, capsys):
-    """What is wrong comes after the file was read."""
+    """The error comes after the file was read."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(TOOL), "NO.KEY", "1"])
     with pytest.raises(SystemExit, match=r"^2$"):

@@ -38,7 +38,7 @@ def test_search(search, gallery, crops, run_folder, tmp_path, capsys):
         *(gallery, query, "--top", 4, "--exclude-camera", "0", "--threshold", "0.5"),
         *("--json", tmp_path / "found.json", "--picture", tmp_path / "found.png", "TEST.IMS_PER_BATCH", 7),
     )
-    # The reference: all pairs, with camera 1 only.
+    # The reference: all pairs, only with camera 1.
     paths = sorted(map(str, crops.glob("*_1_*.png")))
     features = Predictor(run_folder / "model_final.pth", device="cpu")([str(query), *paths])
     distances, order = torch.sort(1 - torch.cosine_similarity(features[:1], features[1:]), stable=True)

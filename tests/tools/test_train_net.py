@@ -1,4 +1,4 @@
-"""tools/train_net.py where it is called."""
+"""tools/train_net.py as it is called."""
 
 import re
 import runpy
@@ -12,7 +12,7 @@ TOOL = Path(__file__).parents[2] / "tools" / "train_net.py"
 
 @pytest.fixture
 def call(monkeypatch):
-    """The tool with these words behind it."""
+    """Call the tool with these arguments."""
 
     def call(*words):
         monkeypatch.setattr(sys, "argv", [str(TOOL), *words])

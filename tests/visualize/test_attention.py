@@ -125,7 +125,7 @@ def test_selected_patches_keep_their_pixels_and_the_others_are_dark_and_grey():
 
 
 def sides(chosen):
-    """Every side of a chosen patch without a chosen neighbour behind it, as (x, y) ends in patches."""
+    """Every side of a chosen patch without a chosen neighbour behind it, by its (x, y) ends in units of patches."""
     found = set()
     for y, x in np.argwhere(chosen):
         for dy, dx, ends in (

@@ -44,7 +44,7 @@ def test_a_split_of_a_dataset(predictor, tmp_path, drawn, split, count, images):
 
 
 def test_more_images_than_are_computed_together(predictor, crops, tmp_path, drawn):
-    """Batches change nothing but memory."""
+    """Batches only change how much memory is needed."""
     paths = sorted(map(str, crops.glob("*.png")))[:10]
     show_attention(predictor, tmp_path / "look.png", images=paths)
     peaks = [axes.get_xlabel() for axes in drawn[0].axes if axes.get_xlabel()]

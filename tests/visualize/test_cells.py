@@ -1,4 +1,4 @@
-"""Where cells stand. What is in them: test_rank_list.py and test_predictions.py, which draw with them."""
+"""The places of cells. For their content see test_rank_list.py and test_predictions.py, which draw with them."""
 
 import numpy as np
 import pytest

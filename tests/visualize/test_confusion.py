@@ -12,7 +12,7 @@ COUNTS = np.array([[6, 2, 0], [1, 9, 0], [0, 3, 1]])
 
 
 def result_of(counts, names):
-    """Of so many images by [true class, predicted class]."""
+    """The result of the given numbers of images, by [true class, predicted class]."""
     labels, predicted = np.repeat(np.argwhere(counts), counts[counts > 0], axis=0).T
     return ClassificationResult(
         labels=labels,
@@ -62,7 +62,7 @@ def test_pairs_are_listed_from_the_most_to_the_least_confused(tmp_path, drawn):
 
 
 def test_pairs_are_those_of_the_table_beside_them(tmp_path, drawn):
-    """Three mistakes each way are more than four one way."""
+    """Three mistakes each way are more than four in one direction."""
     counts = np.array([[5, 3, 0, 0], [3, 5, 0, 0], [0, 0, 5, 4], [0, 0, 0, 5]])
     result = result_of(counts, "abcd")
     draw_confusion(tmp_path / "confusion.png", result)

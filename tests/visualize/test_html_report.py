@@ -19,7 +19,7 @@ EVIL = "<script>alert('x')</script>\"&.png"
 
 
 class Page(HTMLParser):
-    """What is on a page; tags must be closed in order."""
+    """Collects what is on a page; tags must be closed in order."""
 
     def __init__(self, text):
         super().__init__()
@@ -51,7 +51,7 @@ class Page(HTMLParser):
 
 
 def check_alone(page):
-    """One file: no scripts, and nothing from elsewhere."""
+    """The page is self-contained: no scripts, and nothing from elsewhere."""
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "form"})
     for _, attributes in page.tags:
         assert not any(name.startswith("on") for name in attributes)

@@ -36,7 +36,7 @@ def test_target_and_distractor_have_one_scale(tmp_path, drawn, case):
     pwca.last[0, 1] = pwca.last[0, 0] * 1e-3
     draw_pair_attention(tmp_path / "pair.png", torch.zeros_like(images), sa, pwca)
     target, distractor = (drawn[0].axes[column].images[0].get_array() for column in (2, 3))
-    assert len(set(map(tuple, distractor.reshape(-1, 3).tolist()))) <= 2  # nearly nothing falls on it
+    assert len(set(map(tuple, distractor.reshape(-1, 3).tolist()))) <= 2  # almost no attention falls on it
     assert target.astype(int).std(axis=(0, 1)).max() > 10
 
 

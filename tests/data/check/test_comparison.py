@@ -15,7 +15,7 @@ def test_a_benchmark_against_its_official_numbers(market, cfg):
     # The fixture's distractor was drawn with the seed of a training image.
     assert "0000_c3s1_000003_00.jpg = " in check.problems[-1]
     gallery = check.splits["gallery"]
-    assert (gallery.images, gallery.distractors, gallery.identities) == (7, 1, 3)  # junk is no item
+    assert (gallery.images, gallery.distractors, gallery.identities) == (7, 1, 3)  # junk does not count
 
 
 def test_a_leak_and_queries_without_a_match(dogs, cfg, write_image):
@@ -35,7 +35,7 @@ def test_a_leak_and_queries_without_a_match(dogs, cfg, write_image):
 def test_copies_across_splits(dogs, cfg):
     shutil.copy(dogs / "train" / "ace" / "c1_1.jpg", dogs / "gallery" / "zoe" / "c2_2.jpg")
     shutil.copy(dogs / "query" / "rex" / "c1_1.jpg", dogs / "gallery" / "rex" / "c2_2.jpg")
-    # The same identity and camera: it is left out of the query's ranking.
+    # An item with the query's identity and camera is left out of its ranking.
     shutil.copy(dogs / "query" / "zoe" / "c1_1.jpg", dogs / "gallery" / "zoe" / "c1_2.jpg")
     shutil.copy(dogs / "train" / "bob" / "c1_1.jpg", dogs / "train" / "bob" / "c1_2.jpg")
     check = check_dataset("FolderReID", cfg, workers=0)

@@ -15,7 +15,7 @@ def test_an_empty_and_a_truncated_image_are_broken(dogs, cfg):
         "broken images in gallery: 1 of 2",
     ]
     assert list(check.splits["train"].broken) == [str(truncated)]
-    # Without decoding the file that ends too early looks sound.
+    # Without decoding, the truncated file looks sound.
     quick = check_dataset("FolderReID", cfg, decode=False, workers=0)
     assert [len(split.broken) for split in quick.splits.values()] == [0, 0, 1]
     assert quick.splits["query"].height == check.splits["query"].height
@@ -52,7 +52,7 @@ def test_workers_find_what_one_process_finds(dogs, cfg, write_image):
 
 @pytest.mark.parametrize("decode", [True, False])
 def test_every_file_is_told_of_under_its_own_path(tmp_path, write_image, decode):
-    """More of them than a batch, and files that nothing can be learnt from among them."""
+    """More files than a batch, some of which cannot be read."""
     paths = [str(tmp_path / f"{number}.png") for number in range(40)]
     for number, path in enumerate(paths):
         write_image(tmp_path / path, number % 7, (16 + number % 7, 32))

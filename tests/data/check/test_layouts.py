@@ -67,7 +67,7 @@ def test_a_tree_tells_what_is_there(tmp_path, write_image):
     assert layout.missing() == ["train/", "query/", "labels.csv"] and "own/  MISSING\n" in layout.tree()
     for name in ("a/1.jpg", "b/2.PNG", "b/c/3.jpeg", "4.png"):
         write_image(home / "train" / name, 0)
-    for name in ("notes.txt", "._4.png"):  # macOS leaves the latter beside 4.png
+    for name in ("notes.txt", "._4.png"):  # macOS creates the latter beside 4.png
         (home / "train" / name).touch()
     (home / "query").mkdir()
     assert layout.missing() == ["labels.csv"]

@@ -64,7 +64,7 @@ def test_everything_is_in_the_json():
 
 
 def test_names_that_are_not_utf8_can_be_printed(dogs, cfg):
-    """In most locales Python refuses to print what such a name has in place of its bytes."""
+    """In most locales Python refuses to print the characters that replace the bytes of such a name."""
     for identity in ("ace", "bob"):
         shutil.copy(dogs / "query" / "rex" / "c1_1.jpg", dogs / "train" / identity / "c1_\udcff.jpg")
     text = check_dataset("FolderReID", cfg, workers=0).text()

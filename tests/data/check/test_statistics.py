@@ -17,7 +17,7 @@ from dcal_reid.data.check.statistics import (
 )
 
 DISTRACTOR = 0
-# By path: two contents in two files each, two broken files of which one cannot be read, and one file like no other.
+# By path: two contents in two files each, two broken files of which one cannot be read, and one unique file.
 FILES = {
     "a1": ImageFile((10, 20), b"a", ""),
     "a2": ImageFile((10, 20), b"a", ""),
@@ -74,7 +74,7 @@ def test_contradictions_are_with_the_first_of_the_same_content(images):
 @settings(max_examples=40)
 @given(images=splits, others=splits)
 def test_copies_in_another_split(name, images, others):
-    """Of a query, one of the same identity and camera does no harm: it is junk."""
+    """A copy of a query with the same identity and camera does no harm, because it is junk."""
     copies = {
         other.path
         for other in others

@@ -219,7 +219,7 @@ def test_msmt17_list_errors(root, cfg, line, message):
 
 
 def test_msmt17_list_in_an_encoding(root, cfg):
-    """Windows begins a text in UTF-8 with a mark, and writes UTF-16 where it says Unicode."""
+    """Windows starts UTF-8 text with a byte order mark, and means UTF-16 when it says Unicode."""
     write_msmt17(root / "MSMT17_V1")
     path = root / "MSMT17_V1" / "list_train.txt"
     lines, before = path.read_text(), load_dataset("MSMT17", cfg).train

@@ -42,7 +42,7 @@ def test_image_root_and_absolute_paths(crops, cfg, root):
 
 
 def test_the_case_of_column_names_does_not_matter(crops):
-    """A column Camera that is not read would be no cameras, and another protocol."""
+    """To ignore a column Camera would mean no cameras, and another protocol."""
     dataset = crops(["Path,IDENTITY,Camera,Split", "a.jpg,X,North,train"])
     assert dataset.has_cameras and dataset.camera_names == ["North"] and dataset.identity_names == ["X"]
 

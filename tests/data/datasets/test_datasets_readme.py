@@ -1,4 +1,4 @@
-"""What datasets/README.md tells users to write works, and its numbers are those the code checks."""
+"""What datasets/README.md tells users to write works, and its numbers are those that the code checks."""
 
 import re
 from pathlib import Path

@@ -44,7 +44,7 @@ def write_cars(root, train=(1, 2), test=(2,), names=CARS):
     for folder, classes, annotations in parts:
         (home / folder).mkdir(exist_ok=True)
         rows = [(np.uint8(39), np.uint8(number), f"{i:05d}.jpg") for i, number in enumerate(classes, 1)]
-        rows += [(np.uint8(1), np.uint8(1), "99999.jpg")]  # Matlab writes a single one differently
+        rows += [(np.uint8(1), np.uint8(1), "99999.jpg")]  # Matlab writes a single row differently
         for _, _, name in rows:
             (home / folder / name).touch()
         table = np.array([rows], dtype=[("bbox_x1", object), ("class", object), ("fname", object)])

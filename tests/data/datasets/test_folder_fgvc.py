@@ -34,7 +34,7 @@ def beetles(root, cfg):
 
 
 def test_one_folder_per_class(beetles, cfg):
-    (beetles / "train/2 spots/._a.jpg").touch()  # as macOS leaves it
+    (beetles / "train/2 spots/._a.jpg").touch()  # as macOS creates it
     dataset = load_dataset("ImageFolderFGVC", cfg)
     assert dataset.class_names == ["2 spots", "10 spots"]
     assert dataset.train == [
@@ -54,7 +54,7 @@ def test_images_beside_the_folders_of_classes_are_reported(beetles, cfg, caplog)
 
 
 def test_what_is_left_out_of_a_class_is_reported(beetles, cfg, caplog):
-    """Photographs as phones store them, and a folder per day."""
+    """Photographs in a phone's format, and a folder per day."""
     write(beetles, ["train/2 spots/c.HEIC", "val/10 spots/monday/a.jpg", "train/2 spots/d.jfif"])
     with caplog.at_level(logging.WARNING, logger="dcal_reid"):
         dataset = load_dataset("ImageFolderFGVC", cfg)

@@ -38,12 +38,12 @@ def test_one_folder_per_identity(home, cfg):
     ]
     assert dataset.train[0][0] == str(home / "train/ace/c2_0.jpg")
     assert [item[1:] for item in dataset.query] == [(1, 0)]
-    # the name of a folder is the identity, in whatever split
+    # the name of a folder is the identity in every split
     assert [item[1:] for item in dataset.gallery] == [(1, 1), (2, 1)]
 
 
 def test_folders_without_images_are_reported(home, cfg, caplog):
-    """Perhaps their images lie in a folder per camera, or are of a format that is not read."""
+    """Their images may be in a folder per camera, or in a format that is not read."""
     for name in ("train/zoe/cam1/0.jpg", "train/kim/0.heic"):
         (home / name).parent.mkdir(parents=True)
         (home / name).touch()
@@ -58,7 +58,7 @@ def test_folders_without_images_are_reported(home, cfg, caplog):
 
 
 def test_images_beside_the_folders_of_identities_are_reported(home, cfg, caplog):
-    """A flat query folder, as in Market-1501, is there and yet no split."""
+    """A flat query folder, as in Market-1501, exists but is not a split."""
     (home / "query/bob/c1_0.jpg").rename(home / "query/0001_c1.jpg")
     (home / "query/bob").rmdir()
     with (
@@ -119,7 +119,7 @@ def test_folders_without_splits_and_a_file_are_told_apart(home, cfg):
 
 
 def test_folders_that_are_no_split_need_no_cameras(home, cfg):
-    """As archives leave them."""
+    """For instance folders that an archive leaves."""
     cfg.DATASETS.FOLDER.CAMERA_PATTERN = r"c(\d+)_"
     expected = load_dataset("FolderReID", cfg).train
     other = home / "__MACOSX" / "rex" / "0.jpg"

@@ -11,7 +11,7 @@ from dcal_reid.errors import InputError
 
 
 def test_images_are_sorted_whatever_the_case_of_their_suffix(tmp_path):
-    """Hidden ones are none: macOS leaves "._a.png" beside "a.png"."""
+    """Hidden files do not count: macOS creates "._a.png" beside "a.png"."""
     for name in ("b.JPG", "._a.png", "a.png", "c.jpeg", "Thumbs.db", "notes.txt"):
         (tmp_path / name).touch()
     assert image_names(str(tmp_path)) == ["a.png", "b.JPG", "c.jpeg"]
@@ -58,7 +58,7 @@ def test_missing_files_are_counted_and_the_first_three_named(tmp_path):
 
 
 def test_a_file_that_can_be_opened_by_another_spelling_exists(tmp_path, monkeypatch):
-    """As on macOS: a list has one normal form of an accent, or other capitals, and the folder another."""
+    """As on macOS, where a list and its folder may differ in the normal form of an accent or in capitals."""
     names, listdir = ["caf\N{LATIN SMALL LETTER E WITH ACUTE}.jpg", "a.jpg"], os.listdir
     for name in names:
         (tmp_path / name).touch()

@@ -91,7 +91,7 @@ def test_a_mistake_in_a_dataset_of_a_user_is_not_hidden(register, cfg):
 
 
 def test_vehicleid_draws_the_same_gallery_every_time(root, cfg):
-    """fast-reid draws it with the global generator, so each process evaluates on another one."""
+    """fast-reid draws it with the global generator, so each process evaluates on a different gallery."""
     lists = root / "vehicleid" / "train_test_split"
     lists.mkdir(parents=True)
     (root / "vehicleid" / "image").mkdir()
@@ -118,7 +118,7 @@ def test_several_training_sets_share_no_identity_and_no_camera(register, cfg):
 
 
 def test_what_a_dataset_of_a_user_knows_beside_the_camera_counts_for_nothing(register, cfg):
-    """fast-reid reads the first three of what an item holds."""
+    """fast-reid reads only the first three fields of an item."""
     register("One", [("a", 1, 0, "red")], [("b", 2, 0, "red")], [("c", 2, 1, "blue", 7)])
     cfg.DATASETS.NAMES, cfg.DATASETS.COMBINEALL = ("One",), True
     assert load_train_items(cfg) == [

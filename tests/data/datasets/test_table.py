@@ -132,7 +132,7 @@ def test_contradictions_are_refused(rows, message):
 
 
 def test_a_file_is_itself_however_it_is_spelt(rows, images, tmp_path, monkeypatch):
-    """Else a query without a camera finds itself."""
+    """Otherwise a query without a camera would find itself."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "link").symlink_to(tmp_path)
     other = [(images[0], "dog", None, "train"), ("2.jpg", "cat", None, "query"), ("link/2.jpg", "cat", None, "gallery")]

@@ -38,7 +38,7 @@ def test_attention_is_put_back_after_an_error():
 
 @pytest.mark.parametrize("shape", [(6, 5, 4), (6, 2, 3, 4)])
 def test_the_pair_wise_stream_starts_from_the_images_that_have_a_distractor(shape):
-    """Those after them are distractors alone."""
+    """The images after these are only distractors."""
     x, partner = torch.randn(shape), torch.tensor([4, 5, 3])
     assert torch.equal(both_streams(x, partner, starts=True), x[[0, 1, 2, 3, 4, 5, 0, 1, 2]])
     assert torch.equal(both_streams(x, partner, starts=False), x)

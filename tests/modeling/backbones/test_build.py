@@ -97,7 +97,7 @@ def test_what_timm_refuses_is_not_the_hubs_fault(tiny_cfg, pretrain):
         ({"act_layer": "gelo"}, "KeyError: 'gelo'"),
         ({"checkpoint_path": "gone.pth"}, "FileNotFoundError"),
         ({"weight_init": "ones"}, "AssertionError"),
-        ({"init_values": "small"}, "TypeError: fill_"),  # timm's own words have several lines
+        ({"init_values": "small"}, "TypeError: fill_"),  # timm's own message has several lines
     ],
 )
 def test_whatever_timm_ends_in_is_one_line(tiny_cfg, kwargs, reason):
@@ -163,7 +163,7 @@ def test_weights_of_an_unknown_kind_are_refused(tiny_cfg):
 
 
 def test_fastreids_predictor_loads_a_run_that_started_from_a_file(run_folder, run_cfg, tiny_batch):
-    """As --eval-only of its tools does, it sets PRETRAIN False and leaves the other keys as they are."""
+    """Like --eval-only in its tools, it sets PRETRAIN False and leaves the other keys as they are."""
     backbone = run_cfg.MODEL.BACKBONE
     backbone.PRETRAIN, backbone.PRETRAIN_PATH, backbone.PRETRAIN_SIZE = True, "gone.pth", [64, 32]
     run_cfg.MODEL.HEADS.NUM_CLASSES, run_cfg.MODEL.WEIGHTS = 6, str(run_folder / "model_final.pth")

@@ -54,7 +54,7 @@ def test_dropout_among_pairs_acts_in_training_only(build, layer):
 
 
 def test_threads_may_share_a_model(build, batch):
-    """As with ViT: nothing of the model is changed for a call."""
+    """As with ViT, a call does not change the model."""
     model = build().eval()
     images = model.preprocess_image(batch)
     with torch.no_grad():
@@ -141,7 +141,7 @@ def test_glca_starts_equal_to_sa(build, batch, ratio):
 
 
 def test_rollout_is_row_0_of_the_full_product(build, batch):
-    """In a class-attention block the patches keep what they are: their rows are the identity's."""
+    """A class-attention block does not change the patches: their rows are those of the identity."""
     model = build().eval()
     backbone = model.backbone
     x, product = backbone.embed(model.preprocess_image(batch)), torch.eye(13).expand(8, 13, 13)

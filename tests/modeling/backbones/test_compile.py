@@ -1,4 +1,4 @@
-"""MODEL.COMPILE for the kinds whose attention is replaced for a moment."""
+"""MODEL.COMPILE for the backbones whose attention is temporarily replaced."""
 
 import copy
 

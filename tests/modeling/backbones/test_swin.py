@@ -4,7 +4,7 @@ import torch
 from dcal_reid.errors import InputError
 
 KWARGS = {"embed_dim": 24, "depths": (2, 2), "num_heads": (2, 4), "window_size": 4}
-# 16 x 8 tokens, then 8 x 4; and sizes that windows do not divide: 18 x 10, then 9 x 5.
+# 16 x 8 tokens, then 8 x 4; and sizes that the windows do not divide: 18 x 10, then 9 x 5.
 SIZES = [(64, 32), (72, 40)]
 
 
@@ -69,7 +69,7 @@ def test_a_distractor_changes_pwca_and_nothing_else(build, batch, fused):
 
 
 def test_a_window_attends_to_the_distractors_window_at_the_same_place(small, images_of):
-    """A first block, without shift: a change in the distractor's upper left window reaches that window alone."""
+    """In a first block, without shift, a change in the distractor's upper left window reaches only that window."""
     model = small("swin_tiny_patch4_window7_224", KWARGS, (64, 32), GLCA__NUM_BLOCKS=0, PWCA__NUM_BLOCKS=4).eval()
     backbone = model.backbone
     x = backbone.embed(model.preprocess_image(images_of(64, 32)))  # (8, 16, 8, 24), windows of 4 x 4

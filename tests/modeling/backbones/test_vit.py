@@ -7,7 +7,7 @@ from timm.utils import AttentionExtract
 
 from dcal_reid.modeling.backbones import ViTBackbone
 
-# Registers and a CLS token without position; query-key norm and layer scale; 4 x 3 patches.
+# Registers and a CLS token without position embeddings; query-key norm and layer scale; 4 x 3 patches.
 KINDS = {
     "plain": {},
     "registers": {"reg_tokens": 2, "no_embed_class": True},
