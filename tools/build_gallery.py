@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Build a gallery that can be searched, add images to it or remove some. An interrupted build goes on where it stopped.
+"""Build a searchable gallery, or add or remove images. An interrupted build resumes where it stopped.
 
 python tools/build_gallery.py labels.csv gallery --weights logs/run/model_best.pth
 python tools/build_gallery.py new_crops/ gallery --add --weights logs/run/model_best.pth
@@ -22,21 +22,21 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--index",
         default="",
-        help="of faiss: HNSW32, IVF4096,Flat, IVF4096,PQ32 ...; of Milvus: HNSW, IVF_FLAT ...; default: exact",
+        help="index type; faiss: HNSW32, IVF4096,Flat, IVF4096,PQ32 ...; Milvus: HNSW, IVF_FLAT ...; default: exact",
     )
     parser.add_argument(
         "--search",
         default="",
         metavar="EFFORT",
-        help="how hard faiss searches: nprobe=32, efSearch=64 ...; default: fits --index",
+        help="search effort, for faiss only: nprobe=32, efSearch=64 ...; default: depends on --index",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace GALLERY")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing GALLERY")
     change = parser.add_mutually_exclusive_group()
     change.add_argument(
-        "--add", action="store_true", help="add SOURCE to GALLERY; images whose path is in it already are left out"
+        "--add", action="store_true", help="add SOURCE to GALLERY; images whose path is already in it are skipped"
     )
     change.add_argument("--remove", nargs="+", default=[], metavar="PATH", help="images to remove; needs no model")
-    change.add_argument("--remove-list", default="", metavar="FILE", help="the same, one path per line")
+    change.add_argument("--remove-list", default="", metavar="FILE", help="file of paths to remove, one per line")
     add_model_arguments(parser)
     return parser
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Check a data set: files, official numbers, broken images, leaks. Status: 0 sound, 1 something is wrong, 2 an error.
+"""Check a data set: files, official numbers, broken images, leaks. Exit status: 0 sound, 1 problems found, 2 error.
 
 python tools/check_dataset.py Market1501
 python tools/check_dataset.py CSVReID --json check.json DATASETS.CSV.PATH crops/labels.csv
@@ -15,12 +15,16 @@ from dcal_reid.errors import exit_on_input_error
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("name", help="Market1501, MSMT17TrainVal, VeRi, CUB200, CSVReID, ... (datasets/README.md)")
-    parser.add_argument("--config-file", default="", metavar="FILE", help="where DATASETS.* is taken from")
-    parser.add_argument("--fast", action="store_true", help="do not decode images; truncated ones go unnoticed")
-    parser.add_argument("--workers", type=int, help="processes that read images; default: one per core")
-    parser.add_argument("--json", default="", metavar="FILE", help="write everything there")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="DATASETS.CSV.PATH crops/labels.csv ...")
+    parser.add_argument(
+        "name", help="data set: Market1501, MSMT17TrainVal, VeRi, CUB200, CSVReID ... (datasets/README.md)"
+    )
+    parser.add_argument("--config-file", default="", metavar="FILE", help="configuration to take DATASETS.* from")
+    parser.add_argument("--fast", action="store_true", help="do not decode images, so that truncated ones go unnoticed")
+    parser.add_argument("--workers", type=int, help="number of processes that read images; default: one per core")
+    parser.add_argument("--json", default="", metavar="FILE", help="write all results to FILE")
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="configuration overrides: DATASETS.CSV.PATH crops/labels.csv ..."
+    )
     return parser
 
 

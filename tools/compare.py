@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Do two images show the same identity? Status: 0 match, 1 no match, 2 an error.
+"""Do two images show the same identity? Exit status: 0 match, 1 no match, 2 error.
 
 The threshold comes from the features of an evaluation (TEST.SAVE_FEATURES True writes them):
 
@@ -23,16 +23,21 @@ except Exception:  # Python's own exit status is 1, which here is an answer
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", nargs=2, metavar="IMAGE")
-    parser.add_argument("--features", metavar="FILE", help="features.npz of an evaluation of this model")
+    parser.add_argument(
+        "--features", metavar="FILE", help="features.npz from an evaluation of this model, to derive the threshold from"
+    )
     parser.add_argument(
         "--far",
         type=float,
         default=0.001,
         metavar="RATE",
-        help="false-accept rate: the share of pairs of two identities that may be accepted; default: %(default)s",
+        help="false-accept rate: share of pairs of different identities that may be accepted; default: %(default)s",
     )
     parser.add_argument(
-        "--threshold", type=float, metavar="DISTANCE", help="accept below this distance (cosine: 1 - similarity)"
+        "--threshold",
+        type=float,
+        metavar="DISTANCE",
+        help="distance below which the images match (cosine: 1 - similarity)",
     )
     add_model_arguments(parser)
     return parser

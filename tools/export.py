@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write what inference needs to one file: weights, configuration and names of classes; no optimiser, no code.
+"""Write all that inference needs to one file: weights, configuration and class names; no optimiser, no code.
 
 python tools/export.py --weights logs/veri/dcal_vitb/model_best.pth dcal_vitb.safetensors
 """

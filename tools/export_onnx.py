@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write a model as one ONNX file, checked against PyTorch.
+"""Export a model to one ONNX file, and check it against PyTorch.
 
 python tools/export_onnx.py --weights logs/veri/dcal_vitb/model_best.pth --images crops/ --with-predictor dcal.onnx
 """
@@ -19,13 +19,13 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="PATH",
-        help="a file or folder of images to compare on, repeatable; default: generated images",
+        help="image file or folder to compare on; repeatable; default: generated images",
     )
-    parser.add_argument("--program", default="", metavar="FILE.pt2", help="also write the program of torch.export")
+    parser.add_argument("--program", default="", metavar="FILE.pt2", help="also write a torch.export program")
     parser.add_argument(
         "--with-predictor",
         action="store_true",
-        help="copy onnx_predictor.py beside OUTPUT: features in Python without PyTorch",
+        help="copy onnx_predictor.py beside OUTPUT, which runs the model in Python without PyTorch",
     )
     add_model_arguments(parser)
     return parser

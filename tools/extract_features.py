@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Extract features of a folder, a CSV file, a list of paths or a dataset. An interrupted run goes on where it stopped.
+"""Extract features of a folder, a CSV file, a list of paths or a dataset. An interrupted run resumes where it stopped.
 
 python tools/extract_features.py crops/ crops.npz --weights logs/run/model_best.pth
 python tools/extract_features.py --dataset VeRi --split gallery gallery.parquet --weights logs/run/model_best.pth
@@ -18,12 +18,18 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_source_argument(parser)
     parser.add_argument(
-        "output", metavar="OUTPUT", help="an .npz or .parquet file; until it is complete, features are in OUTPUT.parts"
+        "output", metavar="OUTPUT", help=".npz or .parquet file to write; until complete, features are in OUTPUT.parts"
     )
-    parser.add_argument("--dataset", default="", metavar="NAME", help="a registered dataset takes the place of SOURCE")
-    parser.add_argument("--split", default="gallery", choices=SPLITS, help="of the dataset; default: %(default)s")
-    parser.add_argument("--overwrite", action="store_true", help="replace OUTPUT")
-    parser.add_argument("--num-gpus", type=int, default=1, metavar="N", help="processes; default: 1, or torchrun's")
+    parser.add_argument("--dataset", default="", metavar="NAME", help="registered dataset to use in place of SOURCE")
+    parser.add_argument("--split", default="gallery", choices=SPLITS, help="split of the dataset; default: %(default)s")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing OUTPUT")
+    parser.add_argument(
+        "--num-gpus",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of GPUs, or of processes on the CPU; default: 1, or torchrun's",
+    )
     parser.set_defaults(num_machines=1, machine_rank=0, dist_url="auto")
     add_model_arguments(parser)
     return parser

@@ -14,9 +14,15 @@ from dcal_reid.visualize.html_report import write_report
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", default="", metavar="NAME", help="default: the first of DATASETS.TESTS")
-    parser.add_argument("--count", type=int, default=6, help="hardest queries, or predictions; default: %(default)s")
-    parser.add_argument("--output", default="report.html", metavar="FILE", help="default: %(default)s")
+    parser.add_argument(
+        "--dataset", default="", metavar="NAME", help="test dataset; default: the first of DATASETS.TESTS"
+    )
+    parser.add_argument(
+        "--count", type=int, default=6, help="number of hardest queries, or of predictions; default: %(default)s"
+    )
+    parser.add_argument(
+        "--output", default="report.html", metavar="FILE", help="HTML file to write; default: %(default)s"
+    )
     add_model_arguments(parser)
     return parser
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Search a gallery in the browser, at http://127.0.0.1:8000, and by other programs (see /openapi.json).
+"""Serve a gallery for search: in the browser, at http://127.0.0.1:8000, and by other programs (see /openapi.json).
 
 python tools/serve.py gallery --weights logs/run/model_best.pth
 python tools/serve.py gallery --weights logs/run/model_best.pth --allow-add --uploads added
@@ -20,26 +20,33 @@ def parser() -> argparse.ArgumentParser:
     add_gallery_arguments(parser)
     add_model_arguments(parser)
     parser.add_argument("--host", default=Settings.host, help="address to listen on; default: %(default)s")
-    parser.add_argument("--port", type=int, default=Settings.port, help="0 takes a free one; default: %(default)s")
+    parser.add_argument(
+        "--port", type=int, default=Settings.port, help="port to listen on, 0 for any free one; default: %(default)s"
+    )
     parser.add_argument(
         "--allowed-hosts",
         nargs="+",
         default=(),
         metavar="NAME",
-        help="names of this server beside localhost and HOST; *.NAME allows all below NAME",
+        help="names of this server besides localhost and HOST; *.NAME allows all names below NAME",
     )
     parser.add_argument(
-        "--threshold", type=float, metavar="DISTANCE", help="below it a hit is a match; default: found from the gallery"
+        "--threshold",
+        type=float,
+        metavar="DISTANCE",
+        help="distance below which a hit is a match; default: derived from the gallery",
     )
-    parser.add_argument("--allow-add", action="store_true", help="visitors may add and remove images")
-    parser.add_argument("--uploads", type=Path, metavar="DIR", help="where added images are stored")
+    parser.add_argument("--allow-add", action="store_true", help="let visitors add and remove images")
+    parser.add_argument("--uploads", type=Path, metavar="DIR", help="folder for images that visitors add")
     parser.add_argument(
         "--max-upload-mib",
         type=float,
         default=Settings.max_upload_bytes / 2**20,
-        help="of a whole request; default: %(default)g",
+        help="maximum size of a whole request, in MiB; default: %(default)g",
     )
-    parser.add_argument("--max-pixels", type=int, default=Settings.max_pixels, help="of an image; default: %(default)s")
+    parser.add_argument(
+        "--max-pixels", type=int, default=Settings.max_pixels, help="maximum pixels of an image; default: %(default)s"
+    )
     return parser
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Train or evaluate.
+"""Train or evaluate a model.
 
 python tools/train_net.py --config-file configs/veri/dcal_vitb.yml [--resume] [--num-gpus N] [KEY VALUE ...]
 python tools/train_net.py --config-file configs/veri/dcal_vitb.yml --eval-only MODEL.WEIGHTS model.pth

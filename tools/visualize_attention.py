@@ -16,12 +16,23 @@ from dcal_reid.visualize.attention_grid import show_attention
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--images", nargs="+", default=[], metavar="FILE", help="image files and folders of images")
-    what.add_argument("--pair", nargs=2, default=[], metavar="FILE", help="two images, each other's distractor")
+    what.add_argument("--images", nargs="+", default=[], metavar="FILE", help="images and folders to draw")
+    what.add_argument(
+        "--pair", nargs=2, default=[], metavar="FILE", help="two images to draw as a pair, each the other's distractor"
+    )
     what.add_argument("--dataset", default="", metavar="NAME", help="draw images of this dataset")
-    parser.add_argument("--split", choices=("query", "gallery", "train"), default="query", help="default: %(default)s")
-    parser.add_argument("--count", type=int, default=8, help="images of a dataset or folder; default: %(default)s")
-    parser.add_argument("--output", default="attention.png", metavar="FILE", help="default: %(default)s")
+    parser.add_argument(
+        "--split",
+        choices=("query", "gallery", "train"),
+        default="query",
+        help="split of the dataset; default: %(default)s",
+    )
+    parser.add_argument(
+        "--count", type=int, default=8, help="number of images from a dataset or folder; default: %(default)s"
+    )
+    parser.add_argument(
+        "--output", default="attention.png", metavar="FILE", help="picture to write; default: %(default)s"
+    )
     add_model_arguments(parser)
     return parser
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Draw queries of a dataset with their nearest gallery images, right and wrong ones framed; and the curves.
+"""Draw queries of a dataset with their nearest gallery images, right and wrong ones framed, and curves.
 
 python tools/visualize_ranks.py --weights logs/run/model_final.pth --output ranks.png --curves curves.png
 python tools/visualize_ranks.py --features logs/run/features/VeRi/features.npz --order spread
@@ -17,16 +17,27 @@ from dcal_reid.visualize.ranks import show_ranks
 
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--features", default="", metavar="FILE", help="features.npz of an evaluation: needs no model")
-    parser.add_argument("--dataset", default="", metavar="NAME", help="default: the first of DATASETS.TESTS")
-    parser.add_argument("--order", choices=ORDERS, default="worst", help="by average precision; default: %(default)s")
-    parser.add_argument("--queries", nargs="+", type=int, default=[], metavar="N", help="these, counted from 0")
-    parser.add_argument("--identities", nargs="+", type=int, default=[], metavar="ID", help="queries of these alone")
-    parser.add_argument("--count", type=int, default=6, help="queries; default: %(default)s")
-    parser.add_argument("--top", type=int, default=10, help="gallery images each; default: %(default)s")
-    parser.add_argument("--attention", action="store_true", help="lay the SA rollout over the images")
-    parser.add_argument("--output", default="ranks.png", metavar="FILE", help="default: %(default)s")
-    parser.add_argument("--curves", default="", metavar="FILE", help="also draw CMC, AP, ROC and distances, there")
+    parser.add_argument("--features", default="", metavar="FILE", help="features.npz of an evaluation; needs no model")
+    parser.add_argument(
+        "--dataset", default="", metavar="NAME", help="test dataset; default: the first of DATASETS.TESTS"
+    )
+    parser.add_argument(
+        "--order",
+        choices=ORDERS,
+        default="worst",
+        help="which queries to draw, by average precision; default: %(default)s",
+    )
+    parser.add_argument(
+        "--queries", nargs="+", type=int, default=[], metavar="N", help="queries to draw, counted from 0"
+    )
+    parser.add_argument(
+        "--identities", nargs="+", type=int, default=[], metavar="ID", help="draw only queries of these identities"
+    )
+    parser.add_argument("--count", type=int, default=6, help="number of queries; default: %(default)s")
+    parser.add_argument("--top", type=int, default=10, help="gallery images per query; default: %(default)s")
+    parser.add_argument("--attention", action="store_true", help="overlay the SA rollout on the images")
+    parser.add_argument("--output", default="ranks.png", metavar="FILE", help="picture to write; default: %(default)s")
+    parser.add_argument("--curves", default="", metavar="FILE", help="also draw CMC, AP, ROC and distances to FILE")
     add_model_arguments(parser)
     return parser
 

@@ -25,9 +25,11 @@ __all__ = ["add_arguments", "benchmark_export"]
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the model's arguments, ``--batch``, ``--threads`` and ``--repeats``."""
-    parser.add_argument("--batch", dest="batches", type=int, action="append", help="repeatable; default: 1 and 32")
-    parser.add_argument("--threads", type=int, default=1, help="of both; default: %(default)s")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each way; the median counts")
+    parser.add_argument(
+        "--batch", dest="batches", type=int, action="append", help="batch size; repeatable; default: 1 and 32"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads for each runtime; default: %(default)s")
+    parser.add_argument("--repeats", type=int, default=5, help="runs per implementation; the median is shown")
     add_model_arguments(parser)
     parser.set_defaults(benchmark=benchmark_export)
 

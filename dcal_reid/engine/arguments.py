@@ -13,13 +13,15 @@ __all__ = ["add_model_arguments", "images_and_overrides", "predictor_from", "val
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``--weights``, ``--config-file``, ``--device`` and KEY VALUE overrides."""
     parser.add_argument(
-        "--weights", default="", metavar="FILE", help="a checkpoint of a run, or weights from tools/export.py"
+        "--weights", default="", metavar="FILE", help="checkpoint of a run, or weights from tools/export.py"
     )
     parser.add_argument(
-        "--config-file", default="", metavar="FILE", help="default: the configuration that comes with the weights"
+        "--config-file", default="", metavar="FILE", help="configuration; default: the one that comes with the weights"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 ...; default: %(default)s")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="of the configuration: TEST.IMS_PER_BATCH 64 ...")
+    parser.add_argument("--device", default="auto", help="device: auto, cpu, cuda, cuda:1 ...; default: %(default)s")
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="configuration overrides: TEST.IMS_PER_BATCH 64 ..."
+    )
 
 
 def predictor_from(args: argparse.Namespace) -> Predictor:

@@ -50,7 +50,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.description = "Train or evaluate DCAL."
     # fast-reid's default is one port per user, on which a second job with several processes fails.
     parser.set_defaults(dist_url="auto")
-    parser.add_argument("--report", default="", metavar="FILE", help="with --eval-only: write an HTML report there")
+    parser.add_argument("--report", default="", metavar="FILE", help="write an HTML report to FILE; needs --eval-only")
     return parser
 
 

@@ -26,10 +26,14 @@ Location = str | os.PathLike | MilvusCollection
 
 def add_gallery_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``GALLERY``, ``--backend`` and ``--uri``."""
-    parser.add_argument("gallery", metavar="GALLERY", help="a folder; with --backend milvus the name of a collection")
-    parser.add_argument("--backend", choices=("faiss", "milvus"), default="faiss", help="default: %(default)s")
+    parser.add_argument("gallery", metavar="GALLERY", help="gallery folder; with --backend milvus, a collection name")
     parser.add_argument(
-        "--uri", default="", help="of milvus: a file such as gallery.db, or http://host:19530 (token: MILVUS_TOKEN)"
+        "--backend", choices=("faiss", "milvus"), default="faiss", help="search engine; default: %(default)s"
+    )
+    parser.add_argument(
+        "--uri",
+        default="",
+        help="address of Milvus: a file such as gallery.db, or http://host:19530 (token: MILVUS_TOKEN)",
     )
 
 

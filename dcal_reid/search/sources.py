@@ -27,8 +27,8 @@ def add_source_argument(parser: argparse.ArgumentParser) -> None:
         "source",
         nargs="?",
         metavar="SOURCE",
-        help="a folder, a .csv with a column path (and identity, camera), a .txt of paths, or an image; paths in a "
-        "file are relative to its folder",
+        help="folder, .csv with the column path (and identity, camera), .txt with one path per line, or image; paths "
+        "in a file are relative to its folder",
     )
 
 
