@@ -65,10 +65,10 @@ def test_the_demo_writes_to_where_data_sets_are_looked_for(demo_of_nothing, tmp_
 
 def test_pictures_that_cannot_be_drawn_do_not_cost_the_table(demo_of_nothing, monkeypatch, capsys):
     def refuse(cfg):
-        raise InputError("Baseline says nothing of its attention")
+        raise InputError("Baseline does not give its attention")
 
     monkeypatch.setattr(demo, "_draw", refuse)
-    with pytest.raises(InputError, match="Baseline says nothing"):
+    with pytest.raises(InputError, match="Baseline does not give"):
         demo_of_nothing()
     assert "| trained   |   2.0 |" in capsys.readouterr().out
 

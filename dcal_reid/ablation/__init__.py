@@ -44,12 +44,12 @@ def run_group(args: argparse.Namespace) -> None:
     choices = list(dict.fromkeys([*(name.partition(",")[0] for name in names), *names]))
     if args.baseline and args.baseline not in choices:
         raise InputError(
-            f"--baseline {args.baseline!r} is no variant of {args.group}; choose one of {', '.join(choices)}"
+            f"--baseline {args.baseline!r} is not a variant of {args.group}; choose one of {', '.join(choices)}"
         )
     try:
         failed = train_unfinished(runs, args.jobs)
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from there", file=sys.stderr)
+        print("\nstopped; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     based = [f"on {args.config_file}"] if args.config_file else []
     title = " ".join([args.group, *based, *args.opts])

@@ -26,11 +26,11 @@ _Metrics = dict[str, float]  # in percent, by name; empty for a run that is not 
 
 _CLASSIFIER = re.compile(r"heads\.(\w+\.)?weight")
 _CAPTION = (
-    "std is that of the sample. Parameters are without the classifiers. An operation is a multiplication or an "
-    "addition for one image at inference. The step is the median of the training runs, the memory the most of one."
+    "std is the sample standard deviation. Parameters exclude the classifiers. Operations are multiplications and "
+    "additions for one image at inference. The step is the median of the training runs, the memory their maximum."
 )
 _DIFFERENCE = (
-    "The difference is to {baseline} with the same seed: its mean, and the limits of its 95 % confidence interval "
+    "The difference is from {baseline} with the same seed: its mean, and the limits of its 95 % confidence interval "
     "(Student's t).\n"
 )
 

@@ -169,7 +169,7 @@ def _settings(varied: Sequence[Sequence[str]], option: str, overrides: Sequence[
     """
     for key, *values in varied:
         if not values:
-            raise InputError(f"{option} {key} has no values; give them behind the key")
+            raise InputError(f"{option} {key} has no values; give them after the key")
         if key in overrides[::2] or [other for other, *_ in varied].count(key) > 1:
             raise InputError(f"{option} {key}: {key} is given twice; give it once")
         named: dict[str, str] = {}
@@ -196,7 +196,7 @@ def _chosen(files: Sequence[Path], names: Sequence[str], group: str) -> list[Pat
     """The files with these names; all if no name is given."""
     known = [file.stem for file in files]
     if unknown := [name for name in names if name not in known]:
-        raise InputError(f"--variants {unknown[0]!r} is no variant of {group}; choose from {', '.join(known)}")
+        raise InputError(f"--variants {unknown[0]!r} is not a variant of {group}; choose from {', '.join(known)}")
     return [file for file in files if not names or file.stem in names]
 
 

@@ -48,7 +48,7 @@ def benchmark_cost() -> dict[str, dict[str, tuple[float, float, float]]]:
         rows,
     )
     print(
-        "The last block's patches are not computed, because nobody reads them. PWCA is there in training only. The "
+        "The last block's patches are not computed, because nothing uses them. PWCA exists in training only. The "
         "paper's operations of DeiT-T (CUB) are in units of 10^9."
     )
     return found

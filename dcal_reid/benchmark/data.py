@@ -120,7 +120,7 @@ def _measure(name: str, crops: Crops, batch: int, repeats: int, batches: int) ->
     print_table(
         f"Loader, {name}: JPEG {crops.file_size[0]}x{crops.file_size[1]} to "
         f"{' x '.join(map(str, ours.result))}, one core",
-        ["way", "images/s", "ms an image", "ours / it"],
+        ["way", "images/s", "ms per image", "ours / it"],
         [
             [n, batch * batches / w.seconds, 1e3 * w.seconds / batch / batches, w.seconds / ours.seconds]
             for n, w in found.items()

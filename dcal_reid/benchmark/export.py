@@ -100,7 +100,7 @@ def _measure(
     rates = {name: batch / way.seconds for name, way in found.items()}
     print_table(
         f"Inference, {shape[2]}x{shape[3]}, batch {batch}, {threads} threads",
-        ["way", "images/s", "ms an image", "it / PyTorch"],
+        ["way", "images/s", "ms per image", "it / PyTorch"],
         [[name, rate, 1e3 / rate, rate / rates["PyTorch"]] for name, rate in rates.items()],
     )
     return rates["ONNX"] / rates["PyTorch"]

@@ -193,7 +193,7 @@ def build_models(cfg: CfgNode) -> dict[str, nn.Module]:
     if cfg.MODEL.BACKBONE.TIMM_MODEL.startswith("vit_base_patch16") and not cfg.MODEL.BACKBONE.TIMM_KWARGS:
         models["fast-reid, SA alone"] = _FastReidViT(cfg)
     else:
-        print("\nfast-reid's vision transformer is left out: it is 768 wide in every form.")
+        print("\nfast-reid's vision transformer is left out: it is always 768 wide.")
     return models
 
 
@@ -219,6 +219,6 @@ def synthetic_batch(case: Case, batch: int | None, device: str) -> dict[str, Ten
     images = synthetic_images(case, batch, device)
     if not 4 <= len(images) <= 2 * case.classes:
         raise InputError(
-            f"{len(images)} images are no training batch of {case.name}; give --batch 4 to {2 * case.classes}"
+            f"{len(images)} images do not make a training batch of {case.name}; give --batch 4 to {2 * case.classes}"
         )
     return {"images": images, "targets": (torch.arange(len(images)) // 2).to(device)}

@@ -61,7 +61,7 @@ def benchmark_serve(
         for number in dict.fromkeys((1, clients)):
             asked = requests if number == clients else max(1, requests // 10)
             rows.append(_measure(port, bodies, number, asked))
-    headers = ["clients", "searches", "errors", "searches/s", "images a model call",
+    headers = ["clients", "searches", "errors", "searches/s", "images per model call",
                "median (ms)", "p95 (ms)", "p99 (ms)"]  # fmt: skip
     print_table(f"Search server, {len(bodies)} different queries, k = 20", headers, rows)
     return dict(zip(headers, rows[-1], strict=True))

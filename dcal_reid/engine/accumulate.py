@@ -24,7 +24,7 @@ def check_parts(cfg: CfgNode, sampler: GlobalBatchSampler, processes: int) -> No
     if one_identity and "TripletLoss" in cfg.MODEL.LOSSES.NAME:
         raise InputError(
             f"SOLVER.IMS_PER_BATCH {sampler.batch_size} in {processes} processes x SOLVER.ACCUMULATE {parts} "
-            "leaves each part one identity alone, but TripletLoss compares two; use a larger batch or fewer parts"
+            "leaves each part only one identity, but TripletLoss compares two; use a larger batch or fewer parts"
         )
 
 

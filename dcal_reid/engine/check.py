@@ -206,8 +206,8 @@ def check_smoothing(cfg: CfgNode) -> None:
     epsilon, classes = cfg.MODEL.LOSSES.CE.EPSILON, cfg.MODEL.HEADS.NUM_CLASSES
     if epsilon and epsilon >= 1 - 1 / classes:
         raise InputError(
-            f"MODEL.LOSSES.CE.EPSILON is {epsilon}; with {classes} classes it must be below {1 - 1 / classes:g}, or a "
-            "label says nothing"
+            f"MODEL.LOSSES.CE.EPSILON is {epsilon}; with {classes} classes it must be below {1 - 1 / classes:g}, or "
+            "labels carry no information"
         )
 
 

@@ -51,7 +51,7 @@ def _check_registered(cfg: CfgNode) -> None:
         name, known = value_of(cfg, key), registered_names(registry)
         if name not in known:
             near = difflib.get_close_matches(name, known, n=3, cutoff=0)
-            raise InputError(f"{key} is {name!r}, which is not registered; near it: {', '.join(near)}")
+            raise InputError(f"{key} is {name!r}, which is not registered; similar names: {', '.join(near)}")
 
 
 def _check_parts(cfg: CfgNode) -> None:
@@ -61,8 +61,8 @@ def _check_parts(cfg: CfgNode) -> None:
         fastreids = architecture.__module__.startswith("fastreid.")
         cure = "use DCAL, or for fast-reid's own baseline" if fastreids else "derive it from"
         raise InputError(
-            f"MODEL.META_ARCHITECTURE is {name!r}, whose preprocess_image, fast-reid's, cannot take the loader's uint8 "
-            f"images; {cure} FastReIDBaseline"
+            f"MODEL.META_ARCHITECTURE is {name!r}, whose preprocess_image is fast-reid's and cannot take the loader's "
+            f"uint8 images; {cure} FastReIDBaseline"
         )
     if issubclass(architecture, DCAL):
         _check_fits_dcal("MODEL.BACKBONE.NAME", BACKBONE_REGISTRY, cfg, "build_timm_backbone")

@@ -44,7 +44,7 @@ class RandomState:
         rank = comm.get_rank()
         if len(state["cpu"]) != comm.get_world_size():
             logger.warning(
-                "The checkpoint is of %d processes, this run has %d: random numbers will differ from the run's.",
+                "The checkpoint is from %d processes, this run has %d: random numbers will differ from that run's.",
                 len(state["cpu"]),
                 comm.get_world_size(),
             )
@@ -81,8 +81,8 @@ class Checkpointer(FastreidCheckpointer):
             if "DataLoader worker" in str(error):  # a worker died; PyTorch raises this wherever the main process is
                 raise
             raise InputError(
-                f"checkpoint {str(path)!r} cannot be written: {str(error).splitlines()[0]}; make room, and go on with "
-                "--resume from the checkpoint before"
+                f"checkpoint {str(path)!r} cannot be written: {str(error).splitlines()[0]}; make room, and continue "
+                "with --resume from the previous checkpoint"
             ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
@@ -103,13 +103,13 @@ class Checkpointer(FastreidCheckpointer):
         for name, value in told.items():
             if content.get(name, value) != value:
                 raise InputError(
-                    f"checkpoint {path!r} is of other {name.replace('_', ' ')} than there are now, so its run cannot "
-                    f"go on; restore them, or start a run in another OUTPUT_DIR with MODEL.WEIGHTS {path}"
+                    f"checkpoint {path!r} is from other {name.replace('_', ' ')} than there are now, so its run cannot "
+                    f"continue; restore them, or start a run in another OUTPUT_DIR with MODEL.WEIGHTS {path}"
                 )
         for key in ("model", *self.checkpointables):
             if key not in content:
                 raise InputError(
-                    f"checkpoint {path!r} holds no {key}, so a run cannot go on from it; start one with MODEL.WEIGHTS"
+                    f"checkpoint {path!r} holds no {key}, so a run cannot resume from it; start one with MODEL.WEIGHTS"
                 )
         self._load(path, content.pop("model"), may_miss=None)
         self._check_grid(path, content.pop("grid_size", None))
@@ -160,8 +160,8 @@ class Checkpointer(FastreidCheckpointer):
         own = grid_size_of(self.model)
         if grid_size and own and grid_size != own:
             raise InputError(
-                f"checkpoint {str(path)!r} is of images with {grid_size[0]} x {grid_size[1]} patches, the model's have "
-                f"{own[0]} x {own[1]}; use {_configuration_of(path)}"
+                f"checkpoint {str(path)!r} is for images with {grid_size[0]} x {grid_size[1]} patches, the model's "
+                f"have {own[0]} x {own[1]}; use {_configuration_of(path)}"
             )
 
     def _load(self, path: str, state: dict[str, Tensor], may_miss: re.Pattern | None) -> None:
@@ -169,7 +169,7 @@ class Checkpointer(FastreidCheckpointer):
         if not state.keys() & model.keys():
             raise InputError(
                 f"checkpoint {str(path)!r} holds no tensor of the model: the first of its {len(state)} is "
-                f"{next(iter(state), None)!r}; give weights of a backbone alone, timm's or others', as "
+                f"{next(iter(state), None)!r}; give weights of a bare backbone, from timm or elsewhere, as "
                 "MODEL.BACKBONE.PRETRAIN_PATH"
             )
         other_shape = {k for k, v in state.items() if k in model and v.shape != model[k].shape}
@@ -223,7 +223,7 @@ def _resized(pos_embed: Tensor, old: list[int], new: list[int]) -> Tensor:
 
 
 def _restore(obj, state: dict, differs: str) -> None:
-    cure = "go on with the config.yaml beside it, or start a run with MODEL.WEIGHTS"
+    cure = "continue with the config.yaml beside it, or start a run with MODEL.WEIGHTS"
     if isinstance(obj, Optimizer) and _kind(state["param_groups"]) != _kind(obj.param_groups):
         raise InputError(f"{differs} (SOLVER.OPT); {cure}")
     try:

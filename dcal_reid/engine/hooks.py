@@ -157,7 +157,7 @@ class StopHook(HookBase):
     def _end(self, iteration: int) -> None:
         trainer = self.trainer
         logger.warning(
-            "Stopped after iteration %d of %d, and everything is saved; --resume goes on from there.",
+            "Stopped after iteration %d of %d, and everything is saved; --resume continues from there.",
             *(iteration, trainer.max_iter),
         )
         self.request.exit()

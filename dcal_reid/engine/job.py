@@ -34,10 +34,10 @@ def main(args: argparse.Namespace) -> None:
     resolve_device(cfg)
     check_config(cfg)
     if args.eval_only and args.resume:
-        raise InputError("--resume goes on with a training; to evaluate a run give --eval-only MODEL.WEIGHTS FILE.pth")
+        raise InputError("--resume continues a training; to evaluate a run, give --eval-only MODEL.WEIGHTS FILE.pth")
     if args.report and not (args.eval_only and len(cfg.DATASETS.TESTS) == 1):
         raise InputError(
-            f"--report {args.report!r} is of an evaluation: give --eval-only, with one data set in DATASETS.TESTS, "
+            f"--report {args.report!r} needs an evaluation: give --eval-only, with one data set in DATASETS.TESTS, "
             f"which is {tuple(cfg.DATASETS.TESTS)}"
         )
     _check_run_folder(args, cfg)

@@ -59,8 +59,8 @@ def launch(main: Callable, args, *, device: str) -> None:
     if url == "auto":
         if args.num_machines > 1:
             raise InputError(
-                f"--num-machines is {args.num_machines}, but they do not know where to meet; give --dist-url "
-                "tcp://HOST:PORT with the name of the first machine and a free port of it"
+                f"--num-machines is {args.num_machines}, but --dist-url does not say where they meet; give it as "
+                "tcp://HOST:PORT with the name of the first machine and a free port on it"
             )
         url = f"tcp://127.0.0.1:{_free_port()}"
     context = multiprocessing.start_processes(
@@ -73,7 +73,7 @@ def launch(main: Callable, args, *, device: str) -> None:
     except multiprocessing.ProcessExitedException as error:
         if error.signal_name:
             raise InputError(
-                f"process {error.error_index} was ended by {error.signal_name}; go on with --resume"
+                f"process {error.error_index} was killed by {error.signal_name}; continue with --resume"
             ) from error
         sys.exit(error.exit_code)  # the process has printed the reason
 

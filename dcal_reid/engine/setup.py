@@ -133,7 +133,7 @@ def _unknown_key(cfg: CfgNode, message: str) -> str:
     kind, _, key = message.rpartition(":")
     key = key.strip()
     if key.startswith("--") or "odd length" in message:
-        return "configuration: overrides are KEY VALUE pairs, behind all options such as --eval-only; " + message
+        return "configuration: overrides are KEY VALUE pairs, after all options such as --eval-only; " + message
     if not kind.startswith("Non-existent"):
         return f"configuration: {message}"
     near = difflib.get_close_matches(key, config_keys(cfg), n=1, cutoff=0.5)

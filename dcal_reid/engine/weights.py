@@ -76,7 +76,7 @@ def load(
     cfg.freeze()
     model = evaluation_model(cfg, found)
     if "fingerprint" in metadata and not (config_file or given) and fingerprint(cfg, model) != metadata["fingerprint"]:
-        raise InputError(f"{weights!r} is not as it was written: its fingerprint differs; export it again")
+        raise InputError(f"{weights!r} has changed since it was written: its fingerprint differs; export it again")
     return cfg, model, found and found.class_names
 
 

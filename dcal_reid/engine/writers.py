@@ -80,7 +80,7 @@ def prepare_metrics_file(path: Path, start_iter: int) -> None:
         while (old := path.with_suffix(f".{number}.json")).exists():
             number += 1
         path.rename(old)
-        logger.info("The metrics of the run before are kept as %s", old)
+        logger.info("The metrics of the previous run are kept as %s", old)
         return
     kept = [line for line in path.read_text().splitlines() if _iteration(line) < start_iter]
     with written_atomically(path) as temporary:

@@ -113,8 +113,8 @@ class FeatureSet:
         version = parts.pop("version", None)
         if version is None and parts.keys() >= {"features", "paths", "identities", "cameras"}:
             raise InputError(
-                f"{path} is of tools/extract_features.py and does not say what the queries are; give features that an "
-                "evaluation saved with TEST.SAVE_FEATURES True"
+                f"{path} is from tools/extract_features.py and does not say which images are queries; give features "
+                "that an evaluation saved with TEST.SAVE_FEATURES True"
             )
         current = np.array_equal(version, _VERSION)
         kinds = {name: values.dtype.kind for name, values in parts.items()}

@@ -96,7 +96,7 @@ class Gallery(ABC):
         scaled = ScaledFeatures(features, self.metric)
         if scaled.dim != self.dim:
             raise InputError(
-                f"features have {scaled.dim} values, those of the gallery {self.dim}: it is of another model"
+                f"features have {scaled.dim} values, those of the gallery {self.dim}: it is from another model"
             )
         return scaled
 

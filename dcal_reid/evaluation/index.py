@@ -87,7 +87,7 @@ class FaissGallery(Gallery):
         gallery.add(features, records)
         if gallery.factory != "Flat":
             gallery.recall = recall_at(10, gallery, features)
-            found = f"{100 * gallery.recall:.1f} % of the 10 nearest that an exact search finds"
+            found = f"finds {100 * gallery.recall:.1f} % of the 10 nearest items of an exact search"
             logger.info(
                 "%s with %s: %d items, %s", gallery.factory, gallery.search_options or "defaults", len(gallery), found
             )

@@ -56,7 +56,7 @@ def find_matches(query_pids, gallery_pids, query_camids=None, gallery_camids=Non
     """
     pids_q, pids_g = _same_codes("identities", query_pids, gallery_pids)
     if len(pids_q) == 0 or len(pids_g) == 0:
-        raise InputError(f"nothing to rank: {len(pids_q)} queries, {len(pids_g)} gallery items; both must be there")
+        raise InputError(f"nothing to rank: {len(pids_q)} queries, {len(pids_g)} gallery items; neither may be empty")
     if (query_camids is None) != (gallery_camids is None):
         raise InputError("cameras are known on one side only: give query and gallery cameras, or neither")
 

@@ -55,7 +55,8 @@ class MilvusGallery(Gallery):
         if properties.get("dcal_reid.version") != _VERSION:
             found = properties.get("dcal_reid.version", "none")
             raise InputError(
-                f"collection {name!r} at {uri!r} is no gallery of version {_VERSION} (found: {found}); build it again"
+                f"collection {name!r} at {uri!r} is not a gallery of version {_VERSION} (found: {found}); build it "
+                "again"
             )
         self.metric, self.fingerprint = properties["dcal_reid.metric"], properties["dcal_reid.fingerprint"]
         self.dim = int(properties["dcal_reid.dim"])
@@ -241,8 +242,8 @@ class MilvusGallery(Gallery):
         check_fingerprint(f"gallery {name!r}", gallery.fingerprint, fingerprint)
         if not gallery.is_finished:
             logger.warning(
-                "gallery %r at %r is incomplete, its upload was interrupted or still runs: it has %d images; the same "
-                "build command goes on", name, uri, len(gallery),
+                "gallery %r at %r is incomplete, its upload was interrupted or still runs: it has %d images; run "
+                "the same build command again to continue", name, uri, len(gallery),
             )  # fmt: skip
         return gallery
 

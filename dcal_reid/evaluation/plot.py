@@ -136,7 +136,7 @@ def prepare_picture_path(path: str | Path) -> None:
     """
     formats = Figure().canvas.get_supported_filetypes()
     if Path(path).suffix[1:].lower() not in formats:
-        raise InputError(f"{str(path)!r} is no name of a picture; end it in .png, .pdf or .svg")
+        raise InputError(f"{str(path)!r} is not the name of a picture; end it in .png, .pdf or .svg")
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

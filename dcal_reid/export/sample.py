@@ -38,7 +38,7 @@ def _image_files(path: str) -> list[str]:
         return [path]
     found = images_below(path) if os.path.isdir(path) else []
     if not found:
-        raise InputError(f"--images {path!r} is no image file, and no folder with any below it; check the path")
+        raise InputError(f"--images {path!r} is neither an image file nor a folder with any below it; check the path")
     return found
 
 

@@ -91,7 +91,7 @@ def pair_attention_maps(model: "DCAL", images: dict | Tensor) -> PairAttentionMa
     x = model.preprocess_image(images)
     batch, first = len(x), len(backbone.blocks) - model.pwca_blocks
     if not isinstance(backbone, ViTBackbone):
-        raise InputError(f"pair-wise attention is drawn of ViT backbones alone, not of {type(backbone.vit).__name__}")
+        raise InputError(f"pair-wise attention can only be drawn for ViT backbones, not {type(backbone.vit).__name__}")
     if not model.pwca_blocks:
         raise InputError(
             "the model has no pair-wise block to draw; it needs no weights of its own, so set "

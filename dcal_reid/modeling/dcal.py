@@ -312,4 +312,4 @@ def check_attention(model: nn.Module) -> None:
         InputError: the model has no ``attention_maps``: it is not a DCAL model but, for example, fast-reid's own.
     """
     if not isinstance(model, DCAL):
-        raise InputError(f"{type(model).__name__} says nothing of its attention; choose MODEL.META_ARCHITECTURE DCAL")
+        raise InputError(f"{type(model).__name__} does not give its attention; choose MODEL.META_ARCHITECTURE DCAL")

@@ -53,7 +53,7 @@ def dcal_parts(cfg: CfgNode) -> dict:
     heads = {branch: build_heads(cfg) for branch in branches if branch != "pwca"}
     if not hasattr(heads["sa"], "combine"):
         raise InputError(
-            f"MODEL.HEADS.NAME {cfg.MODEL.HEADS.NAME!r} has no `combine`, which makes one output of the branches'; "
+            f"MODEL.HEADS.NAME {cfg.MODEL.HEADS.NAME!r} has no `combine`, which merges the branches' outputs; "
             "derive it from DCALHead or DCALClassificationHead"
         )
     mean, std = pixel_statistics(cfg)
@@ -101,6 +101,6 @@ def _check_blocks(cfg: CfgNode, backbone: Backbone) -> None:
     beside = glca.NUM_BLOCKS if glca.INPUT == "parallel" else 1
     if glca.SELECTION == "penultimate" and glca.NUM_BLOCKS > 0 and beside == backbone.num_cls_blocks:
         raise InputError(
-            f"MODEL.DCAL.GLCA.SELECTION is 'penultimate', but a CLS token attends in the last {beside} blocks of "
-            f"{name!r} alone, of which none is before GLCA's; set MODEL.DCAL.GLCA.SELECTION last"
+            f"MODEL.DCAL.GLCA.SELECTION is 'penultimate', but a CLS token attends only in the last {beside} blocks of "
+            f"{name!r}, none of which is before GLCA's; set MODEL.DCAL.GLCA.SELECTION last"
         )

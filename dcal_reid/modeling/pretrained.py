@@ -69,8 +69,8 @@ def load_pretrained(vit: nn.Module, path: str | Path, size: Sequence[int] = ()) 
         else:
             theirs, ours = (first_few(map(repr, names)) for names in (given, model))
             reason = (
-                f"the names are {theirs}, in the model {ours}; {_CHOOSE}, or if it is that, give them "
-                f"timm's names ({', '.join(_PREFIXES)} may stand before them)"
+                f"the names are {theirs}, in the model {ours}; {_CHOOSE}, or if that is already set, give them "
+                f"timm's names ({', '.join(_PREFIXES)} may precede them)"
             )
         raise InputError(f"weights {str(path)!r} match {share:.0%} of the model's values: {reason}")
     vit.load_state_dict(loaded, strict=False)
@@ -113,7 +113,7 @@ def _resized(pos_embed: Tensor, vit: nn.Module, path: str | Path, size: Sequence
         if old is None:
             raise InputError(
                 f"MODEL.BACKBONE.PRETRAIN_SIZE is {list(size)}, which makes {grids[0][0]} x {grids[0][1]} patches, or "
-                f"more that overlap, but weights {str(path)!r} have position embeddings of {patches}; give the size "
+                f"more if they overlap, but weights {str(path)!r} have position embeddings of {patches}; give the size "
                 "that they were trained at"
             )
     elif 0 < patches == side**2:
@@ -122,9 +122,9 @@ def _resized(pos_embed: Tensor, vit: nn.Module, path: str | Path, size: Sequence
         old = grid
     else:
         raise InputError(
-            f"weights {str(path)!r} have {pos_embed.shape[1]} position embeddings, of which the model takes {prefix} "
-            f"for other tokens than patches, and {patches} are no square; {_CHOOSE}, or if their images were no "
-            "squares, give their size as MODEL.BACKBONE.PRETRAIN_SIZE [H,W]"
+            f"weights {str(path)!r} have {pos_embed.shape[1]} position embeddings, of which the model uses {prefix} "
+            f"for tokens other than patches, and {patches} do not form a square; {_CHOOSE}, or if their images were "
+            "not square, give their size as MODEL.BACKBONE.PRETRAIN_SIZE [H,W]"
         )
     if old != grid:
         logger.info("Position embeddings of %d x %d patches become those of %d x %d.", *old, *grid)
@@ -141,7 +141,7 @@ def _backbone_weights(path: str | Path, vit: nn.Module) -> dict[str, Tensor]:
     if not tensors:
         found = first_few(map(repr, content)) or "nothing"
         raise InputError(
-            f"weights {str(path)!r} hold no tensors where they are looked for, but {found}; save the state_dict of the "
+            f"weights {str(path)!r} hold no tensors where they are expected, but {found}; save the state_dict of the "
             "network alone"
         )
     tensors = _with_jpm(tensors)

@@ -76,7 +76,7 @@ def _lines(path: str) -> list[str]:
 def _described(gallery: Gallery) -> str:
     text = f"{len(gallery):,} images, {gallery.dim} values each, {gallery.metric} distance, model {gallery.fingerprint}"
     recall = getattr(gallery, "recall", None)
-    return text if recall is None else f"{text}; {100 * recall:.1f} % of the 10 nearest that an exact search finds"
+    return text if recall is None else f"{text}; finds {100 * recall:.1f} % of the 10 nearest items of an exact search"
 
 
 def search(args: argparse.Namespace) -> None:
@@ -110,7 +110,7 @@ def search(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     found = look_up(gallery, queries, features, args.top, cameras=args.cameras, exclude_cameras=args.exclude_camera)
     took = time.perf_counter() - started
-    print(f"{printable(args.gallery)}: {_described(gallery)}; {len(queries):,} searched for in {1000 * took:.0f} ms")
+    print(f"{printable(args.gallery)}: {_described(gallery)}; {len(queries):,} queries in {1000 * took:.0f} ms")
     for one in found:
         print("", printable(one.query), found_table(one, args.threshold), sep="\n")
     most = min(args.top, len(gallery))

@@ -89,7 +89,7 @@ class Parts:
             found = f"of model {owner.get('model')}, this is {self.fingerprint}"
         else:
             found = f"of another list of {owner.get('images')} images, this one has {len(self.records)}"
-        raise InputError(f"{str(self.folder)!r} holds unfinished features {found}; go on with that one, or {cure}")
+        raise InputError(f"{str(self.folder)!r} holds unfinished features {found}; continue with that one, or {cure}")
 
     def _remove_outdated(self) -> None:
         outdated = 0
@@ -101,7 +101,7 @@ class Parts:
                 path.unlink()
                 outdated += stop - start
         if outdated:
-            print(f"images have changed since their features were written to {self}: {outdated:,} follow again")
+            print(f"images have changed since their features were written to {self}: {outdated:,} are extracted again")
 
     def missing(self) -> list[range]:
         """The images that no part has, in order."""
@@ -235,7 +235,7 @@ def _extract_missing(predictor: Predictor, parts: Parts) -> None:
             for gap in gaps:
                 _extract(predictor, parts, gap, progress)
     except KeyboardInterrupt:
-        print("\nstopped; the same command goes on from here", file=sys.stderr)
+        print("\nstopped; run the same command again to continue", file=sys.stderr)
         sys.exit(130)
     comm.synchronize()
 

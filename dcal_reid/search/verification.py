@@ -61,8 +61,8 @@ def threshold_at(data: FeatureSet, far: float, metric: str = "cosine", device: s
         raise InputError(f"--far is {far:g}; give a share between 0 and 1, such as 0.001")
     if far * negatives < 1:
         raise InputError(
-            f"--far {far:g} is less than one in {negatives:,}, the number of negative pairs: it cannot be told; raise "
-            "it, or use the features of a larger test set"
+            f"--far {far:g} is less than one in {negatives:,}, the number of negative pairs, so it cannot be measured; "
+            "raise it, or use the features of a larger test set"
         )
     distances = FeatureDistances(data.features[data.query], data.features[data.gallery], metric, device)
     curve = rank(distances, matches, fprs=(far,)).roc
@@ -121,8 +121,8 @@ def _check_same_model(file: str, data: FeatureSet, predictor: Predictor) -> None
     pair = np.stack([data.features[row], predictor([str(data.paths[row])]).numpy()[0]])
     if (similarity := 1 - _distance(pair, "cosine")) < _SAME:
         raise InputError(
-            f"{file} has the features of another model: to this one's its feature of {str(data.paths[row])!r} has a "
-            f"similarity of {similarity:.2f}; evaluate this model with TEST.SAVE_FEATURES True"
+            f"{file} has the features of another model: its feature of {str(data.paths[row])!r} has a similarity "
+            f"of {similarity:.2f} to this model's; evaluate this model with TEST.SAVE_FEATURES True"
         )
 
 

@@ -133,5 +133,5 @@ def _usual_size(paths: Sequence[str]) -> tuple[int, int]:
         try:
             sizes.append(tuple(read_image(str(path)).shape[1:]))
         except InputError as error:
-            raise InputError(f"{error} (it must be where it was evaluated)") from error
+            raise InputError(f"{error} (it must still be where it was during the evaluation)") from error
     return sorted(sizes, key=lambda size: size[0] / size[1])[len(sizes) // 2]

@@ -56,7 +56,7 @@ def test_the_tool_trains_compares_and_does_not_run_again_what_is_complete(base, 
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"jobs": 0}, r"--jobs is 0; give 1 or more"),
-    ({"baseline": "fresh"}, r"--baseline 'fresh' is no variant of glca_input; choose one of parallel, stacked$"),
+    ({"baseline": "fresh"}, r"--baseline 'fresh' is not a variant of glca_input; choose one of parallel, stacked$"),
 ])  # fmt: skip
 def test_wrong_options_are_refused_before_anything_runs(args, pretend, change, message):
     pretend(COMPLETE)

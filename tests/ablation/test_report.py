@@ -69,7 +69,7 @@ def test_what_is_varied_is_compared_with_the_baselines_best(args, pretend, capsy
             f"metrics(iteration=9, mAP={values}[name, rate] + by_seed); final()\n")  # fmt: skip
     args.vary, args.seeds, args.baseline = [["SOLVER.BASE_LR", "0.1", "0.2"]], [0, 1], "parallel"
     run_group(args)
-    assert "The difference is to parallel,BASE_LR=0.2 with the same seed" in capsys.readouterr().out
+    assert "The difference is from parallel,BASE_LR=0.2 with the same seed" in capsys.readouterr().out
     assert [row["mAP difference"] for row in table(args).values()] == ["-10.0", "", "2.0", "-20.0"]
     args.baseline = "stacked,BASE_LR=0.2"
     run_group(args)

@@ -100,7 +100,7 @@ def test_what_is_complete_in_another_group_is_not_run_again(args, pretend, capsy
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"group": "table9"}, r"there is no group 'table9'; choose one of birds, .*, vehicles_slow_heads$"),
-    ({"variants": ["stacked", "beside"]}, r"--variants 'beside' is no variant of glca_input; .* parallel, stacked$"),
+    ({"variants": ["stacked", "beside"]}, r"--variants 'beside' is not a variant of glca_input; .* parallel, stacked$"),
     ({"config_file": "none.yml"}, r"--config-file 'none.yml' not found"),
     ({"opts": ["SOLVER.BASE_LRS", "1"]}, r"there is no key SOLVER.BASE_LRS; did you mean SOLVER.BASE_LR"),
     ({"opts": ["MODEL.DCAL.INFERENCE", "both"]}, r"MODEL.DCAL.INFERENCE is 'both'; choose one of"),

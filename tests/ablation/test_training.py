@@ -57,7 +57,7 @@ def test_a_signal_ends_the_run_after_it_was_saved(args, pretend, capsys, request
     with pytest.raises(SystemExit) as stop:
         run_group(args)
     assert stop.value.code == 130
-    assert capsys.readouterr().err == "\nstopped; the same command goes on from there\n"
+    assert capsys.readouterr().err == "\nstopped; run the same command again to continue\n"
     assert Path(args.output, "glca_input", "stacked", "seed0", "saved").exists()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     pretend(COMPLETE)

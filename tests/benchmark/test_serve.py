@@ -26,7 +26,7 @@ def test_serve(gallery, run_folder, crops, capsys):
         gallery, str(run_folder / "model_final.pth"), str(crops), clients=8, requests=40, device="cpu"
     )
     assert (found["clients"], found["searches"], found["errors"]) == (8, 40, 0)
-    assert 1 <= found["images a model call"] <= 8
+    assert 1 <= found["images per model call"] <= 8
     assert 0 < found["median (ms)"] <= found["p95 (ms)"] <= found["p99 (ms)"]
     assert found["searches/s"] > 0
     assert "Search server, 40 different queries, k = 20" in capsys.readouterr().out

@@ -51,9 +51,9 @@ def test_a_step_changes_the_weights_as_the_optimiser_says():
 def test_wrong_input():
     with pytest.raises(InputError, match="unknown case 'vit-z'; use one of vit-b-256x128"):
         step.benchmark_step(["vit-z"])
-    with pytest.raises(InputError, match="3 images are no training batch of toy; give --batch 4 to 16"):
+    with pytest.raises(InputError, match="3 images do not make a training batch of toy; give --batch 4 to 16"):
         synthetic_batch(CASES["toy"], 3, "cpu")
-    with pytest.raises(InputError, match="18 images are no training batch"):
+    with pytest.raises(InputError, match="18 images do not make a training batch"):
         synthetic_batch(CASES["toy"], 18, "cpu")
     if not torch.cuda.is_available():
         with pytest.raises(InputError, match="finds no GPU"):

@@ -23,7 +23,7 @@ def test_parts_keep_the_images_of_an_identity_together(run_cfg):
 
 def test_a_part_with_one_identity_is_refused_where_triplets_are_compared(run_cfg):
     run_cfg.SOLVER.ACCUMULATE = 4
-    with pytest.raises(InputError, match="leaves each part one identity alone"):
+    with pytest.raises(InputError, match="leaves each part only one identity"):
         Trainer(run_cfg)
     run_cfg.MODEL.LOSSES.NAME = ("CrossEntropyLoss",)
     Trainer(run_cfg)

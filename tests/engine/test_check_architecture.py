@@ -11,7 +11,7 @@ from dcal_reid.errors import InputError
         ("MODEL.DCAL.GLCA.RATIO", 0.0, "0.0"),
         ("MODEL.DCAL.GLCA.RATIO", 1.5, "1.5"),
         ("MODEL.DCAL.PWCA.PAIR_SAMPLER", "rolled", "'rolled'"),
-        ("MODEL.META_ARCHITECTURE", "DCALL", "'DCALL', which is not registered; near it: DCAL"),
+        ("MODEL.META_ARCHITECTURE", "DCALL", "'DCALL', which is not registered; similar names: DCAL"),
         ("MODEL.BACKBONE.NAME", "build_resnet_backbone", "use build_timm_backbone"),
         ("MODEL.HEADS.NAME", "EmbeddingHead", "use DCALHead or DCALClassificationHead"),
         ("MODEL.DCAL.PWCA.DISTRACTORS", "external", "EXTERNAL is empty; name a data set"),

@@ -126,5 +126,5 @@ def test_a_run_goes_on_only_with_its_own_classes(class_cfg, tmp_path):
     for folder in ("train", "val"):
         (tmp_path / "images" / folder / "grey").rename(tmp_path / "images" / folder / "greyish")
     class_cfg.SOLVER.MAX_EPOCH = 2
-    with pytest.raises(InputError, match="of other class names than there are now, so its run cannot go on"):
+    with pytest.raises(InputError, match="from other class names than there are now, so its run cannot continue"):
         run(class_cfg, resume=True)

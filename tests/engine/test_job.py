@@ -40,7 +40,7 @@ def test_a_start_that_fails_leaves_a_complete_run_as_it_is(run_cfg):
 
 def test_an_evaluation_is_not_resumed(run_cfg):
     run_cfg.SOLVER.MAX_EPOCH = 1
-    with pytest.raises(InputError, match=r"to evaluate a run give --eval-only MODEL\.WEIGHTS"):
+    with pytest.raises(InputError, match=r"to evaluate a run, give --eval-only MODEL\.WEIGHTS"):
         main(argument_parser().parse_args(command(run_cfg, "--eval-only", "--resume")[2:]))
     assert not Path(run_cfg.OUTPUT_DIR).exists()
 
@@ -76,7 +76,7 @@ def test_a_report_of_an_evaluation(run_folder, run_cfg, tmp_path, capsys):
     with pytest.raises(InputError, match=r"cannot be written to 'report\.txt'"):
         evaluate_with("--eval-only", "--report", "report.txt", *weights)
     for arguments in (("--report", "a.html"), ("--eval-only", "--report", "a.html", "DATASETS.TESTS", "('A', 'B')")):
-        with pytest.raises(InputError, match=r"'a\.html' is of an evaluation: give --eval-only, with one data set"):
+        with pytest.raises(InputError, match=r"'a\.html' needs an evaluation: give --eval-only, with one data set"):
             evaluate_with(*arguments)
 
 

@@ -112,7 +112,7 @@ def test_a_process_that_dies_ends_the_job(run_cfg):
     children = Path(f"/proc/{parent.pid}/task/{parent.pid}/children").read_text().split()
     os.kill(int(children[-1]), signal.SIGKILL)
     _, err = parent.communicate(timeout=60)
-    assert parent.returncode == 2 and "error: process 1 was ended by SIGKILL; go on with --resume" in err
+    assert parent.returncode == 2 and "error: process 1 was killed by SIGKILL; continue with --resume" in err
     torch.load(Path(run_cfg.OUTPUT_DIR, "model_last.pth"), weights_only=True)
 
 

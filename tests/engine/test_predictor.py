@@ -128,7 +128,7 @@ def test_fastreids_own_network_says_nothing_of_its_attention(run_cfg):
     Path(run_cfg.OUTPUT_DIR).mkdir()
     save_config(run_cfg)
     predictor = Predictor(config_file=f"{run_cfg.OUTPUT_DIR}/config.yaml")
-    with pytest.raises(InputError, match="FastReIDBaseline says nothing of its attention"):
+    with pytest.raises(InputError, match="FastReIDBaseline does not give its attention"):
         predictor.attention([np.zeros((64, 32, 3), dtype=np.uint8)])
 
 

@@ -138,7 +138,7 @@ def test_a_full_disk_is_one_line_and_the_last_checkpoint_is_whole(run_cfg, other
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(InputError, match=r"cannot be written: .*; make room, and go on"),
+        pytest.raises(InputError, match=r"cannot be written: .*; make room, and continue"),
     ):
         patch.setattr(Trainer, "save", full_after_two)
         run(other_cfg)
@@ -189,7 +189,7 @@ def test_the_command_line_saves_on_sigterm_and_goes_on(run_cfg, other_cfg):
     stopped.terminate()
     out, err = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + signal.SIGTERM, err
-    assert "everything is saved; --resume goes on from there" in out and "Traceback" not in err
+    assert "everything is saved; --resume continues from there" in out and "Traceback" not in err
     assert not Path(other_cfg.OUTPUT_DIR, "model_final.pth").exists()
     assert start_forked(other_cfg, "--resume", processes=2).returncode == 0
     assert_same_runs(run_cfg, other_cfg)
@@ -210,7 +210,7 @@ def test_a_signal_to_the_whole_group_leaves_the_workers_alone(run_cfg, number, l
     os.killpg(stopped.pid, number)
     out, err = stopped.communicate(timeout=120)
     assert stopped.returncode == 128 + number, err
-    assert "everything is saved; --resume goes on from there" in out and "Traceback" not in err
+    assert "everything is saved; --resume continues from there" in out and "Traceback" not in err
     assert err.count("a second signal stops at once") == 1
 
 

@@ -99,7 +99,9 @@ def test_an_optimiser_that_does_not_fit_the_checkpoint_is_one_line(run_cfg, key,
     run_cfg.SOLVER.MAX_EPOCH = 1
     run(run_cfg)
     run_cfg.SOLVER[key] = value
-    with pytest.raises(InputError, match=r"has another optimizer than the configuration.*go on with the config\.yaml"):
+    with pytest.raises(
+        InputError, match=r"has another optimizer than the configuration.*continue with the config\.yaml"
+    ):
         run(run_cfg, resume=True)
 
 
@@ -323,7 +325,7 @@ def test_a_run_goes_on_only_with_its_own_identities(run_cfg, crops):
     before = (crops / "labels.csv").read_text()
     (crops / "labels.csv").write_text(before.replace("png,0,", "png,zzz,"))
     run_cfg.SOLVER.MAX_EPOCH = 2
-    with pytest.raises(InputError, match=r"of other training images than there are now, .* with MODEL\.WEIGHTS"):
+    with pytest.raises(InputError, match=r"from other training images than there are now, .* with MODEL\.WEIGHTS"):
         run(run_cfg, resume=True)
     (crops / "labels.csv").write_text(before)
     run(run_cfg, resume=True)

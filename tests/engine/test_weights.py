@@ -153,7 +153,7 @@ def test_a_file_that_was_changed_is_refused(exported):
     content = bytearray(path.read_bytes())
     content[-2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match="is not as it was written"):
+    with pytest.raises(InputError, match="has changed since it was written"):
         Predictor(path)
     assert Predictor(path, overrides=("MODEL.DCAL.INFERENCE", "sa")).dim == 48
 

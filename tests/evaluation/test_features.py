@@ -90,7 +90,7 @@ def test_files_of_numpy_that_are_not_ours(tmp_path):
 def test_extracted_features_have_no_queries(tmp_path):
     names = ("features", "paths", "identities", "cameras", "fingerprint")
     np.savez(tmp_path / "crops.npz", **dict.fromkeys(names, np.ones(3)))
-    with pytest.raises(InputError, match=r"crops\.npz is of tools/extract_features\.py .* TEST\.SAVE_FEATURES True"):
+    with pytest.raises(InputError, match=r"crops\.npz is from tools/extract_features\.py .* TEST\.SAVE_FEATURES True"):
         FeatureSet.load(tmp_path / "crops.npz")
 
 

@@ -110,7 +110,7 @@ def test_curves_without_negative_pairs(tmp_path):
 
 
 def test_a_picture_needs_a_format_and_gets_its_folder(tmp_path):
-    with pytest.raises(InputError, match=r"'curves' is no name of a picture; end it in \.png"):
+    with pytest.raises(InputError, match=r"'curves' is not the name of a picture; end it in \.png"):
         prepare_picture_path("curves")
     prepare_picture_path(tmp_path / "new" / "curves.PNG")
     assert (tmp_path / "new").is_dir()

@@ -152,8 +152,8 @@ def test_wrong_input_is_refused_before_anything_is_traced(run_folder, predictor_
         ((tmp_path / "none" / "model.onnx",), "cannot be written: give a name.onnx in a folder that exists"),
         ((output, (), "model.pt"), r"'model\.pt' cannot be written: give a name\.pt2"),
         ((tmp_path / "\udcff.onnx",), r"\\udcff\.onnx' cannot be written: onnxruntime opens names in UTF-8 only"),
-        ((output, [str(tmp_path / "empty")]), r"empty' is no image file, and no folder with any below it"),
-        ((output, ["none.jpg"]), r"'none\.jpg' is no image file"),
+        ((output, [str(tmp_path / "empty")]), r"empty' is neither an image file nor a folder with any below it"),
+        ((output, ["none.jpg"]), r"'none\.jpg' is neither an image file"),
     ]:
         with pytest.raises(InputError, match=message):
             export_onnx(predictor, *arguments)

@@ -39,7 +39,9 @@ def test_files_and_folders_in_the_order_given(tmp_path):
     found = check_images(None, [str(tmp_path / "b"), str(tmp_path / "a.png")])
     assert found == [str(tmp_path / name) for name in ("b/2.png", "b/10.png", "b/inner/1.JPG", "a.png")]
     for nothing in ("c", "none.png"):
-        with pytest.raises(InputError, match=rf"--images '.*{nothing}' is no image file, and no folder with any below"):
+        with pytest.raises(
+            InputError, match=rf"--images '.*{nothing}' is neither an image file nor a folder with any below"
+        ):
             check_images(None, [str(tmp_path / "a.png"), str(tmp_path / nothing)])
 
 

@@ -102,7 +102,12 @@ def test_what_has_no_pair_wise_attention(tiny_cfg, tiny_batch):
     ("name", "size", "options", "message"),
     [
         ("swin_tiny_patch4_window7_224", [64, 64], {"depths": [1, 1], "embed_dim": 24, "num_heads": [3, 3]}, "no CLS"),
-        ("cait_xxs24_224", [64, 64], {"depth": 2, "embed_dim": 48, "num_heads": 3}, "ViT backbones alone, not of Cait"),
+        (
+            "cait_xxs24_224",
+            [64, 64],
+            {"depth": 2, "embed_dim": 48, "num_heads": 3},
+            "only be drawn for ViT backbones, not Cait",
+        ),
     ],
 )
 def test_backbones_that_cannot_be_drawn(tiny_cfg, name, size, options, message):

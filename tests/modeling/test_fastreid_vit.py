@@ -156,7 +156,7 @@ def test_a_users_own_baseline_takes_images_as_ours_does(tiny_cfg, monkeypatch):
         if not refused:
             check_config(tiny_cfg)
             continue
-        with pytest.raises(InputError, match=r"is 'Own', whose preprocess_image, .* derive it from FastReIDBaseline"):
+        with pytest.raises(InputError, match=r"is 'Own', whose preprocess_image is .* derive it from FastReIDBaseline"):
             check_config(tiny_cfg)
 
 

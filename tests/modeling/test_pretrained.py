@@ -103,7 +103,9 @@ def test_whatever_timm_meets_in_weights_of_other_shapes_is_told(tmp_path, name, 
 def test_position_embeddings_of_no_patch_are_refused(tmp_path):
     state = vit().state_dict()
     torch.save(state | {"pos_embed": state["pos_embed"][:, :1]}, tmp_path / "weights.pth")
-    with pytest.raises(InputError, match=r"1 position embeddings.* takes 1 for other tokens.* and 0 are no square"):
+    with pytest.raises(
+        InputError, match=r"1 position embeddings.* uses 1 for tokens other.* and 0 do not form a square"
+    ):
         load_pretrained(vit(), tmp_path / "weights.pth")
 
 
@@ -243,7 +245,7 @@ def test_position_embeddings_of_patches_that_overlap(tmp_path, caplog, stride, r
     expected = resample_abs_pos_embed(given, [16, 8], [rows, columns])
     assert torch.equal(model.pos_embed, expected)
     assert f"Position embeddings of {rows} x {columns} patches become those of 16 x 8" in caplog.text
-    with pytest.raises(InputError, match=r"are no square; .* give their size as MODEL\.BACKBONE\.PRETRAIN_SIZE"):
+    with pytest.raises(InputError, match=r"do not form a square; .* give their size as MODEL\.BACKBONE\.PRETRAIN_SIZE"):
         load_pretrained(model, path)
     with pytest.raises(InputError, match=r"PRETRAIN_SIZE is \[8, 8\], which makes .* give the size"):
         load_pretrained(model, path, (8, 8))
@@ -253,7 +255,7 @@ def test_position_embeddings_of_a_rectangle_need_its_size(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(vit((96, 64)).state_dict(), path)
     load_pretrained(vit((96, 64)), path)  # the model's own
-    with pytest.raises(InputError, match=r"25 position embeddings.* 24 are no square.*PRETRAIN_SIZE"):
+    with pytest.raises(InputError, match=r"25 position embeddings.* 24 do not form a square.*PRETRAIN_SIZE"):
         load_pretrained(vit((64, 64)), path)
     with pytest.raises(InputError, match=r"PRETRAIN_SIZE is \[64, 64\], which makes 4 x 4 patches.* of 24"):
         load_pretrained(vit((64, 64)), path, (64, 64))

@@ -105,7 +105,7 @@ def test_an_interrupt_says_how_to_go_on(predictor, records, tmp_path, monkeypatc
     monkeypatch.setattr(predictor, "extract", interrupted)
     with pytest.raises(SystemExit) as error:
         extract_features(predictor, records, tmp_path / "all.npz")
-    assert error.value.code == 130 and "the same command goes on" in capsys.readouterr().err
+    assert error.value.code == 130 and "run the same command again to continue" in capsys.readouterr().err
 
 
 def test_parts_of_another_model_or_list_are_refused(predictor, other_predictor, records, tmp_path):

@@ -66,8 +66,8 @@ def test_what_cannot_be_used(make_images, tmp_path):
         ("x.csv", "path\n", "x.csv' holds no images"),
         ("x.csv", "identity\n1\n", "x.csv' has no column path"),
         ("x.csv", "path\na.jpg\nb.jpg\nc.jpg\n", "x.csv' lists 2 images that do not exist: .*b.jpg"),
-        ("x.csv", "path\n../x.jpg\n", r"x.csv' line 2: path '../x.jpg' leaves the folder of the file"),
-        ("x.csv", "path\n/etc/x.jpg\n", r"path '/etc/x.jpg' leaves the folder"),
+        ("x.csv", "path\n../x.jpg\n", r"x.csv' line 2: path '../x.jpg' is outside the folder of the file"),
+        ("x.csv", "path\n/etc/x.jpg\n", r"path '/etc/x.jpg' is outside the folder"),
         ("x.txt", "b.jpg\n", "x.txt' lists 1 images that do not exist: .*b.jpg"),
         ("x.pdf", "", "x.pdf' is neither a folder, nor a .csv"),
     ]:

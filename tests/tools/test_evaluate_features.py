@@ -45,7 +45,7 @@ def test_scores_again_with_other_options(features, tmp_path):
 @pytest.mark.parametrize(("arguments", "message"), [
     (["none.npz"], "error: cannot read features from none.npz: No such file or directory"),
     (["none.npz", "TEST.METRIC", "jaccard"], "error: TEST.METRIC jaccard is not a metric of features"),
-    (["none.npz", "--plot", "curves.xyz"], "error: 'curves.xyz' is no name of a picture; end it in .png"),
+    (["none.npz", "--plot", "curves.xyz"], "error: 'curves.xyz' is not the name of a picture; end it in .png"),
     (["none.npz", "--json", "nowhere/a.json"], "error: 'nowhere/a.json' cannot be written or read: No such file"),
     (["none.npz", "TEST.METRICS", "cosine"], "error: configuration: there is no key TEST.METRICS; did you mean TEST"),
 ])  # fmt: skip

@@ -95,7 +95,7 @@ def test_an_incomplete_gallery_is_warned_of_once(search, crops, run_folder, tmp_
 
 def test_where_nothing_can_be_written_nothing_is_searched(search, gallery, crops, tmp_path, capsys):
     capsys.readouterr()
-    with pytest.raises(InputError, match=r"found\.xyz' is no name of a picture"):
+    with pytest.raises(InputError, match=r"found\.xyz' is not the name of a picture"):
         search(gallery, crops / "3_0_0.png", "--picture", tmp_path / "found.xyz")
     with pytest.raises(FileNotFoundError, match=r"no/found\.json"):
         search(gallery, crops / "3_0_0.png", "--json", tmp_path / "no" / "found.json")

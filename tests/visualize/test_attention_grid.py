@@ -85,7 +85,7 @@ def test_classification(class_run_folder, tmp_path, drawn):
         ({"images": ["a.png"], "dataset": "CSVReID"}, "by one of"),
         ({"pair": ["a.png"]}, "--pair names 1 images"),
         ({"dataset": "CSVReID", "count": 0}, "--count is 0"),
-        ({"images": ["a.png"], "output": "look.xyz"}, r"'look\.xyz' is no name of a picture"),
+        ({"images": ["a.png"], "output": "look.xyz"}, r"'look\.xyz' is not the name of a picture"),
     ],
 )
 def test_wrong_input(predictor, tmp_path, options, message):

@@ -159,7 +159,7 @@ def test_fastreids_own_network_has_no_picture_of_attention(run_cfg, tmp_path):
     write_report(Predictor(config_file=f"{run_cfg.OUTPUT_DIR}/config.yaml"), tmp_path / "report.html", count=1)
     page = Page((tmp_path / "report.html").read_text())
     text = "".join(page.text)
-    assert "There is no picture: FastReIDBaseline says nothing of its attention" in text and len(page.pictures) == 2
+    assert "There is no picture: FastReIDBaseline does not give its attention" in text and len(page.pictures) == 2
     assert "vit_tiny_patch16_224 · FastReIDBaseline · no weights" in text
 
 

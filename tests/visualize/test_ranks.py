@@ -115,7 +115,7 @@ def test_attention_lies_over_what_the_model_sees(predictor, tmp_path, drawn):
         ({}, "there is no model"),
         ({"features": "features.npz", "dataset": "CSVReID"}, "give it or --dataset, not both"),
         ({"features": "none.npz"}, r"cannot read features from none\.npz"),
-        ({"features": "none.npz", "curves": "curves"}, "'curves' is no name of a picture"),
+        ({"features": "none.npz", "curves": "curves"}, "'curves' is not the name of a picture"),
     ],
 )
 def test_wrong_input(tiny_cfg, tmp_path, options, message):
@@ -136,7 +136,7 @@ def test_what_cannot_be_drawn_is_told_before_the_evaluation(predictor, tmp_path,
     with pytest.raises(InputError, match="has no CLS token whose attention could be drawn"):
         show_ranks(tmp_path / "ranks.png", predictor.cfg, predictor, attention=True)
     predictor.model = torch.nn.Identity()
-    with pytest.raises(InputError, match="Identity says nothing of its attention"):
+    with pytest.raises(InputError, match="Identity does not give its attention"):
         show_ranks(tmp_path / "ranks.png", predictor.cfg, predictor, attention=True)
 
 

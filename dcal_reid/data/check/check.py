@@ -148,7 +148,7 @@ def _similar_folders(home: str) -> list[str]:
     parent, name = os.path.split(home.rstrip("/"))
     there = {_bare(folder): folder for folder in folder_names(parent)} if os.path.isdir(parent) else {}
     near = [there[match] for match in get_close_matches(_bare(name), there, cutoff=0.4)]
-    return [f"there is {os.path.join(parent, folder)!r}; if that is it, call it {name!r}" for folder in near]
+    return [f"found {os.path.join(parent, folder)!r}; if it is the data set, rename it to {name!r}" for folder in near]
 
 
 def _number(label: int | str, prefix: str) -> int | str:

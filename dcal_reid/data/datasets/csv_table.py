@@ -48,7 +48,7 @@ def read_table(
     """
     left = "the folder of the file"
     if key_name:
-        left = f"{key_name}.IMAGE_ROOT {image_root!r}; set that to a folder that all images are below"
+        left = f"{key_name}.IMAGE_ROOT {image_root!r}; set that to a folder that contains all images"
     with open(path, encoding="utf-8-sig", newline="") as file:  # -sig: spreadsheets write a BOM
         reader = csv.reader(file, strict=True, skipinitialspace=True)
         try:
@@ -57,8 +57,8 @@ def read_table(
             if missing:
                 if_known = f" (and {optional}, if known)" if optional else ""
                 raise InputError(
-                    f"{path!r} has no column {', '.join(missing)}; its columns are {', '.join(header) or 'none'}, and "
-                    f"{', '.join(required)}{if_known} are read, separated by commas"
+                    f"{path!r} has no column {', '.join(missing)}; its columns are {', '.join(header) or 'none'}, but "
+                    f"{', '.join(required)}{if_known} are expected, separated by commas"
                 )
             double = [name for name in (*required, *optional.split(", ")) if name and header.count(name) > 1]
             if double:
@@ -69,7 +69,7 @@ def read_table(
                     values = _values(f"{path!r} {where}", header, fields, required)
                     image = path_inside(image_root, values["path"])
                     if image is None:
-                        raise InputError(f"{path!r} {where}: path {values['path']!r} leaves {left}")
+                        raise InputError(f"{path!r} {where}: path {values['path']!r} is outside {left}")
                     yield Line(image, values, where)
         except UnicodeDecodeError as error:  # it concerns a chunk of the file, not a line
             raise InputError(f"{path!r}: {error}; save it as CSV in UTF-8") from error

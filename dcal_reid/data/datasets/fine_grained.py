@@ -119,9 +119,9 @@ def _image_path(images: _Listing, image: int, home: str) -> str:
     name = images.values[image]
     path = path_inside(os.path.join(home, "images"), name)
     if path is None:
-        raise InputError(f"{images.where(image)}: path {name!r} leaves the folder images")
+        raise InputError(f"{images.where(image)}: path {name!r} is outside the folder images")
     if os.path.splitext(path)[1].lower() not in IMAGE_SUFFIXES:
-        raise InputError(f"{images.where(image)}: {name!r} is no image file ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise InputError(f"{images.where(image)}: {name!r} is not an image file ({', '.join(sorted(IMAGE_SUFFIXES))})")
     return path
 
 

@@ -71,7 +71,7 @@ def _compile(pattern: str) -> re.Pattern:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise InputError(f"DATASETS.FOLDER.CAMERA_PATTERN {pattern!r} is no regular expression: {error}") from error
+        raise InputError(f"DATASETS.FOLDER.CAMERA_PATTERN {pattern!r} is not a regular expression: {error}") from error
     if not compiled.groups:
         raise InputError(
             f"DATASETS.FOLDER.CAMERA_PATTERN {pattern!r} has no group; put the camera in brackets: c(\\d+)"

@@ -70,7 +70,7 @@ class TableReID(ImageDataset):
         self.camera_names = sorted({self._camera(row) for row in self.rows}, key=natural_key)
         self._camids = {name: number for number, name in enumerate(self.camera_names)}
         if not self.has_cameras:
-            logger.info("%s has no cameras: of the gallery of a query, only the query image itself is removed.", source)
+            logger.info("%s has no cameras: only the query image itself is removed from a query's gallery.", source)
         # fast-reid's Dataset calls a callable here when the list is first used.
         self._train = lambda: [
             (path, f"{self.dataset_name}_{pid}", f"{self.dataset_name}_{camid}")
@@ -150,7 +150,7 @@ def own_keys(dataset: str, cfg: CfgNode | None, key: str) -> CfgNode:
         for_test = "build_classification_test_loader" if key.startswith("CLASS_") else "build_test_loader"
         raise InputError(
             f"dataset {dataset} is described by DATASETS.{key} of the configuration, which fast-reid's own loaders do "
-            f"not hand on; use dcal_reid.data.build_train_loader(cfg) and {for_test}(cfg, name)"
+            f"not pass on; use dcal_reid.data.build_train_loader(cfg) and {for_test}(cfg, name)"
         )
     return cfg.DATASETS[key]
 
@@ -172,7 +172,7 @@ def own_path(dataset: str, path: str, key_name: str, root: str, kind: str) -> st
         raise InputError(f"dataset {dataset}: {key_name}.PATH is empty; give the path of the {kind}")
     path = below_root(path, root)
     if not (os.path.isdir(path) if kind == "folder" else os.path.isfile(path)):
-        wrong = f"is no {kind}" if os.path.exists(path) else "not found"
+        wrong = f"is not a {kind}" if os.path.exists(path) else "not found"
         raise InputError(
             f"dataset {dataset}: {path!r} {wrong}; {key_name}.PATH is relative to FASTREID_DATASETS "
             "(datasets/README.md has an example)"

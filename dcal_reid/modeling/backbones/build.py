@@ -103,7 +103,7 @@ def _check_name(name: str) -> None:
     if timm.is_model(name):
         return
     near = timm.list_models(f"*{name.split('.')[0]}*")[:3] or timm.list_models("deit_*_patch16_224")
-    raise InputError(f"MODEL.BACKBONE.TIMM_MODEL {name!r} is not a timm model; near it: {', '.join(near)}")
+    raise InputError(f"MODEL.BACKBONE.TIMM_MODEL {name!r} is not a timm model; similar names: {', '.join(near)}")
 
 
 def _check_architecture(name: str, vit: nn.Module, height: int, width: int) -> None:

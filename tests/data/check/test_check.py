@@ -42,7 +42,7 @@ def test_a_folder_of_another_name_is_pointed_at(market, cfg):
     market.rename(market.with_name("market1501"))
     (market.parent / "pictures").mkdir()
     [note] = check_dataset("Market1501", cfg, workers=0).notes
-    assert "market1501'; if that is it, call it 'Market-1501-v15.09.15'" in note
+    assert "market1501'; if it is the data set, rename it to 'Market-1501-v15.09.15'" in note
 
 
 def test_a_split_that_is_missing_leaves_the_others(dogs, cfg):

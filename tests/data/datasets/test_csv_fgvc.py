@@ -45,11 +45,14 @@ def test_splits_and_image_root_are_chosen_in_the_config(beetles, cfg, root):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["path,class,subset"], "has no column label, split; .* and path, label, split are read, separated by commas"),
+        (
+            ["path,class,subset"],
+            "has no column label, split; .* but path, label, split are expected, separated by commas",
+        ),
         ([LINES[0]], "holds no images"),
         ([LINES[0], "a.jpg,x"], "line 2 has 2 fields, the header 3"),
         ([LINES[0], LINES[1], "b.jpg,,train"], "line 3 has no label"),
-        ([LINES[0], "../a.jpg,x,train"], r"line 2: path '\.\./a\.jpg' leaves DATASETS\.CLASS_CSV\.IMAGE_ROOT"),
+        ([LINES[0], "../a.jpg,x,train"], r"line 2: path '\.\./a\.jpg' is outside DATASETS\.CLASS_CSV\.IMAGE_ROOT"),
         (LINES[:3], r"TEST_SPLITS asks for 'test', which .* does not have; choose among 'train'$"),
         ([LINES[0], LINES[3]], r"TRAIN_SPLITS asks for 'train'"),
         ([*LINES, "a.jpg,kind 2,test"], "in train as 'kind 10' and in test as 'kind 2'"),

@@ -86,7 +86,7 @@ def test_splits_are_folders_of_any_name(home, cfg):
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [
-        ("c(", "is no regular expression"),
+        ("c(", "is not a regular expression"),
         (r"c\d+", r"has no group; put the camera in brackets: c\(\\d\+\)"),
         (r"c(\d)_", r"finds no camera in 1 file names: .*c10_0\.PNG"),
         (r"c\d+(x?)", "finds no camera in 6 file names"),
@@ -114,7 +114,7 @@ def test_folders_without_splits_and_a_file_are_told_apart(home, cfg):
     with pytest.raises(InputError, match=r"dogs/train' holds no images in folders <split>/<identity>/"):
         load_dataset("FolderReID", cfg)
     cfg.DATASETS.FOLDER.PATH = "dogs/train/rex/notes.txt"
-    with pytest.raises(InputError, match=r"notes\.txt' is no folder"):
+    with pytest.raises(InputError, match=r"notes\.txt' is not a folder"):
         load_dataset("FolderReID", cfg)
 
 

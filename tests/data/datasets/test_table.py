@@ -63,7 +63,7 @@ def test_without_cameras_every_image_has_its_own(rows, images, caplog):
     rows += [(images[2], "cat", None, "gallery"), (images[4], "cat", None, "gallery")]
     with caplog.at_level(logging.INFO, logger="dcal_reid"):
         dataset = table(rows)
-    assert "the table has no cameras: of the gallery of a query, only the query image itself is removed" in caplog.text
+    assert "the table has no cameras: only the query image itself is removed from a query's gallery" in caplog.text
     [(_, pid, camid)] = dataset.query
     kept = [path for path, p, c in dataset.gallery if (p, c) != (pid, camid)]
     assert kept == [images[3], images[4]]

@@ -40,7 +40,7 @@ def test_rates_of_dropout_and_stochastic_depth_reach_timm(tiny_cfg):
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("vit_tiny_pach16_224", "not a timm model; near it"),
+        ("vit_tiny_pach16_224", "not a timm model; similar names"),
         ("resnet18", "ResNet"),
         ("deit_tiny_distilled_patch16_224", "VisionTransformerDistilled"),
         ("vit_small_patch16_dinov3", "Eva"),

@@ -183,7 +183,9 @@ def test_a_step_trains_every_parameter(build, batch, options):
 def test_glca_has_room_beside_the_class_attention_blocks_only(build):
     with pytest.raises(InputError, match=r"GLCA\.NUM_BLOCKS is 3, but a CLS token attends in 2 blocks"):
         build(GLCA__NUM_BLOCKS=3)
-    with pytest.raises(InputError, match=r"SELECTION is 'penultimate', but a CLS token attends in the last 2 blocks"):
+    with pytest.raises(
+        InputError, match=r"SELECTION is 'penultimate', but a CLS token attends only in the last 2 blocks"
+    ):
         build(GLCA__NUM_BLOCKS=2, GLCA__SELECTION="penultimate")
 
 
