@@ -29,7 +29,7 @@ from .shared import Item, NotInGallery, SharedGallery
 __all__ = ["create_app"]
 
 Branch = Literal["sa", "glca"]
-ItemId = Annotated[int, Path(ge=0, lt=2**63, description="of an item of the gallery")]
+ItemId = Annotated[int, Path(ge=0, lt=2**63, description="id of a gallery item")]
 Label = Annotated[str, Form(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _REASONS = {
     400: "a request that is not well-formed",
@@ -116,10 +116,10 @@ def _add_search(app: FastAPI, service: SearchService) -> None:
     @app.post("/search", summary="The items nearest to an image", responses=_errors(*_SENDS_IMAGE))
     def search(
         image: UploadFile,
-        k: Annotated[int, Form(ge=1, le=100, description="how many items")] = 20,
-        camera: Annotated[list[str] | None, Form(description="only items of these; default: of all")] = None,
+        k: Annotated[int, Form(ge=1, le=100, description="number of items to return")] = 20,
+        camera: Annotated[list[str] | None, Form(description="only items of these cameras; default: all")] = None,
         threshold: Annotated[float | None, Form(gt=0, allow_inf_nan=False, description="default: GET /gallery")] = None,
-        attention: Annotated[Branch | None, Form(description="draw where this branch looks")] = None,
+        attention: Annotated[Branch | None, Form(description="branch whose attention is drawn")] = None,
     ) -> schemas.SearchResult:
         start = perf_counter()
         hits, drawn = service.search(image.file.read(), k, camera or (), threshold, attention or "")

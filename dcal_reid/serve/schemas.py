@@ -23,15 +23,15 @@ class Camera(BaseModel):
 class GalleryInfo(BaseModel):
     """The gallery, and what may be asked of it."""
 
-    size: int = Field(description="items")
+    size: int = Field(description="number of items")
     metric: str = Field(description="cosine (distance is 1 - cos) or euclidean")
-    dim: int = Field(description="of the features")
-    fingerprint: str = Field(description="of the model that made the features")
+    dim: int = Field(description="dimension of the features")
+    fingerprint: str = Field(description="of the model that computed the features")
     cameras: list[Camera]
-    threshold: float = Field(description="a hit that is closer is a match, if a search names no other")
+    threshold: float = Field(description="default threshold: a closer hit is a match")
     false_positive_rate: float | None = Field(
-        description="of the threshold, among pairs of images of the gallery; null: somebody has chosen the threshold, "
-        "or it is a guess, as the gallery has no images of two known identities"
+        description="share of gallery pairs of two identities below the threshold; null: the threshold was given, or is a "
+        "guess because the gallery has no images of two known identities"
     )
     attention: list[str] = Field(description="branches whose attention can be drawn: sa, glca")
     allow_add: bool = Field(description="whether items may be added and removed")
@@ -44,7 +44,7 @@ class ItemInfo(BaseModel):
     id: int
     identity: str | None = Field(description="null: not known")
     camera: str | None = Field(description="null: not known")
-    name: str = Field(description="of the file, without its folder")
+    name: str = Field(description="file name without its folder")
     image: str = Field(description="path of the picture on this server")
 
 
@@ -60,6 +60,6 @@ class SearchResult(BaseModel):
     """The nearest items, nearest first."""
 
     hits: list[HitInfo]
-    threshold: float = Field(description="that was used")
+    threshold: float = Field(description="the threshold that was used")
     attention: str | None = Field(description="the query with its attention as a data: URL; null if not asked for")
-    seconds: float = Field(description="that the search took, with decoding and waiting for others")
+    seconds: float = Field(description="duration, including decoding and waiting for other searches")
