@@ -30,8 +30,8 @@ class GalleryInfo(BaseModel):
     cameras: list[Camera]
     threshold: float = Field(description="default threshold: a closer hit is a match")
     false_positive_rate: float | None = Field(
-        description="share of gallery pairs of two identities below the threshold; null: the threshold was given, or is a "
-        "guess because the gallery has no images of two known identities"
+        description="share of gallery pairs of two identities below the threshold; null: the threshold was given, or "
+        "is a guess because the gallery has no images of two known identities"
     )
     attention: list[str] = Field(description="branches whose attention can be drawn: sa, glca")
     allow_add: bool = Field(description="whether items may be added and removed")
