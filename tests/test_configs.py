@@ -215,11 +215,12 @@ def test_baseline_is_dcal_without_its_two_branches(path):
     assert baseline["MODEL.DCAL.GLCA.NUM_BLOCKS"] == baseline["MODEL.DCAL.PWCA.NUM_BLOCKS"] == 0
 
 
-def test_the_noise_config_is_dcal_with_other_distractors():
-    noise, dcal = (load(CONFIGS / "csv" / f"{name}_vit_tiny.yml") for name in ("dcal_noise", "dcal"))
+@pytest.mark.parametrize("group", ["csv", "images"])
+def test_the_noise_config_is_dcal_with_other_distractors(group):
+    noise, dcal = (load(CONFIGS / group / f"{name}_vit_tiny.yml") for name in ("dcal_noise", "dcal"))
     assert differing(noise, dcal) == {
         "MODEL.DCAL.PWCA.DISTRACTORS": "noise",
-        "OUTPUT_DIR": "logs/csv/dcal_noise_vit_tiny",
+        "OUTPUT_DIR": f"logs/{group}/dcal_noise_vit_tiny",
     }
 
 
