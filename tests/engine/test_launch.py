@@ -188,5 +188,5 @@ def test_a_machine_has_one_of_their_numbers(run_cfg, machines, rank):
 
 
 def test_machines_must_know_where_to_meet(run_cfg):
-    with pytest.raises(InputError, match="give --dist-url tcp://HOST:PORT"):
+    with pytest.raises(InputError, match="--dist-url does not say where they meet; give it as tcp://HOST:PORT"):
         main(argument_parser().parse_args(command(run_cfg, "--num-gpus", "1", "--num-machines", "2")[2:]))
