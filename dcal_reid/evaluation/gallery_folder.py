@@ -9,7 +9,7 @@ from pathlib import Path
 from ..files import sync, written_atomically
 from ..text import check_utf8
 
-__all__ = ["META", "generation_of", "resolved_folder", "write_generation"]
+__all__ = ["META", "generation_of", "remove_other_generations", "resolved_folder", "write_generation"]
 
 META = "gallery.json"
 _NUMBERED = re.compile(r"(?:ids|paths|identities|cameras|hidden|vectors)-(\d+)\.(?:npy|faiss)")
@@ -38,7 +38,7 @@ def generation_of(folder: Path) -> int:
 
 
 def write_generation(folder: Path, write: Callable[[int], None], meta: dict) -> int:
-    """Write the next generation and remove the others. If writing fails, the folder keeps the previous generation.
+    """Write the next generation, which then counts. If writing fails, the folder keeps the previous generation.
 
     Args:
         folder: an existing folder, locked against other writers (``files.one_writer``).
@@ -64,12 +64,16 @@ def write_generation(folder: Path, write: Callable[[int], None], meta: dict) -> 
     # Up to here the folder still holds the previous gallery.
     with written_atomically(folder / META) as temporary:
         temporary.write_text(json.dumps(meta | {"generation": generation}, indent=2) + "\n")
+    return generation
+
+
+def remove_other_generations(folder: Path, generation: int) -> None:
+    """Remove the files of all generations but this one, in a folder that is still locked."""
     for file, number in _numbered(folder):
         if number != generation:  # including those of a process that was killed
             file.unlink()
     for file in folder.glob(f".{META}.*.tmp"):  # only killed processes leave these: other writers wait for this one
         file.unlink()
-    return generation
 
 
 def _numbered(folder: Path) -> Iterator[tuple[Path, int]]:

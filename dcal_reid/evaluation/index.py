@@ -15,7 +15,7 @@ from ..errors import InputError
 from ..files import one_writer
 from .faiss_threads import one_thread_on_macos
 from .gallery import Gallery, Hits, check_fingerprint, check_k, check_one_record_each, shown_distances
-from .gallery_folder import META, generation_of, resolved_folder, write_generation
+from .gallery_folder import META, generation_of, remove_other_generations, resolved_folder, write_generation
 from .recall import recall_at
 from .records import Records, RecordStore
 from .scaled import ScaledFeatures, check_metric
@@ -234,9 +234,10 @@ class FaissGallery(Gallery):
                 "fingerprint": self.fingerprint, "next_id": self._next_id,
             }  # fmt: skip
             generation = write_generation(folder, partial(self._write, folder), meta)
-        self._saved_as = folder, generation
-        if self._mapped_file is not None:
-            self._mapped_file = folder / f"vectors-{generation}.faiss"
+            self._saved_as = folder, generation
+            if self._mapped_file is not None:
+                self._mapped_file = folder / f"vectors-{generation}.faiss"
+            remove_other_generations(folder, generation)
 
     def _write(self, folder: Path, generation: int) -> None:
         self._records.save(folder, str(generation))

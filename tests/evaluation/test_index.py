@@ -1,6 +1,8 @@
 import json
 import logging
+import os
 import shutil
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -461,6 +463,38 @@ def test_a_damaged_gallery_can_be_built_again(tmp_path, damage):
         FaissGallery.open(tmp_path)
     FaissGallery.build(features(50), records(50)).save(tmp_path)
     assert len(FaissGallery.open(tmp_path)) == 50
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="looks in /proc")
+def test_everything_is_on_the_disk_before_the_gallery_of_before_goes(tmp_path, monkeypatch):
+    gallery, synced, sync = FaissGallery.build(features(100), records(100)), [], os.fsync
+
+    def note(descriptor):
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    gallery.save(tmp_path)
+    data = {file.name for file in tmp_path.iterdir()} - {"gallery.json"}
+    (meta,) = (place for place, name in enumerate(synced) if name.startswith(".gallery.json"))
+    assert len(data) == 6 and set(synced[:meta]) == data
+
+
+def test_a_gallery_is_current_although_the_one_before_cannot_be_removed(tmp_path, monkeypatch):
+    gallery = FaissGallery.build(features(100), records(100))
+    gallery.save(tmp_path)
+    gallery.add(features(5), records(5, first=100))
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(index, "remove_other_generations", interrupted)
+        gallery.save(tmp_path)
+    assert gallery.is_current() and len(FaissGallery.open(tmp_path)) == 105
+    gallery.add(features(1), records(1, first=105))
+    gallery.save(tmp_path)
+    assert len(FaissGallery.open(tmp_path)) == 106
 
 
 @pytest.mark.parametrize("text", [False, True])
